@@ -1,0 +1,134 @@
+// Package dberr holds the error values that every layer returns and package db
+// publishes. It stands below all layers so that a lower one can name a
+// condition without importing the one that documents it.
+package dberr
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The conditions a caller may test with errors.Is.
+var (
+	ErrNotFound       = errors.New("not found")
+	ErrConflict       = errors.New("conflict")
+	ErrCorrupt        = errors.New("corrupt")
+	ErrNotDatabase    = errors.New("not a poddb database")
+	ErrPoisoned       = errors.New("database refuses writes after a failed sync; reopen it")
+	ErrCommitUnknown  = errors.New("commit outcome unknown until the database is reopened")
+	ErrDiskFull       = errors.New("disk full")
+	ErrLogMissing     = errors.New("log missing: the database was not closed cleanly and its .wal directory is gone")
+	ErrLocked         = errors.New("database is locked")
+	ErrReadOnly       = errors.New("database is read-only")
+	ErrClosed         = errors.New("closed")
+	ErrVersionGone    = errors.New("version gone")
+	ErrDetached       = errors.New("a detached root was written")
+	ErrUnsupported    = errors.New("unsupported value")
+	ErrTypeMismatch   = errors.New("type mismatch")
+	ErrUnregistered   = errors.New("type not registered")
+	ErrTooLarge       = errors.New("too large")
+	ErrTooNew         = errors.New("file format is newer than this program")
+	ErrUnsaved        = errors.New("unsaved changes")
+	ErrInvalid        = errors.New("invalid argument")
+	ErrMemoryFault    = errors.New("memory could not be read")
+	ErrBranchExists   = errors.New("branch exists")
+	ErrUnknownVersion = errors.New("no such version")
+)
+
+// CorruptError says where stored bytes were found damaged. It matches
+// ErrCorrupt.
+type CorruptError struct {
+	File   string // file name, "" where unknown
+	Offset int64  // byte offset in the file, -1 where unknown
+	What   string // what was expected and what was found
+}
+
+func (e *CorruptError) Error() string {
+	where := e.File
+	if where == "" {
+		where = "stored data"
+	}
+	if e.Offset >= 0 {
+		return fmt.Sprintf("corrupt: %s at byte %d: %s", where, e.Offset, e.What)
+	}
+	return fmt.Sprintf("corrupt: %s: %s", where, e.What)
+}
+
+// Is reports that a CorruptError is an ErrCorrupt.
+func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
+
+// Corrupt makes a *CorruptError; offset -1 means unknown.
+func Corrupt(file string, offset int64, format string, args ...any) error {
+	return &CorruptError{File: file, Offset: offset, What: fmt.Sprintf(format, args...)}
+}
+
+// LockedError says who holds a database. It matches ErrLocked.
+type LockedError struct {
+	File  string
+	PID   int       // 0 where unknown
+	Since time.Time // zero where unknown
+}
+
+func (e *LockedError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("%s is locked by another holder", e.File)
+	}
+	return fmt.Sprintf("%s is locked by process %d since %s", e.File, e.PID, e.Since.Format(time.RFC3339))
+}
+
+// Is reports that a LockedError is an ErrLocked.
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }
+
+// PathProblem is one value that cannot be stored.
+type PathProblem struct {
+	Path   string // from the variable's name: main.x.children[3].onClose
+	Type   string // Go type
+	Reason string
+}
+
+// UnsupportedError lists every value of one save that cannot be stored. It
+// matches ErrUnsupported, and ErrUnregistered where a type behind an interface
+// is not registered.
+type UnsupportedError struct {
+	Problems     []PathProblem
+	Unregistered bool // all problems are unregistered types
+}
+
+func (e *UnsupportedError) Error() string {
+	s := "cannot store"
+	for i, p := range e.Problems {
+		if i == 8 {
+			return s + fmt.Sprintf("; and %d more", len(e.Problems)-i)
+		}
+		if i > 0 {
+			s += ";"
+		}
+		s += fmt.Sprintf(" %s (%s): %s", p.Path, p.Type, p.Reason)
+	}
+	return s
+}
+
+// Is matches ErrUnsupported, and ErrUnregistered if that is what is wrong.
+func (e *UnsupportedError) Is(target error) bool {
+	return target == ErrUnsupported || (e.Unregistered && target == ErrUnregistered)
+}
+
+// ConflictError names what another commit touched first. It matches
+// ErrConflict.
+type ConflictError struct {
+	Names []string // variables, as far as they are known
+	Pods  []uint64 // pod ids
+	Base  uint64   // version the losing transaction started from
+	With  uint64   // version of the commit it collided with
+}
+
+func (e *ConflictError) Error() string {
+	if len(e.Names) > 0 {
+		return fmt.Sprintf("conflict: version %d changed %q since base %d", e.With, e.Names, e.Base)
+	}
+	return fmt.Sprintf("conflict: version %d changed %d of our pods since base %d", e.With, len(e.Pods), e.Base)
+}
+
+// Is reports that a ConflictError is an ErrConflict.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }

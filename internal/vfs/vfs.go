@@ -1,0 +1,81 @@
+// Package vfs is the only door to files. Everything above it works on the FS
+// and File interfaces, so that tests can put a file system below the engine
+// that loses unsynced data (MemFS) or fails an operation (FaultFS).
+//
+// What the engine relies on, and nothing else: a write touches no bytes
+// beyond its 512-byte sectors; a sync that returned nil is durable; a sync
+// that failed tells nothing, and a later successful one does not heal it; a
+// directory entry (create, rename, remove) is durable only after SyncDir.
+package vfs
+
+import "errors"
+
+// SectorSize is the unit in which a crash may tear a write.
+const SectorSize = 512
+
+// Errors that implementations return, wrapped with the file's name. They also
+// match the operating system's own (fs.ErrNotExist and so on).
+var (
+	ErrLocked   = errors.New("file is locked")
+	ErrDiskFull = errors.New("no space left on device")
+)
+
+// Flag says how Open opens a file.
+type Flag int
+
+// Flags are combined with |. Without ReadWrite the file is read-only.
+const (
+	ReadWrite Flag = 1 << iota
+	Create         // create the file if it does not exist
+	Exclusive      // with Create: fail with fs.ErrExist if it exists
+)
+
+// Info describes a directory entry.
+type Info struct {
+	Size  int64 // bytes
+	IsDir bool
+}
+
+// FS is a file system. All methods are safe for concurrent use.
+type FS interface {
+	// Open opens a file. A missing file without Create matches fs.ErrNotExist;
+	// a directory is an error.
+	Open(name string, flag Flag) (File, error)
+	// Remove removes a file or an empty directory.
+	Remove(name string) error
+	// Rename replaces newname atomically, durable after SyncDir.
+	Rename(oldname, newname string) error
+	// MkdirAll creates a directory and its parents.
+	MkdirAll(dir string) error
+	// List returns the base names in a directory, sorted.
+	List(dir string) ([]string, error)
+	// Stat describes a file; a missing one matches fs.ErrNotExist.
+	Stat(name string) (Info, error)
+	// SyncDir makes creates, renames and removes in dir durable.
+	SyncDir(dir string) error
+}
+
+// File is an open file. ReadAt and WriteAt may be called concurrently on
+// ranges that do not overlap.
+type File interface {
+	// ReadAt follows io.ReaderAt.
+	ReadAt(p []byte, off int64) (int, error)
+	// WriteAt follows io.WriterAt. A full disk matches ErrDiskFull.
+	WriteAt(p []byte, off int64) (int, error)
+	// Truncate sets the size; growing fills with zeros.
+	Truncate(size int64) error
+	// SyncData makes contents and size durable (fdatasync on Linux).
+	SyncData() error
+	// Sync makes contents and all metadata durable.
+	Sync() error
+	// Size returns the current size in bytes.
+	Size() (int64, error)
+	// Preallocate reserves space for [off, off+n) and extends the size to at
+	// least off+n, reading as zeros. A full disk matches ErrDiskFull.
+	Preallocate(off, n int64) error
+	// Lock takes an exclusive lock on the file that dies with the handle, or
+	// fails at once with ErrLocked, also when another handle of this process
+	// (by device and inode, through any name) holds it.
+	Lock() error
+	Close() error
+}
