@@ -1,0 +1,170 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/poddb/poddb/internal/pod"
+	"github.com/poddb/poddb/mvcc"
+)
+
+// CheckoutOptions refines Checkout.
+type CheckoutOptions struct {
+	// Force gives up changes that were never saved.
+	Force bool
+}
+
+// Checkout brings the live variables back to an earlier version, in place:
+// objects that lived then and live now keep their addresses, so the pointers
+// that the program holds see the old state. Mutexes and fields tagged
+// `pod:"-"` are left alone. Everything is fetched and decoded before the first
+// object is touched, so an error means that nothing changed.
+//
+// Afterwards Base is the head of the branch: what differs from it is unsaved,
+// and the next Save commits it on top. Variables that did not exist then are
+// deleted by that Save. Changes that were never saved are ErrUnsaved unless
+// forced. Moved lists variables whose value could not keep its address.
+func (ns *Namespace) Checkout(ctx context.Context, v Version, opts ...CheckoutOptions) error {
+	force := len(opts) > 0 && opts[len(opts)-1].Force
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if !force {
+		if err := ns.unsaved(ctx); err != nil {
+			return err
+		}
+	}
+	then, err := ns.d.store.At(ctx, v)
+	if err != nil {
+		return err
+	}
+	defer then.Close()
+	headVersion, err := ns.d.store.Head(ctx, ns.branch)
+	if err != nil {
+		return err
+	}
+	head, err := ns.d.store.At(ctx, headVersion)
+	if err != nil {
+		return err
+	}
+	defer head.Close()
+	return ns.restore(ctx, then, head)
+}
+
+func (ns *Namespace) restore(ctx context.Context, then, head *mvcc.Snapshot) error {
+	stored, err := ns.namesAt(ctx, head.Version())
+	if err != nil {
+		return err
+	}
+	names, roots, rebound, err := bindings(ctx, then, head)
+	if err != nil {
+		return err
+	}
+	restored, err := ns.graph.Restore(ctx, then, names, differs(ctx, then, head))
+	if err != nil {
+		return err
+	}
+	for n := range ns.live {
+		if _, ok := roots[n]; !ok {
+			delete(ns.live, n)
+			ns.graph.Forget(n)
+		}
+	}
+	for n, root := range roots {
+		ns.live[n] = variable{value: restored.Values[n], root: root}
+	}
+	clear(ns.deleted)
+	for n := range stored {
+		if _, ok := roots[n]; !ok {
+			ns.deleted[n] = struct{}{}
+		}
+	}
+	ns.stored, ns.base, ns.moved, ns.rebound = stored, head.Version(), restored.Moved, rebound
+	return nil
+}
+
+// bindings lists the variables of then with their root pods, and those of them
+// that head binds to another pod or not at all.
+func bindings(ctx context.Context, then, head *mvcc.Snapshot) (names []string, roots, rebound map[string]pod.ID, err error) {
+	roots, rebound = map[string]pod.ID{}, map[string]pod.ID{}
+	for n, err := range then.Names(ctx, "") {
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		root, err := then.Root(ctx, n)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		names, roots[n] = append(names, n), root
+		now, err := head.Root(ctx, n)
+		if known, err := found(err); err != nil {
+			return nil, nil, nil, err
+		} else if !known || now != root {
+			rebound[n] = root
+		}
+	}
+	return names, roots, rebound, nil
+}
+
+// differs tells whether a pod has another state in head than in then.
+func differs(ctx context.Context, then, head *mvcc.Snapshot) func(pod.ID) (bool, error) {
+	return func(id pod.ID) (bool, error) {
+		a, err := then.Number(ctx, id)
+		if err != nil {
+			return false, err
+		}
+		b, err := head.Number(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			return true, nil
+		}
+		return a != b, err
+	}
+}
+
+// Moved lists the variables whose value could not keep its address in the
+// newest Checkout: pointers that the program held to it are detached.
+func (ns *Namespace) Moved() []string {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	return slices.Clone(ns.moved)
+}
+
+// unsaved is ErrUnsaved if a Save now would write something.
+func (ns *Namespace) unsaved(ctx context.Context) error {
+	if n := len(ns.deleted) + len(ns.rebound); n > 0 {
+		return fmt.Errorf("%w: %d variables deleted or brought back since version %d", ErrUnsaved, n, ns.base)
+	}
+	tx, err := ns.d.store.Begin(ctx, ns.branch, ns.base)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	probe := dirtyProbe{Tx: tx}
+	saved, err := ns.graph.Save(ctx, ns.roots(), &probe)
+	if err != nil {
+		return err
+	}
+	saved.Abort()
+	if probe.pods > 0 || probe.names > 0 {
+		return fmt.Errorf("%w: %d pods and %d names differ from version %d", ErrUnsaved, probe.pods, probe.names, ns.base)
+	}
+	return nil
+}
+
+// dirtyProbe is a sink that counts what a save would write and keeps nothing.
+// Ids come from the transaction, so that bytes are what they would be.
+type dirtyProbe struct {
+	*mvcc.Tx
+	pods, names int
+}
+
+func (p *dirtyProbe) Put(context.Context, *pod.Change) error {
+	p.pods++
+	return nil
+}
+
+func (p *dirtyProbe) SetName(context.Context, string, pod.ID) error {
+	p.names++
+	return nil
+}

@@ -1,0 +1,104 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/poddb/poddb/internal/vfs"
+	"github.com/poddb/poddb/mvcc"
+	"github.com/poddb/poddb/podder"
+)
+
+// Version is a commit's number: 1, 2, 3 … over the whole database. 0 is the
+// empty state before the first commit.
+type Version = mvcc.Version
+
+// Commit is one entry of the history.
+type Commit = mvcc.Commit
+
+// Stats are figures about an open database.
+type Stats = mvcc.Stats
+
+// VerifyOptions says how thorough Verify is.
+type VerifyOptions = mvcc.VerifyOptions
+
+// VerifyReport is what Verify found. An empty Problems means a sound database.
+type VerifyReport = mvcc.VerifyReport
+
+// DB is an open database. All methods are safe for concurrent use.
+type DB struct {
+	store *mvcc.Store
+	conf  podder.Config
+}
+
+// Open opens or creates the database file at path. nil options are safe
+// defaults. It fails at once with a LockedError if another handle, in this
+// process or another, has the file open.
+func Open(ctx context.Context, path string, opts *Options) (*DB, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	reg, err := o.Types.registry()
+	if err != nil {
+		return nil, err
+	}
+	store, err := mvcc.Open(ctx, o.engine(path))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return &DB{store: store, conf: o.podding(reg, store.Secret())}, nil
+}
+
+// OpenMemory opens a new, empty database on the same engine with nothing on
+// disk. It is gone after Close.
+func OpenMemory(ctx context.Context, opts *Options) (*DB, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	o.FS = vfs.NewMem()
+	return Open(ctx, "memory.pod", &o)
+}
+
+// Close refuses new work, finishes commits that are already queued, moves the
+// log into the file and closes it: afterwards the one file is the database.
+// It does not wait for snapshots that were never closed. Values that were
+// loaded stay valid. A second Close returns nil.
+func (d *DB) Close() error { return d.store.Close() }
+
+// Head returns the newest version of a branch, 0 before its first commit.
+func (d *DB) Head(ctx context.Context, branch string) (Version, error) {
+	return d.store.Head(ctx, branch)
+}
+
+// LogOptions selects the history that Log walks.
+type LogOptions struct {
+	Branch string // "" means main
+}
+
+// Log yields the commits of a branch, newest first. At most one error is
+// yielded, and it ends the sequence.
+func (d *DB) Log(ctx context.Context, o LogOptions) iter.Seq2[Commit, error] {
+	if o.Branch == "" {
+		o.Branch = mainBranch
+	}
+	return d.store.Log(ctx, o.Branch)
+}
+
+// Checkpoint moves what the log holds into the page file. It happens by
+// itself in the background and at Close; a call is never needed for safety.
+func (d *DB) Checkpoint(ctx context.Context) error { return d.store.Checkpoint(ctx) }
+
+// Verify checks the whole file against itself: checksums, tree order, free
+// space, the set of every version, every reference. Deep decodes every pod.
+// Damage is listed in the report; an error means that Verify could not run.
+func (d *DB) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, error) {
+	return d.store.Verify(ctx, o)
+}
+
+// Stats returns current figures; it is cheap.
+func (d *DB) Stats() Stats { return d.store.Stats() }
+
+const mainBranch = "main"

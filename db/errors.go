@@ -1,0 +1,73 @@
+package db
+
+import (
+	"errors"
+
+	"github.com/poddb/poddb/internal/dberr"
+)
+
+// Conditions to test with errors.Is.
+var (
+	// ErrNotFound: no variable of this name, or no such version.
+	ErrNotFound = dberr.ErrNotFound
+	// ErrConflict: another commit touched what this one depends on. See ConflictError.
+	ErrConflict = dberr.ErrConflict
+	// ErrCorrupt: stored bytes are damaged. See CorruptError.
+	ErrCorrupt = dberr.ErrCorrupt
+	// ErrNotDatabase: the file is not a poddb database.
+	ErrNotDatabase = dberr.ErrNotDatabase
+	// ErrPoisoned: a sync failed earlier; the database refuses writes until reopened.
+	ErrPoisoned = dberr.ErrPoisoned
+	// ErrCommitUnknown: the sync of this very commit failed; after reopening the
+	// commit is wholly there or wholly absent.
+	ErrCommitUnknown = dberr.ErrCommitUnknown
+	// ErrDiskFull: no space; the commit was undone cleanly and may be tried again.
+	ErrDiskFull = dberr.ErrDiskFull
+	// ErrLogMissing: the file was not closed cleanly and its .wal directory is gone.
+	ErrLogMissing = dberr.ErrLogMissing
+	// ErrLocked: somebody else has the file open. See LockedError.
+	ErrLocked = dberr.ErrLocked
+	// ErrReadOnly: the database was opened with Options.ReadOnly.
+	ErrReadOnly = dberr.ErrReadOnly
+	// ErrClosed: the database or snapshot is closed.
+	ErrClosed = dberr.ErrClosed
+	// ErrUnsupported: values that cannot be stored. See UnsupportedError.
+	ErrUnsupported = dberr.ErrUnsupported
+	// ErrUnregistered: a type behind an interface that a later process could not know.
+	ErrUnregistered = dberr.ErrUnregistered
+	// ErrTypeMismatch: the stored type and the wanted Go type do not fit.
+	ErrTypeMismatch = dberr.ErrTypeMismatch
+	// ErrTooLarge: a name, commit or value beyond a documented limit.
+	ErrTooLarge = dberr.ErrTooLarge
+	// ErrTooNew: the file was written by a later format than this program reads.
+	ErrTooNew = dberr.ErrTooNew
+	// ErrUnsaved: Checkout would overwrite changes that were never saved.
+	ErrUnsaved = dberr.ErrUnsaved
+	// ErrInvalid: an argument that can never work; the message says why.
+	ErrInvalid = dberr.ErrInvalid
+	// ErrMemoryFault: memory that a variable reaches could not be read (unmapped).
+	ErrMemoryFault = dberr.ErrMemoryFault
+)
+
+// CorruptError says where damage was found: file, byte offset, what.
+type CorruptError = dberr.CorruptError
+
+// ConflictError names the variables and pods that collided.
+type ConflictError = dberr.ConflictError
+
+// LockedError says which process holds the file and since when.
+type LockedError = dberr.LockedError
+
+// UnsupportedError lists the path and type of every value of a save that
+// cannot be stored.
+type UnsupportedError = dberr.UnsupportedError
+
+// PathProblem is one entry of an UnsupportedError.
+type PathProblem = dberr.PathProblem
+
+// Retryable reports whether the same call may succeed when tried again
+// without reopening the database: conflicts and a full disk. An unknown
+// outcome (ErrCommitUnknown) is never retryable.
+func Retryable(err error) bool {
+	return errors.Is(err, ErrConflict) || errors.Is(err, ErrDiskFull)
+}

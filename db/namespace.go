@@ -1,0 +1,372 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/poddb/poddb/internal/pod"
+	"github.com/poddb/poddb/mvcc"
+	"github.com/poddb/poddb/podder"
+)
+
+// Namespace is a live set of variables bound to a branch. Its methods may be
+// called from many goroutines, one at a time runs; the objects themselves
+// belong to the program, and nothing may write them while Save or Checkout
+// runs.
+type Namespace struct {
+	d      *DB
+	branch string
+
+	mu      sync.Mutex
+	graph   *podder.Graph
+	base    Version
+	stored  map[string]struct{} // names at base
+	live    map[string]variable // set or loaded
+	deleted map[string]struct{} // names at base that the next Save removes
+	rebound map[string]pod.ID   // names that the next Save binds, after Checkout
+	last    SaveStats
+	moved   []string
+}
+
+// variable is a live one.
+type variable struct {
+	value reflect.Value
+	root  pod.ID // 0 until it was saved or loaded
+}
+
+// SaveStats says what the newest Save of a namespace did.
+type SaveStats struct {
+	Version     Version
+	Objects     int   // regions of memory that the variables reach
+	Pods        int   // pods that hold them
+	PodsWritten int   // pods of which a new version was stored
+	Bytes       int64 // bytes of the stored pod versions, before the log's framing
+}
+
+// Namespace opens the live variables of a branch at its newest version.
+// Variables load when they are first asked for.
+func (d *DB) Namespace(ctx context.Context, branch string) (*Namespace, error) {
+	head, err := d.store.Head(ctx, branch)
+	if err != nil {
+		return nil, err
+	}
+	graph, err := podder.NewGraph(d.conf)
+	if err != nil {
+		return nil, err
+	}
+	ns := &Namespace{d: d, branch: branch, graph: graph, base: head,
+		live: map[string]variable{}, deleted: map[string]struct{}{}, rebound: map[string]pod.ID{}}
+	if ns.stored, err = ns.namesAt(ctx, head); err != nil {
+		return nil, err
+	}
+	return ns, nil
+}
+
+func (ns *Namespace) namesAt(ctx context.Context, v Version) (map[string]struct{}, error) {
+	names := map[string]struct{}{}
+	sn, err := ns.d.store.At(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	defer sn.Close()
+	for n, err := range sn.Names(ctx, "") {
+		if err != nil {
+			return nil, err
+		}
+		names[n] = struct{}{}
+	}
+	return names, nil
+}
+
+// Base returns the version this namespace was loaded from or last saved as.
+func (ns *Namespace) Base() Version {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	return ns.base
+}
+
+// LastSave returns what the newest successful Save did.
+func (ns *Namespace) LastSave() SaveStats {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	return ns.last
+}
+
+// Set binds a variable to a live value: a pointer or a map, whose contents
+// every later Save looks at, or a number, bool or string, whose value is
+// stored. Anything else is ErrInvalid with a hint: a slice, struct or array
+// passed by value would be a copy that later changes do not reach. A name has
+// 1 to 1,024 bytes.
+func (ns *Namespace) Set(ctx context.Context, name string, value any) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	v := reflect.ValueOf(value)
+	if err := checkValue(name, v); err != nil {
+		return err
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// A live variable that is bound again keeps its root pod. A stored one that
+	// was never loaded gets a new one: nothing is known about the old.
+	ns.live[name] = variable{value: v, root: ns.live[name].root}
+	delete(ns.deleted, name)
+	return nil
+}
+
+const maxNameBytes = 1024
+
+func checkName(name string) error {
+	if name == "" || len(name) > maxNameBytes {
+		return fmt.Errorf("%w: a variable's name has 1 to %d bytes, not %d", ErrInvalid, maxNameBytes, len(name))
+	}
+	return nil
+}
+
+func checkValue(name string, v reflect.Value) error {
+	if !v.IsValid() {
+		return fmt.Errorf("%w: Set(%q, nil): use Delete, or a pointer to a variable that is nil", ErrInvalid, name)
+	}
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Bool, reflect.String,
+		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr,
+		reflect.Float32, reflect.Float64, reflect.Complex64, reflect.Complex128:
+		return nil
+	case reflect.Slice:
+		return fmt.Errorf("%w: Set(%q) with a bare %v: append would be lost; pass a pointer to the slice", ErrInvalid, name, v.Type())
+	case reflect.Struct, reflect.Array:
+		return fmt.Errorf("%w: Set(%q) with a %v by value: later changes would be lost; pass a pointer to it", ErrInvalid, name, v.Type())
+	default:
+		return &UnsupportedError{Problems: []PathProblem{{Path: name, Type: v.Type().String(), Reason: "cannot be stored"}}}
+	}
+}
+
+// Delete removes a variable; objects that other variables share stay. A
+// missing name is ErrNotFound.
+func (ns *Namespace) Delete(ctx context.Context, name string) error {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !ns.bound(name) {
+		return fmt.Errorf("variable %q: %w", name, ErrNotFound)
+	}
+	if _, ok := ns.live[name]; ok {
+		delete(ns.live, name)
+		ns.graph.Forget(name)
+	}
+	delete(ns.rebound, name)
+	if _, ok := ns.stored[name]; ok {
+		ns.deleted[name] = struct{}{}
+	}
+	return nil
+}
+
+// bound reports whether name is a variable of the namespace now.
+func (ns *Namespace) bound(name string) bool {
+	if _, ok := ns.live[name]; ok {
+		return true
+	}
+	_, stored := ns.stored[name]
+	_, gone := ns.deleted[name]
+	return stored && !gone
+}
+
+// Names yields the variables in byte order, as they were when it was called.
+func (ns *Namespace) Names() iter.Seq[string] {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	return slices.Values(ns.names())
+}
+
+func (ns *Namespace) names() []string {
+	all := map[string]struct{}{}
+	for n := range ns.stored {
+		if _, gone := ns.deleted[n]; !gone {
+			all[n] = struct{}{}
+		}
+	}
+	for n := range ns.live {
+		all[n] = struct{}{}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+// Get returns the live value of a variable, loading it if this is the first
+// use. Get[T] is the typed form.
+func (ns *Namespace) Get(ctx context.Context, name string) (any, error) {
+	return Get[any](ctx, ns, name)
+}
+
+// Load reads several live variables at once; see Snapshot.Load for dst.
+func (ns *Namespace) Load(ctx context.Context, dst any) error {
+	has := func(name string) (bool, error) {
+		ns.mu.Lock()
+		defer ns.mu.Unlock()
+		return ns.bound(name), nil
+	}
+	all := func() ([]string, error) { return slices.Collect(ns.Names()), nil }
+	return load(ctx, ns, dst, has, all)
+}
+
+func (ns *Namespace) read(ctx context.Context, names []string, want []reflect.Type) ([]reflect.Value, error) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	var missing []string
+	var types []reflect.Type
+	for i, n := range names {
+		if !ns.bound(n) {
+			return nil, fmt.Errorf("variable %q: %w", n, ErrNotFound)
+		}
+		if _, ok := ns.live[n]; !ok && !slices.Contains(missing, n) {
+			missing = append(missing, n)
+			types = append(types, want[i])
+		}
+	}
+	if err := ns.load(ctx, missing, types); err != nil {
+		return nil, err
+	}
+	out := make([]reflect.Value, len(names))
+	for i, n := range names {
+		out[i] = ns.live[n].value
+	}
+	return out, nil
+}
+
+// load brings variables of the base version into memory.
+func (ns *Namespace) load(ctx context.Context, names []string, want []reflect.Type) error {
+	if len(names) == 0 {
+		return nil
+	}
+	sn, err := ns.d.store.At(ctx, ns.base)
+	if err != nil {
+		return err
+	}
+	defer sn.Close()
+	vals, err := ns.graph.Load(ctx, sn, names, want)
+	if err != nil {
+		return err
+	}
+	for i, n := range names {
+		root, err := sn.Root(ctx, n)
+		if err != nil {
+			return err
+		}
+		ns.live[n] = variable{value: vals[i], root: root}
+	}
+	return nil
+}
+
+// SaveOptions refines one Save.
+type SaveOptions struct {
+	Message string // shown by Log
+	Author  string
+}
+
+// Save commits what changed since the last Save and returns the new version,
+// durable when it returns. If nothing changed it makes no commit and returns
+// Base. It reads everything that the live variables reach: nothing may write
+// those objects meanwhile. Variables that were not loaded are left alone.
+//
+// If another commit on the branch touched a pod that is live here, or a name
+// that was set or deleted here, nothing is written and the error is
+// ErrConflict. Values that cannot be stored give an UnsupportedError with all
+// their paths. A failed Save changes nothing; the next one finds the same
+// changes again.
+func (ns *Namespace) Save(ctx context.Context, opts ...SaveOptions) (Version, error) {
+	var o SaveOptions
+	if len(opts) > 0 {
+		o = opts[len(opts)-1]
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	tx, err := ns.d.store.Begin(ctx, ns.branch, ns.base)
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback()
+	// Before the graph's own bindings, which are newer.
+	for _, n := range slices.Sorted(maps.Keys(ns.rebound)) {
+		if err := tx.SetName(ctx, n, ns.rebound[n]); err != nil {
+			return 0, err
+		}
+	}
+	saved, err := ns.graph.Save(ctx, ns.roots(), tx)
+	if err != nil {
+		return 0, err
+	}
+	v, err := ns.commit(ctx, tx, o)
+	if err != nil {
+		saved.Abort()
+		return 0, err
+	}
+	saved.Commit()
+	for n, root := range saved.Roots {
+		lv := ns.live[n]
+		lv.root = root
+		ns.live[n] = lv
+		ns.stored[n] = struct{}{}
+	}
+	for n := range ns.deleted {
+		delete(ns.stored, n)
+	}
+	for n := range ns.rebound {
+		ns.stored[n] = struct{}{}
+	}
+	clear(ns.deleted)
+	clear(ns.rebound)
+	ns.follow(ctx, v)
+	w := tx.Written()
+	ns.last = SaveStats{Version: v, Objects: saved.Objects, Pods: saved.Pods, PodsWritten: w.PodsNew + w.PodsChanged, Bytes: int64(w.Bytes)}
+	return v, nil
+}
+
+// follow makes v the base. Others may have committed between the old base and
+// v; then their names are part of it too. The commit is durable whatever
+// happens here, so a failure to read names leaves the known ones.
+func (ns *Namespace) follow(ctx context.Context, v Version) {
+	if v > ns.base+1 {
+		if names, err := ns.namesAt(ctx, v); err == nil {
+			ns.stored = names
+		}
+	}
+	ns.base = v
+}
+
+func (ns *Namespace) commit(ctx context.Context, tx *mvcc.Tx, o SaveOptions) (Version, error) {
+	for _, n := range slices.Sorted(maps.Keys(ns.deleted)) {
+		if err := tx.DeleteName(ctx, n); err != nil {
+			return 0, err
+		}
+	}
+	tx.Guard(ns.graph.Holds)
+	return tx.Commit(ctx, mvcc.CommitInfo{Message: o.Message, Author: o.Author})
+}
+
+// roots lists the live variables in name order.
+func (ns *Namespace) roots() []podder.Root {
+	roots := make([]podder.Root, 0, len(ns.live))
+	for _, n := range slices.Sorted(maps.Keys(ns.live)) {
+		v := ns.live[n]
+		roots = append(roots, podder.Root{Name: n, Value: v.value, Pod: v.root})
+	}
+	return roots
+}
+
+func found(err error) (bool, error) {
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}

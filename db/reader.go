@@ -1,0 +1,38 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+)
+
+// Reader is what variables can be read from: a *Snapshot (copies) or a
+// *Namespace (the live objects).
+type Reader interface {
+	read(ctx context.Context, names []string, want []reflect.Type) ([]reflect.Value, error)
+}
+
+// Get reads one variable as a T. From a Snapshot it is a private copy, from a
+// Namespace the live object itself. A missing name is ErrNotFound, a value
+// that is no T is ErrTypeMismatch.
+func Get[T any](ctx context.Context, r Reader, name string) (T, error) {
+	var zero T
+	want := reflect.TypeFor[T]()
+	vs, err := r.read(ctx, []string{name}, []reflect.Type{want})
+	if err != nil {
+		return zero, err
+	}
+	return assign[T](vs[0], want, name)
+}
+
+func assign[T any](v reflect.Value, want reflect.Type, name string) (T, error) {
+	var out T
+	if !v.IsValid() {
+		return out, nil
+	}
+	if !v.Type().AssignableTo(want) {
+		return out, fmt.Errorf("%w: variable %q holds %v, not %v", ErrTypeMismatch, name, v.Type(), want)
+	}
+	reflect.ValueOf(&out).Elem().Set(v)
+	return out, nil
+}

@@ -1,0 +1,96 @@
+package lint
+
+import (
+	"os"
+	"testing"
+)
+
+// What is let through, each with its reason.
+var (
+	// Podder walks and fills Go memory by plan: the walk, the encoder, the
+	// decoder, and the state that knows regions by address. Nobody else has a
+	// reason to.
+	mayUseUnsafe = []string{
+		"podder/adopt.go",
+		"podder/codec_time.go",
+		"podder/codecs.go",
+		"podder/decode_fixed.go",
+		"podder/decode_interface.go",
+		"podder/decode_map.go",
+		"podder/decode_plan.go",
+		"podder/decode_reference.go",
+		"podder/decode_slot.go",
+		"podder/decode_types.go",
+		"podder/decode_value.go",
+		"podder/discover.go",
+		"podder/discover_map.go",
+		"podder/discover_region.go",
+		"podder/discover_settle.go",
+		"podder/encode.go",
+		"podder/encode_map.go",
+		"podder/encode_slot.go",
+		"podder/hash.go",
+		"podder/loader.go",
+		"podder/order.go",
+		"podder/plan.go",
+		"podder/plan_dynamic.go",
+		"podder/problem.go",
+		"podder/region.go",
+		"podder/region_index.go",
+		"podder/restore.go",
+		"podder/save_pods.go",
+		"podder/scalar.go",
+		"podder/state.go",
+		"podder/view_json.go",
+	}
+	// The process's clock and random source as the defaults of an option, and the
+	// log's idle timer, which Options.IdlePromise turns off.
+	mayUseClock = []string{"pager/create.go", "wal/wal.go", "wal/log.go"}
+	// State of the process: types registered before Open, and the files it has
+	// locked.
+	mayKeepState = []string{"db.registered", "internal/vfs.processLocks"}
+	// Panics that no bytes can reach: both guard what the function's own caller
+	// set up (a type switch over a closed set; the place a record is written to).
+	mayPanic = []string{"internal/trace.decodeElems", "wal.rewrite"}
+)
+
+func loadTree(t *testing.T) *Tree {
+	t.Helper()
+	tree, err := Load(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tree.Files) < 20 {
+		t.Fatalf("only %d Go files found", len(tree.Files))
+	}
+	return tree
+}
+
+func TestTree(t *testing.T) {
+	tree := loadTree(t)
+	for _, rule := range []struct {
+		name  string
+		check func(*Tree) []Finding
+	}{
+		{"layers", Layers},
+		{"files", Files},
+		{"panics", Panics(mayPanic)},
+		{"unsafe", Unsafe(mayUseUnsafe)},
+		{"ambient", Ambient(mayUseClock)},
+		{"state", State(mayKeepState)},
+		{"documents", Documents},
+		{"words", Words},
+	} {
+		t.Run(rule.name, func(t *testing.T) {
+			for _, f := range rule.check(tree) {
+				t.Error(f)
+			}
+		})
+	}
+}
+
+func TestLengthReport(t *testing.T) {
+	for _, f := range Length(loadTree(t)) {
+		t.Log(f)
+	}
+}

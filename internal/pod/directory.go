@@ -1,0 +1,307 @@
+package pod
+
+import (
+	"encoding/binary"
+
+	"github.com/poddb/poddb/internal/binenc"
+)
+
+// The slot directory: uvarint number of slots, then groups of neighbours of one
+// kind and type until all slots are covered.
+//
+// A group starts with a byte g. Free slots: g = 0x00, 0x10 … 0xf0 for 1 to 16
+// of them, nothing follows. Else the low half is the kind and the high half
+//
+//	0x10  several: uvarint count-2 follows
+//	0x20  equal lengths, with several: one length, not 0, for all
+//	0x40  in runs: in place of each length the lengths of its runs
+//	0x80  not used
+//
+// then the count if several, uvarint type, and the lengths as uvarints.
+//
+// Run lengths: uvarint number of runs (not 0), then uvarint codes: even 2z, the
+// next length is the one before plus d (z = zig-zag of d, the length before the
+// first is 0); odd, below 128, 2(k-1)+1: the length before comes k more times.
+const (
+	groupSeveral = 0x10
+	groupEqual   = 0x20
+	groupInRuns  = 0x40
+
+	mostFree   = 16
+	mostRepeat = 64
+)
+
+// directory is a slot directory that was measured and is not yet filled in.
+type directory struct {
+	raw   []byte // the groups
+	slots int
+	runs  int    // of all slots together
+	bytes uint64 // of all slots together
+}
+
+type group struct {
+	kind   Kind
+	typ    TypeID
+	count  int
+	equal  bool
+	inRuns bool
+}
+
+func appendDirectory(dst []byte, slots []Data) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(slots)))
+	for i := 0; i < len(slots); {
+		n := groupLen(slots[i:])
+		dst = appendGroup(dst, slots[i:i+n])
+		i += n
+	}
+	return dst
+}
+
+// groupLen returns how many slots at the start of slots make one group.
+func groupLen(slots []Data) int {
+	first := &slots[0]
+	n := 1
+	for n < len(slots) && slots[n].Kind == first.Kind && slots[n].Type == first.Type &&
+		(slots[n].Runs == nil) == (first.Runs == nil) {
+		n++
+	}
+	if first.Kind == SlotFree {
+		return min(n, mostFree)
+	}
+	return n
+}
+
+// appendGroup writes slots that groupLen found to be one group.
+func appendGroup(dst []byte, slots []Data) []byte {
+	first := &slots[0]
+	if first.Kind == SlotFree {
+		return append(dst, byte(len(slots)-1)<<4)
+	}
+	g := byte(first.Kind)
+	equal := false
+	if len(slots) > 1 {
+		g |= groupSeveral
+		if equal = equalLengths(slots); equal {
+			g |= groupEqual
+		}
+	}
+	if first.Runs != nil {
+		g |= groupInRuns
+	}
+	dst = append(dst, g)
+	if len(slots) > 1 {
+		dst = binary.AppendUvarint(dst, uint64(len(slots)-2))
+	}
+	dst = binary.AppendUvarint(dst, uint64(first.Type))
+	if equal {
+		return binary.AppendUvarint(dst, uint64(len(first.Bytes)))
+	}
+	for i := range slots {
+		if first.Runs != nil {
+			dst = appendRuns(dst, slots[i].Runs)
+		} else {
+			dst = binary.AppendUvarint(dst, uint64(len(slots[i].Bytes)))
+		}
+	}
+	return dst
+}
+
+func equalLengths(slots []Data) bool {
+	first := &slots[0]
+	if first.Runs != nil || len(first.Bytes) == 0 {
+		return false
+	}
+	for i := range slots {
+		if len(slots[i].Bytes) != len(first.Bytes) {
+			return false
+		}
+	}
+	return true
+}
+
+func appendRuns(dst []byte, runs []uint32) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(runs)))
+	prev := uint32(0)
+	for i := 0; i < len(runs); {
+		same := 0
+		for i+same < len(runs) && runs[i+same] == prev && same < mostRepeat {
+			same++
+		}
+		if same > 0 {
+			dst = append(dst, byte(same-1)<<1|1)
+			i += same
+			continue
+		}
+		d := int64(runs[i]) - int64(prev)
+		dst = binary.AppendUvarint(dst, (uint64(d)<<1^uint64(d>>63))<<1)
+		prev = runs[i]
+		i++
+	}
+	return dst
+}
+
+// readRuns reads the lengths of one slot's runs, appending them to out unless
+// that is nil, and returns their number and sum.
+func readRuns(r *binenc.Reader, out *[]uint32) (n int, sum uint64) {
+	n = readSlotCount(r)
+	if n == 0 {
+		r.Fail("slot in no runs")
+	}
+	prev := int64(0)
+	for done := 0; done < n && r.Err() == nil; {
+		same := 1
+		if x := r.Uvarint(); x&1 != 0 {
+			if same = int(min(x>>1, mostRepeat)) + 1; same > mostRepeat || same > n-done {
+				r.Fail("%d equal runs, %d left", same, n-done)
+			}
+		} else {
+			z := x >> 1
+			d := int64(z>>1) ^ -int64(z&1)
+			if prev += d; prev < 0 || prev > 1<<32-1 || d == 0 {
+				r.Fail("run length %d, %+d from the one before", prev, d)
+			}
+		}
+		if r.Err() != nil {
+			return 0, 0
+		}
+		if out != nil {
+			for range same {
+				*out = append(*out, uint32(prev))
+			}
+		}
+		sum += uint64(same) * uint64(prev)
+		done += same
+	}
+	return n, sum
+}
+
+// readGroup reads the head of a group of at most left slots.
+func readGroup(r *binenc.Reader, left int) group {
+	b := r.Byte()
+	g := group{kind: Kind(b & 15), count: 1}
+	if g.kind == SlotFree {
+		g.count = int(b>>4) + 1
+	} else {
+		g.equal, g.inRuns = b&groupEqual != 0, b&groupInRuns != 0
+		if b >= 0x80 || g.kind >= slotKinds || g.equal && (g.inRuns || b&groupSeveral == 0) {
+			r.Fail("slot group starts with %#02x", b)
+		}
+		if b&groupSeveral != 0 {
+			g.count = int(min(r.Uvarint(), maxSlots)) + 2
+		}
+		g.typ = TypeID(r.Uvarint32())
+	}
+	if g.count > left {
+		r.Fail("group of %d slots, %d left", g.count, left)
+	}
+	return g
+}
+
+// readDirectory measures a directory, so that what fill makes is bounded.
+func readDirectory(r *binenc.Reader) directory {
+	d := directory{slots: readSlotCount(r)}
+	before := *r
+	for left := d.slots; left > 0 && r.Err() == nil; {
+		g := readGroup(r, left)
+		d.measure(r, g)
+		left -= g.count
+	}
+	if r.Err() != nil {
+		return directory{}
+	}
+	d.raw = before.Bytes(uint64(r.Off() - before.Off()))
+	return d
+}
+
+func (d *directory) measure(r *binenc.Reader, g group) {
+	lengths := g.count
+	if g.kind == SlotFree {
+		lengths = 0
+	} else if g.equal {
+		lengths = 1
+	}
+	for range lengths {
+		var n uint64
+		if g.inRuns {
+			var runs int
+			runs, n = readRuns(r, nil)
+			d.runs += runs
+		} else {
+			n = r.Uvarint()
+		}
+		if g.equal {
+			if n == 0 || n > maxBody/uint64(g.count) {
+				r.Fail("%d equal slots of %d bytes", g.count, n)
+				return
+			}
+			n *= uint64(g.count)
+		}
+		if r.Err() == nil && n >= maxBody-d.bytes {
+			r.Fail("slots of %d bytes and more", uint64(maxBody))
+		}
+		if r.Err() != nil {
+			return
+		}
+		d.bytes += n
+	}
+}
+
+// fill makes the slots of a directory over body, whose length is d.bytes.
+func (d *directory) fill(body []byte) []Data {
+	if d.slots == 0 {
+		return nil
+	}
+	slots := make([]Data, 0, d.slots)
+	var runs []uint32
+	if d.runs > 0 {
+		runs = make([]uint32, 0, d.runs)
+	}
+	r := binenc.NewReader(d.raw)
+	at := uint64(0)
+	for len(slots) < d.slots {
+		g := readGroup(r, d.slots-len(slots))
+		equal := uint64(0)
+		if g.equal {
+			equal = r.Uvarint()
+		}
+		for range g.count {
+			s := Data{Kind: g.kind, Type: g.typ}
+			n := equal
+			if g.inRuns {
+				from := len(runs)
+				_, n = readRuns(r, &runs)
+				s.Runs = runs[from:len(runs):len(runs)]
+			} else if !g.equal && g.kind != SlotFree {
+				n = r.Uvarint()
+			}
+			if g.kind != SlotFree {
+				s.Bytes = body[at : at+n : at+n]
+				at += n
+			}
+			slots = append(slots, s)
+		}
+	}
+	return slots
+}
+
+// readSlotCount reads a number of slots, references or runs.
+func readSlotCount(r *binenc.Reader) int {
+	n := r.Uvarint()
+	if n > maxSlots {
+		r.Fail("count %d", n)
+		return 0
+	}
+	return int(n)
+}
+
+// readIndex reads a gap and returns the index after it, which is below end.
+func readIndex(r *binenc.Reader, from, end int) int {
+	gap := r.Uvarint()
+	if r.Err() == nil && (from >= end || gap >= uint64(end-from)) {
+		r.Fail("index %d+%d, only %d there", from, gap, end)
+	}
+	if r.Err() != nil {
+		return from
+	}
+	return from + int(gap)
+}

@@ -1,0 +1,173 @@
+package pod
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/poddb/poddb/internal/binenc"
+	"github.com/poddb/poddb/internal/dberr"
+)
+
+// The stored form of a pod version.
+//
+// A version is a head byte, its own part and a body. The own part is what makes
+// the pod this pod: the reference table, the exported slots with the references
+// each reaches, and the slot directory (kind, type, length and runs of every
+// slot). The body is the bytes of all slots in slot order and nothing else, so
+// it holds no id and equal subgraphs have equal bodies.
+//
+//	whole   head own body
+//	shared  head record own            the body is record's
+//	patch   head flags [own changes] slot changes   against the base version
+//	delta   head flags [own changes] s2 block       body, with the base's as dictionary
+//
+// Every part is varints and raw bytes; docs/format.md has each one.
+//
+// Invariants:
+//
+//  1. Reading bounds memory by what is really there: a version of n bytes never
+//     makes more than about 1 KiB times n, plus what its base and its shared
+//     body hold. (A byte can stand for 16 free slots of 56 bytes, or 64 runs.)
+//     Equal lengths are counted against the body before slots are made; empty
+//     slots are listed one by one.
+//  2. What Merge returns has passed Validate, so nobody who takes a pod from a
+//     Source checks it again.
+//  3. The writer's choices depend on base and next alone: equal calls give
+//     equal bytes.
+const formatVersion = 1
+
+// Head byte: format version in the high half, body kind in the low half.
+const (
+	bodyWhole  BodyKind = 0
+	bodyShared BodyKind = 1
+	bodyPatch  BodyKind = 2
+	bodyDelta  BodyKind = 3
+	bodyKinds           = 4
+)
+
+// Bounds of the format, far beyond what is made, that keep sums from overflowing.
+const (
+	maxSlots = 1 << 28
+	maxBody  = 1 << 44
+)
+
+// RecordNo is the number of a body record that pod versions share. mvcc gives
+// the numbers out; they are never reused.
+type RecordNo uint64
+
+// BodyKind says how a version keeps its body.
+type BodyKind uint8
+
+func (k BodyKind) String() string {
+	switch k {
+	case bodyWhole:
+		return "whole"
+	case bodyShared:
+		return "shared"
+	case bodyPatch:
+		return "patch"
+	case bodyDelta:
+		return "delta"
+	}
+	return fmt.Sprintf("body kind %d", uint8(k))
+}
+
+// Version is a decoded pod version that waits for what it rests on. It refers
+// to the bytes it was decoded from, which must not change.
+type Version struct {
+	kind     BodyKind
+	record   RecordNo
+	refs     refsPart
+	exps     exportsPart
+	dir      directory // whole, shared; delta if dirWhole
+	dirWhole bool
+	slots    slotsPart // patch, delta
+	body     []byte    // whole: the slots' bytes; delta: an s2 block
+}
+
+// Kind returns how the version keeps its body.
+func (v *Version) Kind() BodyKind { return v.kind }
+
+// NeedsBase reports whether Merge needs the version before this one.
+func (v *Version) NeedsBase() bool { return v.kind == bodyPatch || v.kind == bodyDelta }
+
+// SharedBody returns the record that holds the version's body, if one does.
+func (v *Version) SharedBody() (RecordNo, bool) { return v.record, v.kind == bodyShared }
+
+// AppendWhole appends the version that is p and needs nothing else. p must be
+// valid.
+func AppendWhole(dst []byte, p *Pod) []byte {
+	dst = append(dst, formatVersion<<4|byte(bodyWhole))
+	return appendBody(appendOwn(dst, p), p)
+}
+
+// AppendWholeShared appends the version that is p with its body, as Body
+// returns it, in record r.
+func AppendWholeShared(dst []byte, p *Pod, r RecordNo) []byte {
+	dst = append(dst, formatVersion<<4|byte(bodyShared))
+	dst = binary.AppendUvarint(dst, uint64(r))
+	return appendOwn(dst, p)
+}
+
+func appendOwn(dst []byte, p *Pod) []byte {
+	dst = appendRefs(dst, p.Refs)
+	dst = appendExports(dst, p.Exports)
+	return appendDirectory(dst, p.Slots)
+}
+
+func appendBody(dst []byte, p *Pod) []byte {
+	for i := range p.Slots {
+		dst = append(dst, p.Slots[i].Bytes...)
+	}
+	return dst
+}
+
+// Body returns the bytes of all slots in slot order: what is hashed and shared.
+func (p *Pod) Body() []byte {
+	n := 0
+	for i := range p.Slots {
+		n += len(p.Slots[i].Bytes)
+	}
+	return appendBody(make([]byte, 0, n), p)
+}
+
+// DecodeVersion reads one stored version. Errors match dberr.ErrCorrupt, or
+// dberr.ErrTooNew. Neither it nor Merge copies the body: pods merged from a
+// whole version refer to b.
+func DecodeVersion(b []byte) (*Version, error) {
+	r := binenc.NewReader(b)
+	head := r.Byte()
+	v := &Version{kind: BodyKind(head & 15)}
+	switch format := head >> 4; {
+	case r.Err() != nil:
+	case format > formatVersion:
+		return nil, fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, format, formatVersion)
+	case format != formatVersion || v.kind >= bodyKinds:
+		r.Fail("pod version starts with %#02x", head)
+	case v.NeedsBase():
+		v.readChanges(r)
+	default:
+		v.readWhole(r)
+	}
+	if err := r.End(); err != nil {
+		return nil, fmt.Errorf("pod version: %w", err)
+	}
+	return v, nil
+}
+
+func (v *Version) readWhole(r *binenc.Reader) {
+	if v.kind == bodyShared {
+		v.record = RecordNo(r.Uvarint())
+	}
+	v.refs = refsPart{whole: true, refs: readRefs(r)}
+	v.exps = exportsPart{whole: true, exports: readExports(r)}
+	v.dir = readDirectory(r)
+	if v.kind == bodyShared || r.Err() != nil {
+		return
+	}
+	if v.dir.bytes != uint64(r.Len()) {
+		r.Fail("slots of %d bytes, body of %d", v.dir.bytes, r.Len())
+		return
+	}
+	v.body = r.Bytes(uint64(r.Len()))
+}

@@ -1,0 +1,128 @@
+package mvcc
+
+import (
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/poddb/poddb/cache"
+	"github.com/poddb/poddb/internal/vfs"
+)
+
+// Version is a commit's number over the whole database: 1, 2, 3 … in log
+// order. 0 is the empty state before the first commit.
+type Version = uint64
+
+// MainBranch exists in every database.
+const MainBranch = "main"
+
+// Options configures a Store. FS and Path are needed, the rest has defaults.
+type Options struct {
+	FS       vfs.FS
+	Path     string
+	ReadOnly bool // open a cleanly closed file and write nothing
+	PageSize int  // used at creation; 0 = 8,192
+	// PageCacheBytes and PodCacheBytes bound the two caches; 0 = none.
+	PageCacheBytes, PodCacheBytes int64
+	SegmentBytes                  int64 // of the log; 0 = its default
+	// CheckpointBytes of log trigger a checkpoint in the background. 0 = 64 MiB,
+	// negative = never.
+	CheckpointBytes int64
+	Now             func() time.Time // nil = time.Now
+	Rand            io.Reader        // nil = crypto/rand
+	Logger          *slog.Logger     // nil = silent
+	IdlePromise     time.Duration    // see package wal
+}
+
+// Kind says what made a commit.
+type Kind uint8
+
+// Kinds of commits. Later ones (collect, retire, merge) take further numbers.
+const (
+	KindSave Kind = iota // an ordinary commit
+)
+
+// CommitInfo is what the committer says about a commit.
+type CommitInfo struct {
+	Message, Author string
+	Kind            Kind
+}
+
+// Commit is one entry of the history.
+type Commit struct {
+	Version Version
+	Line    uint32 // the line it was made on
+	Branch  string // the branch that line belongs to
+	Parents []Version
+	Time    time.Time // max(parent's + 1 ns, the clock)
+	Author  string
+	Message string
+	Kind    Kind
+	Pods    int    // pod versions added
+	Removed int    // pod versions that stopped being current
+	Bytes   uint64 // stored bytes added
+	// FirstNumber and LastNumber are the pod version numbers added; without any,
+	// First is Last+1 and Last the highest number given out before.
+	FirstNumber, LastNumber uint64
+}
+
+// TxStats counts what a transaction wrote so far.
+type TxStats struct {
+	PodsNew, PodsChanged int
+	PodsUnchanged        int    // put, but equal to their base
+	Slots                int    // slots that changed
+	Patches, Shared      int    // versions stored as a patch; with a shared body
+	Bytes                uint64 // stored bytes of versions and new shared bodies
+	Names                int    // names set or deleted
+}
+
+// Stats are figures about an open store.
+type Stats struct {
+	Versions      uint64 // commits in the database
+	PodVersions   uint64
+	Pods          uint64 // pod ids given out
+	SharedBodies  uint64 // record numbers given out
+	LiveBytes     uint64 // stored bytes of pod versions that are current
+	HistoryBytes  uint64 // stored bytes of pod versions that are not
+	IndexBytes    int64  // pages of the index
+	FreeBytes     int64  // free space in the file
+	FileBytes     int64
+	LogBytes      int64
+	OverlayBytes  int64 // committed, not yet checkpointed, in memory
+	PodCache      cache.Stats
+	PageCacheHits uint64
+	PageCacheMiss uint64
+
+	Commits           uint64 // since Open
+	Conflicts         uint64 // since Open
+	Checkpoints       uint64 // since Open
+	CheckpointsFailed uint64
+	LastCheckpoint    time.Duration
+
+	OpenSnapshots  int
+	OldestSnapshot Version // of the open ones, the one open longest
+	OldestAge      time.Duration
+}
+
+// VerifyOptions says how thorough Verify is.
+type VerifyOptions struct {
+	// Deep reads every version from storage again, bypassing the cache, and
+	// compares every shared body with its content key.
+	Deep bool
+	// Progress, if set, is called now and then from the goroutine of Verify.
+	Progress func(done, total uint64)
+}
+
+// VerifyReport is what Verify found. No Problems means a sound database.
+type VerifyReport struct {
+	Versions, PodVersions, Pods, References uint64
+	SharedBodies, Names, Types              uint64
+	Pages                                   uint64
+	// Problems are at most MaxProblems sentences, each naming the place.
+	Problems []string
+	// More is the number of problems beyond those listed.
+	More int
+}
+
+// MaxProblems bounds VerifyReport.Problems.
+const MaxProblems = 100

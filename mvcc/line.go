@@ -1,0 +1,111 @@
+package mvcc
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/poddb/poddb/internal/binenc"
+)
+
+// A line is the run of commits made on one branch since it was created. What
+// it shows of the time before, it inherits from the lines it forked from: its
+// lineage. A snapshot is a fork of its own: the line as of one version, and
+// then the line's lineage.
+type line struct {
+	id      uint32
+	branch  string
+	lineage []fork // parent first
+	head    atomic.Pointer[head]
+}
+
+// fork says: of this line, what was there at that version. number is the
+// highest pod version number given out up to that version.
+type fork struct {
+	line    uint32
+	version Version
+	number  uint64
+}
+
+// head is the newest state of a line. Before its first commit it is the
+// version that the line forked from, with commits 0.
+type head struct {
+	version Version
+	number  uint64
+	commits uint64 // on this line
+}
+
+const (
+	mainLine   = 1
+	maxLineage = 32
+)
+
+// forkVersion is the version that the line begins at.
+func (l *line) forkVersion() Version {
+	if len(l.lineage) == 0 {
+		return 0
+	}
+	return l.lineage[0].version
+}
+
+// lines is the table of all lines; a new one means a new table.
+type lines struct {
+	byID   map[uint32]*line
+	byName map[string]*line
+}
+
+func (t *lines) with(l *line) *lines {
+	n := &lines{byID: map[uint32]*line{l.id: l}, byName: map[string]*line{l.branch: l}}
+	for id, x := range t.byID {
+		n.byID[id] = x
+		n.byName[x.branch] = x
+	}
+	return n
+}
+
+// lineValue is a line row: format 1, text branch name, uvarint n, n × uvarint
+// (line, version, number), parent first.
+func lineValue(l *line) []byte {
+	b := appendText([]byte{1}, l.branch)
+	b = binary.AppendUvarint(b, uint64(len(l.lineage)))
+	for _, f := range l.lineage {
+		b = binary.AppendUvarint(b, uint64(f.line))
+		b = binary.AppendUvarint(b, f.version)
+		b = binary.AppendUvarint(b, f.number)
+	}
+	return b
+}
+
+func decodeLine(id uint32, b []byte) (*line, error) {
+	r := binenc.NewReader(b)
+	if f := r.Byte(); f != 1 && r.Err() == nil {
+		r.Fail("format %d of a line is unknown", f)
+	}
+	l := &line{id: id, branch: readText(r)}
+	n := r.Count(3)
+	if n > maxLineage {
+		r.Fail("lineage of %d forks", n)
+	}
+	for i := 0; i < n && r.Err() == nil; i++ {
+		l.lineage = append(l.lineage, fork{r.Uvarint32(), r.Uvarint(), r.Uvarint()})
+	}
+	if err := r.End(); err != nil {
+		return nil, fmt.Errorf("line %d: %w", id, err)
+	}
+	if l.branch == "" || id == 0 {
+		return nil, corrupt("line %d has no branch", id)
+	}
+	return l, nil
+}
+
+// branchValue is a branch row: line 4, head version 8, big-endian.
+func branchValue(line uint32, head Version) []byte {
+	return be.AppendUint64(be.AppendUint32(make([]byte, 0, 12), line), head)
+}
+
+func decodeBranch(b []byte) (line uint32, head Version, err error) {
+	if len(b) != 12 {
+		return 0, 0, corrupt("branch row of %d bytes", len(b))
+	}
+	return be.Uint32(b), be.Uint64(b[4:]), nil
+}

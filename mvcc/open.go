@@ -1,0 +1,348 @@
+package mvcc
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/poddb/poddb/cache"
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+	"github.com/poddb/poddb/pager"
+	"github.com/poddb/poddb/wal"
+)
+
+// Opening.
+//
+//  1. The page file is opened, or created empty.
+//  2. An empty one gets its secret, the line and branch main, and counters, in
+//     one batch that leaves it clean. A crash before that leaves an empty file,
+//     and the next Open does it again: nobody has used a secret yet.
+//  3. Not clean without a log is ErrLogMissing. With a log, what lies behind the
+//     page file's position is replayed by the function that live commits use.
+//  4. A clean file without a log gets one with the first commit: first the
+//     log is durable, then the file is marked unclean, then the commit is
+//     submitted. So unclean always has a log.
+
+const defaultCheckpointBytes = 64 << 20
+
+func (o Options) withDefaults() (Options, error) {
+	if o.FS == nil || o.Path == "" {
+		return o, fmt.Errorf("%w: FS and Path are required", dberr.ErrInvalid)
+	}
+	if o.CheckpointBytes == 0 {
+		o.CheckpointBytes = defaultCheckpointBytes
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	o.Rand = &lockedReader{r: o.Rand}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// lockedReader serialises a random source.
+type lockedReader struct {
+	mu sync.Mutex
+	r  io.Reader
+}
+
+func (l *lockedReader) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.r.Read(p)
+}
+
+func (o Options) random() uint64 {
+	var b [8]byte
+	if _, err := io.ReadFull(o.Rand, b[:]); err != nil {
+		panic(fmt.Sprintf("mvcc: random source: %v", err))
+	}
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// Open opens a database, or creates it unless ReadOnly.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	pg, err := pager.Open(ctx, pager.Options{
+		FS: o.FS, Path: o.Path, PageSize: o.PageSize, CacheBytes: o.PageCacheBytes,
+		ReadOnly: o.ReadOnly, Rand: o.random, Now: o.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{o: o, pager: pg, contentKey: blake}
+	id := pg.State().DatabaseID
+	s.logID = binary.LittleEndian.Uint64(id[:8])
+	s.seq.token = make(chan struct{}, 1)
+	s.seq.token <- struct{}{}
+	s.seq.windows = map[uint32]*window{}
+	s.seq.pending = newPending()
+	s.check.token = make(chan struct{}, 1)
+	s.check.token <- struct{}{}
+	s.check.wake = make(chan struct{}, 1)
+	s.layers.Store(&layers{active: newOverlay()})
+	if err := s.start(ctx); err != nil {
+		if log := s.log.Load(); log != nil {
+			err = errors.Join(err, log.Close())
+		}
+		s.pods.Close()
+		return nil, errors.Join(err, pg.Close(false))
+	}
+	return s, nil
+}
+
+func (s *Store) start(ctx context.Context) error {
+	var err error
+	if s.pods, err = cache.New[*merged](s.o.PodCacheBytes); err != nil {
+		return err
+	}
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	if err := s.recover(ctx); err != nil {
+		return err
+	}
+	if err := s.startNumbers(); err != nil {
+		return err
+	}
+	background, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	if !s.o.ReadOnly {
+		s.background.Add(1)
+		go s.checkpointer(background)
+	}
+	if s.checkpointDue() {
+		s.wakeCheckpointer()
+	}
+	return nil
+}
+
+// load reads what the page file knows about the whole database.
+func (s *Store) load(ctx context.Context) error {
+	st := s.pager.State()
+	if st.Entries == 0 {
+		if s.o.ReadOnly || !st.Clean {
+			return corrupt("%s is empty and was never finished", s.o.Path)
+		}
+		if err := s.create(ctx, st.LogPos); err != nil {
+			return fmt.Errorf("creating %s: %w", s.o.Path, err)
+		}
+	}
+	v := s.pin()
+	defer v.pv.Close()
+	secret, ok, err := v.get(singleKey(singleSecret))
+	if err != nil {
+		return err
+	}
+	if !ok || len(secret) != len(s.secret) {
+		return corrupt("%s has no secret", s.o.Path)
+	}
+	copy(s.secret[:], secret)
+	b, _, err := v.get(singleKey(singleCounters))
+	if err != nil {
+		return err
+	}
+	c, err := decodeCounters(b)
+	if err != nil {
+		return err
+	}
+	s.published.Store(&published{c, c.version})
+	s.applied = st.LogPos
+	s.check.done.Store(st.LogPos)
+	return s.loadLines(v)
+}
+
+// create is step 2.
+func (s *Store) create(ctx context.Context, logPos uint64) error {
+	var secret [32]byte
+	if _, err := io.ReadFull(s.o.Rand, secret[:]); err != nil {
+		return fmt.Errorf("random source: %w", err)
+	}
+	b, err := s.pager.Begin()
+	if err != nil {
+		return err
+	}
+	defer b.Abort()
+	first := counters{pod: 1, typ: uint64(pod.FirstCatalogType), record: 1, line: mainLine + 1}
+	for _, p := range []keyValue{
+		{branchKey(MainBranch), branchValue(mainLine, 0)},
+		{singleKey(singleCounters), first.append(nil)},
+		{singleKey(singleSecret), secret[:]},
+		{lineKey(mainLine), lineValue(&line{id: mainLine, branch: MainBranch})},
+	} {
+		if err := b.Put(p.key, p.val); err != nil {
+			return err
+		}
+	}
+	return b.Commit(ctx, logPos, true)
+}
+
+// loadLines reads the table of lines and their heads.
+func (s *Store) loadLines(v *view) error {
+	t := &lines{}
+	err := v.walk([]byte{kindLine}, func(key, val []byte) error {
+		if len(key) != 5 {
+			return corrupt("line key %x", key)
+		}
+		l, err := decodeLine(be.Uint32(key[1:]), val)
+		if err != nil {
+			return err
+		}
+		h, err := v.loadHead(l)
+		if err != nil {
+			return err
+		}
+		l.head.Store(&h)
+		t = t.with(l)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if t.byName[MainBranch] == nil {
+		return corrupt("branch %s is missing", MainBranch)
+	}
+	s.lines.Store(t)
+	return nil
+}
+
+func (v *view) loadHead(l *line) (head, error) {
+	b, ok, err := v.get(branchKey(l.branch))
+	if err != nil {
+		return head{}, err
+	}
+	if !ok {
+		return head{}, corrupt("branch %q of line %d is missing", l.branch, l.id)
+	}
+	id, version, err := decodeBranch(b)
+	if err != nil {
+		return head{}, err
+	}
+	if id != l.id {
+		return head{}, corrupt("branch %q is on line %d, expected %d", l.branch, id, l.id)
+	}
+	if version == l.forkVersion() {
+		return l.fresh(), nil
+	}
+	row, err := v.row(version)
+	if err != nil {
+		return head{}, err
+	}
+	if row.line != l.id {
+		return head{}, corrupt("head %d of branch %q is on line %d, expected %d", version, l.branch, row.line, l.id)
+	}
+	return head{version, row.last, row.pos + 1}, nil
+}
+
+// fresh is the head of a line without commits.
+func (l *line) fresh() head {
+	if len(l.lineage) == 0 {
+		return head{}
+	}
+	return head{l.lineage[0].version, l.lineage[0].number, 0}
+}
+
+// recover is step 3.
+func (s *Store) recover(ctx context.Context) error {
+	st := s.pager.State()
+	exists, err := wal.Exists(s.o.FS, s.logDir())
+	if err != nil {
+		return err
+	}
+	switch {
+	case !exists && st.Clean:
+		return nil
+	case !exists:
+		return fmt.Errorf("%w: %s", dberr.ErrLogMissing, s.logDir())
+	case s.o.ReadOnly && st.Clean:
+		return nil
+	case s.o.ReadOnly:
+		_, err := wal.Replay(ctx, s.logOptions(), wal.LSN(st.LogPos), s.replay)
+		return err
+	}
+	return s.startLog(ctx, s.replay)
+}
+
+func (s *Store) logOptions() wal.Options {
+	return wal.Options{
+		FS: s.o.FS, Dir: s.logDir(), SegmentBytes: s.o.SegmentBytes,
+		IdlePromise: s.o.IdlePromise, Rand: s.o.random,
+	}
+}
+
+func (s *Store) startLog(ctx context.Context, replay func(wal.Group) error) error {
+	log, rec, err := wal.Open(ctx, s.logOptions(), wal.LSN(s.pager.State().LogPos), replay)
+	if err != nil {
+		return err
+	}
+	s.log.Store(log)
+	if rec.Groups > 0 || rec.Cut {
+		s.o.Logger.Info("log recovered", slog.Int("groups", rec.Groups), slog.Int("rewritten", rec.Rewritten), slog.Bool("cut", rec.Cut))
+	}
+	return nil
+}
+
+// openLog is step 4; the sequencer's token is held.
+func (s *Store) openLog(ctx context.Context) error {
+	if s.unclean {
+		return nil
+	}
+	if s.log.Load() == nil {
+		none := func(g wal.Group) error {
+			return corrupt("log group at %d in a database that was closed cleanly", g.End)
+		}
+		if err := s.startLog(ctx, none); err != nil {
+			return err
+		}
+	}
+	select { // no checkpoint may run meanwhile
+	case <-s.check.token:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { s.check.token <- struct{}{} }()
+	if err := s.pager.MarkUnclean(ctx); err != nil {
+		if errors.Is(err, dberr.ErrPoisoned) {
+			return s.poison(err)
+		}
+		return err
+	}
+	s.unclean = true
+	return nil
+}
+
+// startNumbers sets what the sequencer and the allocators count.
+func (s *Store) startNumbers() error {
+	c := s.published.Load().counters
+	s.next.pod.Store(c.pod)
+	s.next.typ.Store(c.typ)
+	s.next.record.Store(c.record)
+	s.rewind()
+	v := s.pin()
+	defer v.pv.Close()
+	for _, l := range s.lines.Load().byID {
+		if h := l.head.Load(); h.version != 0 {
+			row, err := v.row(h.version)
+			if err != nil {
+				return err
+			}
+			s.seq.lastTime = max(s.seq.lastTime, row.time)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package mvcc
+
+import (
+	"fmt"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// merged is a pod version ready for readers, as the cache holds it.
+type merged struct {
+	pod   *pod.Pod
+	depth uint8  // of its chain
+	size  uint64 // of its version record
+	body  uint64 // the shared body's record number, 0 if it has its own
+}
+
+// cost is what a merged pod occupies in memory, in bytes, roughly.
+func (m *merged) cost() int64 {
+	n := 64 + 16*len(m.pod.Refs) + 64*len(m.pod.Slots) + 40*len(m.pod.Exports)
+	for i := range m.pod.Slots {
+		n += len(m.pod.Slots[i].Bytes) + 4*len(m.pod.Slots[i].Runs)
+	}
+	for i := range m.pod.Exports {
+		n += 4 * len(m.pod.Exports[i].Edges.List)
+	}
+	return int64(n)
+}
+
+// pod returns the version of a pod that a lineage sees, nil if none.
+func (v *view) pod(lineage []fork, id pid) (*merged, found, error) {
+	f, ok, err := v.resolve(lineage, id)
+	if err != nil || !ok {
+		return nil, f, err
+	}
+	m, err := v.version(f)
+	return m, f, err
+}
+
+// version returns a found version, from the cache if it is there.
+func (v *view) version(f found) (*merged, error) {
+	if m, ok := v.s.pods.Get(f.number); ok {
+		return m, nil
+	}
+	m, err := v.build(f, v.s.pods.Get)
+	if err != nil {
+		return nil, fmt.Errorf("pod %d, version number %d: %w", f.pod, f.number, err)
+	}
+	v.s.pods.Set(f.number, m, m.cost())
+	return m, nil
+}
+
+// build reads a version and what it rests on, and merges from the bottom up.
+// cached may cut the way down short.
+func (v *view) build(f found, cached func(uint64) (*merged, bool)) (*merged, error) {
+	type link struct {
+		version *pod.Version
+		depth   uint8
+		size    uint64
+	}
+	var links []link
+	var m *merged
+	for m == nil {
+		e, err := decodeEnvelope(f.env)
+		if err != nil {
+			return nil, err
+		}
+		rec, err := v.openDecoded(e)
+		if err != nil {
+			return nil, err
+		}
+		fr, err := decodeFrame(rec)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(links); n > 0 && fr.depth >= links[n-1].depth {
+			return nil, corrupt("chain of %d versions rests on one of %d", links[n-1].depth, fr.depth)
+		}
+		ver, err := pod.DecodeVersion(fr.form)
+		if err != nil {
+			return nil, err
+		}
+		if ver.NeedsBase() != (fr.depth > 0) {
+			return nil, corrupt("%v with a chain of %d", ver.Kind(), fr.depth)
+		}
+		if fr.depth > 0 {
+			links = append(links, link{ver, fr.depth, e.size()})
+			if m, f, err = v.base(f, fr.base, cached); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		body, err := v.body(ver)
+		if err != nil {
+			return nil, err
+		}
+		p, err := pod.Merge(nil, ver, body)
+		if err != nil {
+			return nil, err
+		}
+		no, _ := ver.SharedBody()
+		m = &merged{pod: p, size: e.size(), body: uint64(no)}
+	}
+	for i := len(links) - 1; i >= 0; i-- {
+		p, err := pod.Merge(m.pod, links[i].version, nil)
+		if err != nil {
+			return nil, err
+		}
+		m = &merged{pod: p, depth: links[i].depth, size: links[i].size}
+	}
+	return m, nil
+}
+
+// base finds what f rests on: merged already, or where it is stored.
+func (v *view) base(f found, b baseRef, cached func(uint64) (*merged, bool)) (*merged, found, error) {
+	if b.number >= f.number {
+		return nil, f, corrupt("version number %d rests on %d", f.number, b.number)
+	}
+	if m, ok := cached(b.number); ok {
+		return m, f, nil
+	}
+	env, ok, err := v.get(versionKey(nil, f.pod, b.line, b.number))
+	if err == nil && !ok {
+		err = corrupt("version number %d on line %d, the base of %d, is missing", b.number, b.line, f.number)
+	}
+	return nil, found{f.pod, b.line, b.number, env}, err
+}
+
+// body returns the shared body of a version, nil if it has its own.
+func (v *view) body(ver *pod.Version) ([]byte, error) {
+	no, ok := ver.SharedBody()
+	if !ok {
+		return nil, nil
+	}
+	b, ok, err := v.sharedBody(uint64(no))
+	if err == nil && !ok {
+		err = corrupt("shared body %d is missing", no)
+	}
+	return b, err
+}
+
+func (v *view) sharedBody(no uint64) ([]byte, bool, error) {
+	rec, ok, err := v.fetch(recordKey(kindShared, no))
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	f, err := decodeFrame(rec)
+	if err != nil {
+		return nil, false, fmt.Errorf("shared body %d: %w", no, err)
+	}
+	if f.depth != 0 {
+		return nil, false, corrupt("shared body %d has a base", no)
+	}
+	return f.form, true, nil
+}

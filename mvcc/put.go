@@ -1,0 +1,151 @@
+package mvcc
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Put takes one changed pod, merges it onto the version in the base, and
+// encodes the result. A pod that did not change is not written.
+func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
+	if err := t.usable(ctx); err != nil {
+		return err
+	}
+	switch {
+	case c.ID == 0 || uint64(c.ID) >= t.s.next.pod.Load():
+		return fmt.Errorf("%w: pod id %d was not given out", dberr.ErrInvalid, c.ID)
+	case t.puts[c.ID] != nil:
+		return fmt.Errorf("%w: pod %d is put twice", dberr.ErrInvalid, c.ID)
+	}
+	v, err := t.base.view(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	base, at, err := v.pod(t.base.lineage, c.ID)
+	if err != nil {
+		return err
+	}
+	if c.New != (base == nil) {
+		return fmt.Errorf("%w: pod %d put as new=%v, but the base, version %d, has it=%v",
+			dberr.ErrInvalid, c.ID, c.New, t.base.version, base != nil)
+	}
+	var old *pod.Pod
+	if base != nil {
+		old = base.pod
+	}
+	next, err := pod.Apply(old, c)
+	if err != nil {
+		return fmt.Errorf("pod %d: %w", c.ID, err)
+	}
+	if base != nil && samePod(old, next) {
+		t.stats.PodsUnchanged++
+		return nil
+	}
+	p := &put{id: c.ID, base: at, exports: exportedSlots(next)}
+	if base != nil {
+		p.baseSize = base.size
+	}
+	if err := t.encode(v, p, base, next); err != nil {
+		return err
+	}
+	t.note(p, old, next, len(c.Slots)+len(c.Drop))
+	return nil
+}
+
+// note records what the put means for the commit.
+func (t *Tx) note(p *put, old, next *pod.Pod, slots int) {
+	t.puts[p.id] = p
+	t.order = append(t.order, p)
+	t.noteRefs(p.id, old, next)
+	if old == nil {
+		t.stats.PodsNew++
+	} else {
+		t.stats.PodsChanged++
+		for _, e := range old.Exports {
+			if !next.Exported(e.Slot) {
+				t.lost[pod.Ref{Pod: p.id, Slot: e.Slot}] = true
+			}
+		}
+	}
+	t.stats.Slots += slots
+	t.stats.Bytes += uint64(len(p.env) - 1)
+}
+
+// noteRefs collects the references that old did not have.
+func (t *Tx) noteRefs(id pid, old, next *pod.Pod) {
+	var had map[pod.Ref]bool
+	if old != nil {
+		if slices.Equal(old.Refs, next.Refs) {
+			return
+		}
+		had = make(map[pod.Ref]bool, len(old.Refs))
+		for _, r := range old.Refs {
+			had[r] = true
+		}
+	}
+	for _, r := range next.Refs {
+		if r != (pod.Ref{}) && !had[r] {
+			t.refs[r] = id
+		}
+	}
+}
+
+func exportedSlots(p *pod.Pod) []pod.Slot {
+	s := make([]pod.Slot, len(p.Exports))
+	for i, e := range p.Exports {
+		s[i] = e.Slot
+	}
+	return s
+}
+
+// encode chooses how the version is stored: as a patch if that is clearly
+// smaller, else whole; a whole one with its body shared if that is worth it.
+func (t *Tx) encode(v *view, p *put, base *merged, next *pod.Pod) error {
+	whole := pod.AppendWhole(nil, next)
+	if err := checkForm(p.id, whole); err != nil {
+		return err
+	}
+	m := &merged{pod: next}
+	f := frame{form: whole}
+	if base != nil && base.depth < maxDepth {
+		if patch := pod.AppendPatch(nil, base.pod, next); len(patch) <= len(whole)/2 {
+			m.depth = base.depth + 1
+			f = frame{baseRef{p.base.line, p.base.number}, m.depth, patch}
+			t.stats.Patches++
+		}
+	}
+	if f.depth == 0 {
+		no, ok, err := t.share(v, next.Body())
+		if err != nil {
+			return err
+		}
+		if ok {
+			f.form = pod.AppendWholeShared(nil, next, pod.RecordNo(no))
+			t.stats.Shared++
+		}
+	}
+	p.env = appendFrame([]byte{envInline}, f)
+	m.size = uint64(len(p.env) - 1)
+	if cost := m.cost(); t.warm+cost <= warmMax {
+		t.warm += cost
+		p.merged = m
+	}
+	return nil
+}
+
+// samePod reports whether two merged pods are the same state.
+func samePod(a, b *pod.Pod) bool {
+	return slices.Equal(a.Refs, b.Refs) &&
+		slices.EqualFunc(a.Exports, b.Exports, func(x, y pod.Export) bool {
+			return x.Slot == y.Slot && x.Edges.All == y.Edges.All && slices.Equal(x.Edges.List, y.Edges.List)
+		}) &&
+		slices.EqualFunc(a.Slots, b.Slots, func(x, y pod.Data) bool {
+			return x.Kind == y.Kind && x.Type == y.Type && string(x.Bytes) == string(y.Bytes) &&
+				(x.Runs == nil) == (y.Runs == nil) && slices.Equal(x.Runs, y.Runs)
+		})
+}

@@ -1,0 +1,61 @@
+package mvcc
+
+import (
+	"fmt"
+
+	"github.com/poddb/poddb/wal"
+)
+
+// replay applies one group of the log, after checking that it continues the
+// state before it.
+func (s *Store) replay(w wal.Group) error {
+	g, err := decodeGroup(w.Records)
+	if err == nil {
+		err = s.replayGroup(g, uint64(w.End))
+	}
+	if err != nil {
+		return fmt.Errorf("log group that ends at %d: %w", w.End, err)
+	}
+	return nil
+}
+
+func (s *Store) replayGroup(g *group, end uint64) error {
+	if g.db != s.logID {
+		return corrupt("the log belongs to another database")
+	}
+	before := s.published.Load().counters
+	if g.row == nil {
+		l, err := branchOf(g)
+		if err != nil {
+			return err
+		}
+		t := s.lines.Load()
+		if uint64(l.id) != before.line || t.byID[l.id] != nil || t.byName[l.branch] != nil {
+			return corrupt("line %d of branch %q does not follow", l.id, l.branch)
+		}
+		s.apply(g, l, l.fresh(), end, true)
+		return nil
+	}
+	row := g.row
+	l := s.lines.Load().byID[row.line]
+	if l == nil {
+		return corrupt("version %d is on line %d, which does not exist", row.version, row.line)
+	}
+	h := l.head.Load()
+	if row.version != before.version+1 || row.last != before.number+row.added || row.pos != h.commits ||
+		(h.version != 0 && (len(row.parents) == 0 || row.parents[0] != h.version)) {
+		return corrupt("version %d, number %d, does not follow version %d, number %d", row.version, row.last, before.version, before.number)
+	}
+	s.apply(g, l, head{row.version, row.last, row.pos + 1}, end, false)
+	return nil
+}
+
+// branchOf finds the line that a branch group makes.
+func branchOf(g *group) (*line, error) {
+	for _, p := range g.puts {
+		if p.key[0] == kindLine && len(p.key) == 5 {
+			return decodeLine(be.Uint32(p.key[1:]), p.val)
+		}
+	}
+	return nil, corrupt("branch group without a line")
+}

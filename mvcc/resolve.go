@@ -1,0 +1,99 @@
+package mvcc
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+type pid = pod.ID
+
+// found is a pod version that resolve found.
+type found struct {
+	pod    pid
+	line   uint32
+	number uint64
+	env    []byte
+}
+
+// resolve finds the version of a pod that a lineage sees: on each line, the
+// newest one not after the lineage's number there; the first line that has one
+// decides. One seek per line.
+func (v *view) resolve(lineage []fork, id pid) (found, bool, error) {
+	var buf [versionKeyLen]byte
+	for _, f := range lineage {
+		k := versionKey(buf[:0], id, f.line, f.number)
+		key, env, ok, err := v.seekIn(k, versionKeyLen-8)
+		if err != nil {
+			return found{}, false, err
+		}
+		if !ok {
+			continue
+		}
+		_, _, number, ok := splitVersionKey(key)
+		if !ok || len(env) == 0 {
+			return found{}, false, corrupt("version row %x", key)
+		}
+		if env[0] == envTombstone {
+			return found{}, false, nil
+		}
+		return found{id, f.line, number, env}, true, nil
+	}
+	return found{}, false, nil
+}
+
+// resolveName finds the root of a name the same way; 0 if there is none. nk is
+// the name's nameKey. Names count by commits, not by pod versions: a commit
+// may change a name and no pod.
+func (v *view) resolveName(lineage []fork, nk []byte) (pid, error) {
+	for _, f := range lineage {
+		k := nameVersionKey(nk, f.line, f.version)
+		_, val, ok, err := v.seekIn(k, len(k)-8)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			return decodeRoot(val)
+		}
+	}
+	return 0, nil
+}
+
+func rootValue(root pid) []byte { return binary.AppendUvarint(nil, uint64(root)) }
+
+func decodeRoot(b []byte) (pid, error) {
+	n, k := binary.Uvarint(b)
+	if k != len(b) || k == 0 {
+		return 0, corrupt("name row %x", b)
+	}
+	return pid(n), nil
+}
+
+// names returns up to most names from the key from on that begin with prefix
+// and exist in the lineage, and the key to go on from, nil at the end. One
+// seek finds the next name, whatever its number of versions.
+func (v *view) names(lineage []fork, prefix, from []byte, most int) (names []string, next []byte, err error) {
+	for len(names) < most {
+		c := v.seek(from)
+		key, _, ok := c.at()
+		if !ok || !bytes.HasPrefix(key, prefix) {
+			return names, nil, c.err()
+		}
+		name, nk, _, _, err := splitNameKey(key)
+		if err != nil {
+			return nil, nil, err
+		}
+		nk = bytes.Clone(nk)
+		root, err := v.resolveName(lineage, nk)
+		if err != nil {
+			return nil, nil, err
+		}
+		if root != 0 {
+			names = append(names, name)
+		}
+		from = nk
+		from[len(from)-1] = 1 // behind every row of the name, before what may follow
+	}
+	return names, from, nil
+}

@@ -1,0 +1,276 @@
+package mvcc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+	"github.com/poddb/poddb/wal"
+)
+
+// The sequencer is one stage that every commit passes alone, in log order:
+//
+//	validate → number → compute what is removed → encode → submit to the log
+//
+// and then, when the log says that the group is durable, in the same order and
+// in the log's own goroutine:
+//
+//	apply to the overlay → publish the head → wake the committer
+//
+// Definitions. Sequenced: submitted, outcome open. Queued: sequenced and not yet
+// durable. The sequencer's state is the state after everything queued.
+//
+// Invariants:
+//
+//  1. A commit is validated against everything sequenced before it, durable or
+//     not. So log order = commit order = visibility order, and two commits of
+//     one log group cannot both pass on the same pod.
+//  2. Nothing is visible before it is durable: readers stop at published, which
+//     is swapped only after the whole group is in the overlay. Keys carry
+//     numbers, so what is in the overlay but not published is not found.
+//  3. Between validation and Submit the token is held; the log refuses Submit
+//     after an undone group until Resume, and Resume is called only with the
+//     token held and nothing queued. So nothing that was validated on top of an
+//     undone commit slips in, and its numbers can be given out again.
+//  4. An entry of pending (what queued commits wrote) outlives its commit's
+//     apply: it is dropped by the next holder of the token, before that one
+//     takes its view. So pending and view together miss nothing.
+//  5. A commit's context counts until Submit. After that Commit waits for the
+//     outcome.
+//
+// Outcomes other than durable: ErrDiskFull fails the group and all queued
+// behind it, nothing of them remains (invariant 3). Every other error poisons:
+// this store writes nothing any more, reads go on.
+type sequencer struct {
+	token    chan struct{} // holds one element while nobody sequences
+	counters counters
+	heads    map[uint32]head
+	lastTime int64
+	queue    []*queued
+	pending  pending
+	windows  map[uint32]*window
+	undone   atomic.Bool
+}
+
+// queued is a sequenced group.
+type queued struct {
+	g        *group
+	line     *line
+	head     head
+	newLine  bool
+	what     written
+	finished chan struct{}
+	err      error // valid when finished is closed
+}
+
+// written is what later commits, and the moment of becoming durable, need to
+// know of a commit. It is empty for a new branch.
+type written struct {
+	puts  []*put
+	names map[string]pid
+	refs  map[pod.Ref]pid
+	types map[pod.TypeID][]byte
+	users map[uint64]uint64 // of shared bodies that it uses: all users after it
+}
+
+// pending finds what queued commits wrote.
+type pending struct {
+	pods  map[podOnLine]*pendingPod
+	names map[nameOnLine]Version
+	users map[uint64]pendingUsers
+}
+
+type pendingUsers struct {
+	n uint64
+	q *queued
+}
+
+type podOnLine struct {
+	line uint32
+	pod  pid
+}
+
+type nameOnLine struct {
+	line uint32
+	name string
+}
+
+type pendingPod struct {
+	put *put
+	q   *queued
+}
+
+func newPending() pending {
+	return pending{map[podOnLine]*pendingPod{}, map[nameOnLine]Version{}, map[uint64]pendingUsers{}}
+}
+
+// acquire takes the token.
+func (q *sequencer) acquire(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-q.token:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (q *sequencer) release() { q.token <- struct{}{} }
+
+// reap forgets finished commits at the front of the queue (invariant 4).
+func (q *sequencer) reap() {
+	n := 0
+	for ; n < len(q.queue); n++ {
+		select {
+		case <-q.queue[n].finished:
+			q.forget(q.queue[n])
+			continue
+		default:
+		}
+		break
+	}
+	clear(q.queue[:n])
+	if q.queue = q.queue[n:]; len(q.queue) == 0 {
+		q.queue = nil
+	}
+}
+
+func (q *sequencer) forget(c *queued) {
+	for _, p := range c.what.puts {
+		k := podOnLine{c.line.id, p.id}
+		if x := q.pending.pods[k]; x != nil && x.q == c {
+			delete(q.pending.pods, k)
+		}
+	}
+	for name := range c.what.names {
+		k := nameOnLine{c.line.id, name}
+		if q.pending.names[k] == c.g.row.version {
+			delete(q.pending.names, k)
+		}
+	}
+	for no := range c.what.users {
+		if q.pending.users[no].q == c {
+			delete(q.pending.users, no)
+		}
+	}
+}
+
+// tidy lets go of finished commits if nobody is sequencing; who is will do it.
+func (s *Store) tidy() {
+	select {
+	case <-s.seq.token:
+		s.seq.reap()
+		s.seq.release()
+	default:
+	}
+}
+
+// ready brings the sequencer's state up to date; the token is held.
+func (s *Store) ready(ctx context.Context) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if s.seq.undone.Load() {
+		for _, c := range s.seq.queue { // all of them are failing (invariant 3)
+			<-c.finished
+		}
+		if err := s.writable(); err != nil {
+			return err
+		}
+		s.seq.queue, s.seq.pending, s.seq.windows = nil, newPending(), map[uint32]*window{}
+		s.rewind()
+		if err := s.log.Load().Resume(); err != nil {
+			return s.logError(err)
+		}
+		s.seq.undone.Store(false)
+	}
+	s.seq.reap()
+	return s.openLog(ctx)
+}
+
+// rewind sets the sequencer's state to what is durable.
+func (s *Store) rewind() {
+	s.seq.counters = s.published.Load().counters
+	s.seq.heads = map[uint32]head{}
+}
+
+// head returns a line's newest sequenced state.
+func (s *Store) sequencedHead(l *line) head {
+	if h, ok := s.seq.heads[l.id]; ok {
+		return h
+	}
+	return *l.head.Load()
+}
+
+// submit hands a group to the log; the token is held. On success the group is
+// the sequencer's newest state.
+func (s *Store) submit(c *queued) error {
+	c.finished = make(chan struct{})
+	err := s.log.Load().Submit(c.g.records(), func(end wal.LSN, err error) { s.outcome(c, end, err) })
+	if err != nil {
+		delete(s.seq.windows, c.line.id)
+		return s.logError(err)
+	}
+	s.seq.queue = append(s.seq.queue, c)
+	s.seq.counters = c.g.counters
+	s.seq.heads[c.line.id] = c.head
+	return nil
+}
+
+// outcome is called by the log, in log order.
+func (s *Store) outcome(c *queued, end wal.LSN, err error) {
+	defer close(c.finished)
+	if err != nil {
+		if errors.Is(err, dberr.ErrDiskFull) {
+			s.seq.undone.Store(true)
+			c.err = err
+			return
+		}
+		c.err = s.poison(err)
+		return
+	}
+	s.apply(c.g, c.line, c.head, uint64(end), c.newLine)
+	s.settled(c)
+}
+
+// apply is the one way in which a group becomes part of the database, live or
+// replayed.
+func (s *Store) apply(g *group, l *line, h head, end uint64, newLine bool) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	g.apply(s.layers.Load().active, l.branch)
+	s.applied = end
+	l.head.Store(&h)
+	if newLine {
+		s.lines.Store(s.lines.Load().with(l))
+	}
+	s.published.Store(&published{counters: g.counters, version: g.counters.version})
+	if s.checkpointDue() {
+		s.wakeCheckpointer()
+	}
+}
+
+// published is what readers may see. It is swapped whole, never changed.
+type published struct {
+	counters counters
+	version  Version
+}
+
+// logError turns what the log says at once into the store's error.
+func (s *Store) logError(err error) error {
+	switch {
+	case errors.Is(err, dberr.ErrDiskFull):
+		s.seq.undone.Store(true)
+		return err
+	case errors.Is(err, dberr.ErrClosed), errors.Is(err, dberr.ErrInvalid), errors.Is(err, dberr.ErrTooLarge):
+		return err
+	case errors.Is(err, wal.ErrUndone):
+		return fmt.Errorf("%w: the commit before it was undone", dberr.ErrDiskFull)
+	}
+	return s.poison(err)
+}

@@ -1,0 +1,206 @@
+package mvcc
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync/atomic"
+	"time"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Snapshot is a read-only view of the database at one version. It never
+// changes, blocks nobody, and pins nothing in the file: each operation looks at
+// the newest state of the index and asks it for the old version. All methods
+// are safe for concurrent use.
+type Snapshot struct {
+	s       *Store
+	version Version
+	branch  string
+	lineage []fork // the line as of version, then the line's own lineage
+	opened  time.Time
+	closed  atomic.Bool
+}
+
+var _ pod.Source = (*Snapshot)(nil)
+
+// At opens a snapshot of a version, registered with the store until it is
+// closed. Version 0 is the empty database. An unknown version matches
+// ErrNotFound and ErrUnknownVersion.
+func (s *Store) At(ctx context.Context, version Version) (*Snapshot, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	sn, err := s.snapshot(version)
+	if err != nil {
+		return nil, err
+	}
+	s.open.add(sn)
+	return sn, nil
+}
+
+func (s *Store) snapshot(version Version) (*Snapshot, error) {
+	sn := &Snapshot{s: s, version: version, branch: MainBranch, opened: s.o.Now()}
+	v, err := s.view()
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	if version == 0 {
+		return sn, nil
+	}
+	if newest := s.published.Load().version; version > newest {
+		return nil, fmt.Errorf("%w: %w %d, the newest is %d", dberr.ErrNotFound, dberr.ErrUnknownVersion, version, newest)
+	}
+	row, err := v.row(version)
+	if err != nil {
+		return nil, err
+	}
+	l := s.lines.Load().byID[row.line]
+	if l == nil {
+		return nil, corrupt("version %d is on line %d, which does not exist", version, row.line)
+	}
+	sn.branch = l.branch
+	sn.lineage = append([]fork{{l.id, version, row.last}}, l.lineage...)
+	return sn, nil
+}
+
+// Close ends the snapshot. Operations under way finish; a second Close does
+// nothing.
+func (sn *Snapshot) Close() {
+	if sn.closed.CompareAndSwap(false, true) {
+		sn.s.open.remove(sn)
+	}
+}
+
+// Version returns the version that the snapshot shows.
+func (sn *Snapshot) Version() Version { return sn.version }
+
+// Branch returns the branch that the version was committed on.
+func (sn *Snapshot) Branch() string { return sn.branch }
+
+// Secret is Store.Secret.
+func (sn *Snapshot) Secret() [32]byte { return sn.s.secret }
+
+func (sn *Snapshot) view(ctx context.Context) (*view, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if sn.closed.Load() {
+		return nil, fmt.Errorf("snapshot of version %d: %w", sn.version, dberr.ErrClosed)
+	}
+	return sn.s.view()
+}
+
+// Pods returns pods in the order of ids, merged and immutable. One that is not
+// in the snapshot is ErrNotFound.
+func (sn *Snapshot) Pods(ctx context.Context, ids []pod.ID) ([]*pod.Pod, error) {
+	v, err := sn.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	pods := make([]*pod.Pod, len(ids))
+	for i, id := range ids {
+		if i%64 == 63 {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+		}
+		m, _, err := v.pod(sn.lineage, id)
+		if err != nil {
+			return nil, err
+		}
+		if m == nil {
+			return nil, fmt.Errorf("%w: pod %d at version %d", dberr.ErrNotFound, id, sn.version)
+		}
+		pods[i] = m.pod
+	}
+	return pods, nil
+}
+
+// Number returns the number of the pod version that the snapshot sees; 0 and
+// ErrNotFound if there is none.
+func (sn *Snapshot) Number(ctx context.Context, id pod.ID) (uint64, error) {
+	v, err := sn.view(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer v.close()
+	f, ok, err := v.resolve(sn.lineage, id)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: pod %d at version %d", dberr.ErrNotFound, id, sn.version)
+	}
+	return f.number, err
+}
+
+// Type returns the descriptor of a catalogue type.
+func (sn *Snapshot) Type(ctx context.Context, id pod.TypeID) ([]byte, error) {
+	v, err := sn.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	return v.descriptor(id)
+}
+
+func (v *view) descriptor(id pod.TypeID) ([]byte, error) {
+	b, ok, err := v.fetch(typeKey(id))
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: type %d", dberr.ErrNotFound, id)
+	}
+	return b, err
+}
+
+// Root returns the root pod of a variable, or ErrNotFound.
+func (sn *Snapshot) Root(ctx context.Context, name string) (pod.ID, error) {
+	if err := checkName("variable", name); err != nil {
+		return 0, fmt.Errorf("%w: variable %q: %w", dberr.ErrNotFound, name, err)
+	}
+	v, err := sn.view(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer v.close()
+	root, err := v.resolveName(sn.lineage, nameKey(name))
+	if err == nil && root == 0 {
+		err = fmt.Errorf("%w: variable %q at version %d", dberr.ErrNotFound, name, sn.version)
+	}
+	return root, err
+}
+
+// namesBatch is the number of names read in one view.
+const namesBatch = 128
+
+// Names yields the variables whose names begin with prefix, in byte order. At
+// most one error is yielded, and it ends the sequence. Nothing is held while
+// the caller works on a name.
+func (sn *Snapshot) Names(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		head := escapedName([]byte{kindName}, prefix)
+		for from := head; from != nil; {
+			names, next, err := sn.namesFrom(ctx, head, from)
+			if err != nil {
+				yield("", err)
+				return
+			}
+			for _, n := range names {
+				if !yield(n, nil) {
+					return
+				}
+			}
+			from = next
+		}
+	}
+}
+
+func (sn *Snapshot) namesFrom(ctx context.Context, prefix, from []byte) ([]string, []byte, error) {
+	v, err := sn.view(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer v.close()
+	return v.names(sn.lineage, prefix, from, namesBatch)
+}

@@ -1,0 +1,187 @@
+package mvcc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Tx collects the changed pods of one commit. It is used by one goroutine.
+// Pods are encoded when they are put; nothing is visible, or in the log, before
+// Commit.
+type Tx struct {
+	s    *Store
+	line *line
+	base *Snapshot
+	over bool
+
+	puts  map[pid]*put
+	order []*put
+	names map[string]pid // changed ones; 0 = deleted
+	types map[pod.TypeID][]byte
+	// refs are the references that the base did not have, with the pod that has
+	// them; 0 is a name. lost are exported slots that the base had.
+	refs   map[pod.Ref]pid
+	lost   map[pod.Ref]bool
+	bodies map[contentKey]body
+	shared []body            // new ones, in order
+	uses   map[uint64]uint64 // of shared bodies, by record number
+	guard  func(pod.ID) bool
+
+	nextPod, endPod uint64 // ids taken in advance
+	blockLen        uint64
+	warm            int64 // bytes of merged pods kept for the cache
+	stats           TxStats
+}
+
+var _ pod.Sink = (*Tx)(nil)
+
+// put is one pod version to be.
+type put struct {
+	id       pid
+	base     found // number 0 if the pod is new
+	baseSize uint64
+	env      []byte
+	exports  []pod.Slot
+	merged   *merged // nil if too much to keep
+	number   uint64  // given by the sequencer
+}
+
+const (
+	firstPodBlock = 8
+	maxPodBlock   = 4096
+	warmMax       = 16 << 20
+	maxDescriptor = 1 << 20
+)
+
+// Begin starts a transaction on a branch that sees the version base, which is
+// the branch's head, an older version on its line, or what the line forked
+// from.
+func (s *Store) Begin(ctx context.Context, branch string, base Version) (*Tx, error) {
+	if err := s.writable(); err != nil {
+		return nil, err
+	}
+	l := s.lines.Load().byName[branch]
+	if l == nil {
+		return nil, fmt.Errorf("%w: branch %q", dberr.ErrNotFound, branch)
+	}
+	sn, err := s.At(ctx, base)
+	if err != nil {
+		return nil, err
+	}
+	if base != l.forkVersion() && (len(sn.lineage) == 0 || sn.lineage[0].line != l.id) {
+		sn.Close()
+		return nil, fmt.Errorf("%w: version %d is not on branch %q", dberr.ErrInvalid, base, branch)
+	}
+	return &Tx{
+		s: s, line: l, base: sn, puts: map[pid]*put{}, names: map[string]pid{}, types: map[pod.TypeID][]byte{},
+		refs: map[pod.Ref]pid{}, lost: map[pod.Ref]bool{}, bodies: map[contentKey]body{}, uses: map[uint64]uint64{},
+		blockLen: firstPodBlock,
+	}, nil
+}
+
+// Guard names pods that this transaction depends on: Commit is a conflict if
+// one was written on the line since the base. fn is asked for every pod
+// written since, while no other commit can proceed: it must be quick and not
+// call the store.
+func (t *Tx) Guard(fn func(pod.ID) bool) { t.guard = fn }
+
+// Written returns what the transaction would write.
+func (t *Tx) Written() TxStats {
+	s := t.stats
+	s.Names = len(t.names)
+	return s
+}
+
+// NewPod gives out a pod id.
+func (t *Tx) NewPod() pod.ID {
+	if t.nextPod == t.endPod {
+		t.endPod = t.s.next.pod.Add(t.blockLen)
+		t.nextPod = t.endPod - t.blockLen
+		t.blockLen = min(2*t.blockLen, maxPodBlock)
+	}
+	t.nextPod++
+	return pod.ID(t.nextPod - 1)
+}
+
+// Type returns the catalogue id of a descriptor. Within one opening of the
+// store a descriptor has one id, whoever commits it first.
+func (t *Tx) Type(ctx context.Context, descriptor []byte) (pod.TypeID, error) {
+	if err := t.usable(ctx); err != nil {
+		return 0, err
+	}
+	if len(descriptor) == 0 || len(descriptor) > maxDescriptor {
+		return 0, fmt.Errorf("%w: type descriptor of %d bytes", dberr.ErrInvalid, len(descriptor))
+	}
+	id, durable, err := t.s.types.id(t.s, descriptor)
+	if err == nil && !durable {
+		t.types[id] = bytes.Clone(descriptor)
+	}
+	return id, err
+}
+
+// SetName binds a variable to its root pod, whose slot 0 must be exported when
+// the transaction commits.
+func (t *Tx) SetName(ctx context.Context, name string, root pod.ID) error {
+	if root == 0 {
+		return fmt.Errorf("%w: variable %q without root pod", dberr.ErrInvalid, name)
+	}
+	return t.setName(ctx, name, root)
+}
+
+// DeleteName removes a variable; ErrNotFound if there is none.
+func (t *Tx) DeleteName(ctx context.Context, name string) error { return t.setName(ctx, name, 0) }
+
+func (t *Tx) setName(ctx context.Context, name string, root pid) error {
+	if err := t.usable(ctx); err != nil {
+		return err
+	}
+	if err := checkName("variable", name); err != nil {
+		return err
+	}
+	old, err := t.base.Root(ctx, name)
+	if err != nil && !errors.Is(err, dberr.ErrNotFound) {
+		return err
+	}
+	if now, changed := t.names[name]; root == 0 && (changed && now == 0 || !changed && old == 0) {
+		return fmt.Errorf("%w: variable %q", dberr.ErrNotFound, name)
+	}
+	if root == old {
+		delete(t.names, name)
+	} else {
+		t.names[name] = root
+	}
+	return nil
+}
+
+func (t *Tx) usable(ctx context.Context) error {
+	if t.over {
+		return fmt.Errorf("transaction: %w", dberr.ErrClosed)
+	}
+	return ctx.Err()
+}
+
+// Rollback gives up the transaction. After Commit it does nothing.
+func (t *Tx) Rollback() {
+	if !t.over {
+		t.end()
+	}
+}
+
+// returnPods gives ids taken in advance back if nobody took any since.
+func (t *Tx) returnPods() {
+	t.s.next.pod.CompareAndSwap(t.endPod, t.nextPod)
+	t.endPod = t.nextPod
+}
+
+// end releases what the transaction holds.
+func (t *Tx) end() {
+	t.over = true
+	t.base.Close()
+	t.returnPods()
+	t.puts, t.order, t.refs, t.bodies, t.shared = nil, nil, nil, nil, nil
+}

@@ -1,0 +1,214 @@
+package mvcc
+
+import (
+	"slices"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Validation of a commit whose base is no longer the head of its line. By key:
+// each pod and name that the transaction writes has no version on the line
+// newer than the base. By scanning what was committed since: the guard's
+// pods, and pods that came to refer to a slot that the transaction takes away.
+// References written are checked against the head.
+
+func (p *put) exported(slot pod.Slot) bool {
+	_, ok := slices.BinarySearch(p.exports, slot)
+	return ok
+}
+
+// everything is the fork that sees all of a line.
+func everything(l *line) []fork {
+	const all = 1<<64 - 1
+	return append([]fork{{l.id, all, all}}, l.lineage...)
+}
+
+func (s *Store) validate(v *view, t *Tx, h head) error {
+	c := &conflict{s: s, v: v, t: t, head: h}
+	if err := c.written(); err != nil {
+		return err
+	}
+	if err := c.references(); err != nil {
+		return err
+	}
+	if len(c.pods)+len(c.names) == 0 && t.guard == nil && len(t.lost) == 0 {
+		return nil
+	}
+	if err := c.scan(); err != nil {
+		return err
+	}
+	if len(c.pods)+len(c.names) == 0 {
+		return nil
+	}
+	s.conflicts.Add(1)
+	if c.with == 0 {
+		c.with = h.version
+	}
+	slices.Sort(c.names)
+	slices.Sort(c.pods)
+	return &dberr.ConflictError{Names: c.names, Pods: slices.Compact(c.pods), Base: t.base.version, With: c.with}
+}
+
+// conflict collects what collides.
+type conflict struct {
+	s    *Store
+	v    *view
+	t    *Tx
+	head head
+
+	names []string
+	pods  []uint64
+	with  Version // the first commit it collides with
+}
+
+// written checks the transaction's own pods and names.
+func (c *conflict) written() error {
+	l := c.t.line
+	all := everything(l)
+	for _, p := range c.t.order {
+		n, err := c.number(all, p.id)
+		if err != nil {
+			return err
+		}
+		if n != p.base.number {
+			c.pods = append(c.pods, uint64(p.id))
+		}
+	}
+	for name := range c.t.names {
+		version, ok := c.s.seq.pending.names[nameOnLine{l.id, name}]
+		if !ok {
+			nk := nameKey(name)
+			k := nameVersionKey(nk, l.id, 1<<64-1)
+			key, _, ok, err := c.v.seekIn(k, len(k)-8)
+			if err != nil {
+				return err
+			}
+			if ok {
+				version = ^be.Uint64(key[len(key)-8:])
+			}
+		}
+		if version > c.t.base.version {
+			c.names = append(c.names, name)
+			c.collide(version)
+		}
+	}
+	return nil
+}
+
+func (c *conflict) collide(with Version) {
+	if c.with == 0 || with < c.with {
+		c.with = with
+	}
+}
+
+// number returns the newest sequenced version of a pod on the line, 0 if none.
+func (c *conflict) number(all []fork, id pid) (uint64, error) {
+	if p := c.s.seq.pending.pods[podOnLine{c.t.line.id, id}]; p != nil {
+		return p.put.number, nil
+	}
+	f, _, err := c.v.resolve(all, id)
+	return f.number, err
+}
+
+// references checks that what the transaction newly refers to is exported in
+// the head too.
+func (c *conflict) references() error {
+	all := everything(c.t.line)
+	check := func(r pod.Ref) error {
+		if c.t.puts[r.Pod] != nil {
+			return nil
+		}
+		ok := false
+		if p := c.s.seq.pending.pods[podOnLine{c.t.line.id, r.Pod}]; p != nil {
+			ok = p.put.exported(r.Slot)
+		} else {
+			m, _, err := c.v.pod(all, r.Pod)
+			if err != nil {
+				return err
+			}
+			ok = m != nil && m.pod.Exported(r.Slot)
+		}
+		if !ok {
+			c.pods = append(c.pods, uint64(r.Pod))
+		}
+		return nil
+	}
+	for r := range c.t.refs {
+		if err := check(r); err != nil {
+			return err
+		}
+	}
+	for _, root := range c.t.names {
+		if root != 0 {
+			if err := check(pod.Ref{Pod: root}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// scan walks the commits on the line since the base.
+func (c *conflict) scan() error {
+	own := slices.Clone(c.pods)
+	for version := c.head.version; version > c.t.base.version; {
+		row, q, err := c.s.sequencedRow(c.v, version)
+		if err != nil {
+			return err
+		}
+		if row.line != c.t.line.id {
+			return nil
+		}
+		ids, err := c.v.ids(row)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			hit := slices.Contains(own, uint64(id)) || c.t.guard != nil && c.t.guard(id)
+			if !hit && len(c.t.lost) > 0 {
+				if hit, err = c.refersToLost(id, q); err != nil {
+					return err
+				}
+			}
+			if hit {
+				c.pods = append(c.pods, uint64(id))
+				c.collide(version)
+			}
+		}
+		if len(row.parents) == 0 {
+			return nil
+		}
+		version = row.parents[0]
+	}
+	return nil
+}
+
+// refersToLost reports whether a pod that was written since the base refers to
+// a slot that this transaction no longer exports.
+func (c *conflict) refersToLost(id pid, q *queued) (bool, error) {
+	if q != nil {
+		for r, from := range q.what.refs {
+			if from == id && c.t.lost[r] {
+				return true, nil
+			}
+		}
+		return false, nil
+	}
+	m, _, err := c.v.pod(everything(c.t.line), id)
+	if err != nil || m == nil {
+		return false, err
+	}
+	return slices.ContainsFunc(m.pod.Refs, func(r pod.Ref) bool { return c.t.lost[r] }), nil
+}
+
+// sequencedRow returns the row of a commit that may still be queued.
+func (s *Store) sequencedRow(v *view, version Version) (*commitRow, *queued, error) {
+	for _, q := range s.seq.queue {
+		if q.g.row != nil && q.g.row.version == version {
+			return q.g.row, q, nil
+		}
+	}
+	row, err := v.row(version)
+	return row, nil, err
+}

@@ -1,0 +1,331 @@
+package mvcc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Verify. It looks at one moment of the store, pinned for its whole run, while
+// commits and checkpoints go on:
+//
+//  1. The page file: every page and the free space (package pager).
+//  2. Every commit in order, per line, with the state of the line kept beside:
+//     its pod versions decode and merge, and resolving finds them; what the
+//     row says it removed is what the state says was replaced; every reference
+//     written has an exported target, and no slot that something refers to
+//     stops being exported. So by induction, in every version, resolve gives
+//     the set that the bitmaps give, and every reference resolves.
+//  3. Aggregates equal what the commits they cover add up to.
+//  4. Shared bodies: users counted again, content keys, types, names, lines,
+//     counters, and that the index has no pod version that no commit added.
+//
+// Damage is listed. An error means that Verify could not run.
+func (s *Store) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, error) {
+	v, p, err := s.stillView()
+	if err != nil {
+		return VerifyReport{}, err
+	}
+	defer v.close()
+	w := &verifier{
+		ctx: ctx, s: s, v: v, o: o, counters: p.counters, lines: s.lines.Load().byID,
+		states: map[uint32]*lineState{}, forks: map[Version][]*line{}, uses: map[uint64]uint64{},
+		types: map[pod.TypeID]bool{}, names: map[Version][]nameChange{},
+	}
+	err = w.run()
+	return w.report, err
+}
+
+// stillView pins the index as it is now, in layers that change no more.
+func (s *Store) stillView() (*view, *published, error) {
+	if err := s.enter(); err != nil {
+		return nil, nil, err
+	}
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	la := s.layers.Load()
+	if la.frozen == nil && !la.active.empty() {
+		// As the first step of a checkpoint, which the next one completes.
+		la = &layers{frozen: la.active, active: newOverlay()}
+		s.check.frozenAt.Store(s.applied)
+		s.layers.Store(la)
+	}
+	still := &layers{frozen: la.frozen, active: la.active.copy()}
+	return &view{s, still, s.pager.View()}, s.published.Load(), nil
+}
+
+type verifier struct {
+	ctx      context.Context
+	s        *Store
+	v        *view
+	o        VerifyOptions
+	report   VerifyReport
+	counters counters
+	lines    map[uint32]*line
+	states   map[uint32]*lineState
+	forks    map[Version][]*line // lines by the version they begin at
+	uses     map[uint64]uint64   // of shared bodies, counted
+	types    map[pod.TypeID]bool // in the catalogue
+	names    map[Version][]nameChange
+	last     uint64 // number after the commits seen
+	// lostExport are slots that the commit at hand no longer exports.
+	lostExport []pod.Ref
+}
+
+type nameChange struct {
+	name string
+	line uint32
+	root pid
+}
+
+// step looks at the context and reports progress.
+func (w *verifier) step() error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	if w.s.closing.Load() {
+		return dberr.ErrClosed
+	}
+	if w.o.Progress != nil {
+		w.o.Progress(w.report.PodVersions, w.counters.number)
+	}
+	return nil
+}
+
+func (w *verifier) problem(format string, args ...any) {
+	if len(w.report.Problems) == MaxProblems {
+		w.report.More++
+		return
+	}
+	w.report.Problems = append(w.report.Problems, fmt.Sprintf(format, args...))
+}
+
+// damage lists an error, unless it says that Verify cannot go on.
+func (w *verifier) damage(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, dberr.ErrClosed):
+		return err
+	}
+	w.problem("%v", err)
+	return nil
+}
+
+func (w *verifier) run() error {
+	for _, part := range []func() error{
+		w.pages, w.catalogue, w.linesAndNames, w.commits, w.heads, w.bodies, w.strays,
+	} {
+		if err := w.step(); err != nil {
+			return err
+		}
+		if err := w.damage(part()); err != nil {
+			return err
+		}
+	}
+	return w.step()
+}
+
+func (w *verifier) pages() error {
+	rep, err := w.s.pager.Check(w.ctx, nil)
+	w.report.Pages = rep.Pages
+	return err
+}
+
+// catalogue reads every type.
+func (w *verifier) catalogue() error {
+	err := w.v.walk([]byte{kindType}, func(key, env []byte) error {
+		if len(key) != 5 {
+			return corrupt("type key %x", key)
+		}
+		id := pod.TypeID(be.Uint32(key[1:]))
+		w.types[id] = true
+		w.report.Types++
+		if uint64(id) >= w.counters.typ || id < pod.FirstCatalogType {
+			w.problem("type %d was not given out", id)
+		}
+		d, err := w.v.open(env)
+		if err != nil {
+			return w.damage(fmt.Errorf("type %d: %w", id, err))
+		}
+		b, ok, err := w.v.get(hashKey(kindTypeHash, blake(d)))
+		if err == nil && (!ok || len(b) != 4) {
+			w.problem("type %d is not found by its hash", id)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return w.v.walk([]byte{kindTypeHash}, func(key, val []byte) error {
+		if len(val) != 4 || !w.types[pod.TypeID(be.Uint32(val))] {
+			w.problem("type hash %x names no type", key[1:])
+		}
+		return nil
+	})
+}
+
+// linesAndNames collects what happens at which version.
+func (w *verifier) linesAndNames() error {
+	for _, l := range w.lines {
+		if len(l.lineage) == 0 {
+			w.states[l.id] = newLineState()
+		} else {
+			w.forks[l.forkVersion()] = append(w.forks[l.forkVersion()], l)
+		}
+	}
+	for _, l := range w.forks[0] {
+		w.states[l.id] = newLineState()
+	}
+	return w.v.walk([]byte{kindName}, func(key, val []byte) error {
+		name, _, line, version, err := splitNameKey(key)
+		if err != nil {
+			return w.damage(err)
+		}
+		root, err := decodeRoot(val)
+		if err != nil {
+			return w.damage(fmt.Errorf("name %q: %w", name, err))
+		}
+		w.report.Names++
+		w.names[version] = append(w.names[version], nameChange{name, line, root})
+		return nil
+	})
+}
+
+func (w *verifier) commits() error {
+	for version := Version(1); version <= w.counters.version; version++ {
+		row, err := w.v.row(version)
+		if err == nil {
+			err = w.commit(row)
+		}
+		if err != nil {
+			return fmt.Errorf("version %d and later ones were not checked: %w", version, err)
+		}
+		w.report.Versions++
+		for _, l := range w.forks[version] {
+			w.states[l.id] = w.states[row.line].clone()
+			if f := l.lineage[0]; f.line != row.line || f.number != row.last {
+				w.problem("line %d begins at version %d with number %d of line %d; there it is %d of line %d",
+					l.id, version, f.number, f.line, row.last, row.line)
+			}
+			if p := w.lines[row.line]; p == nil || !slices.Equal(p.lineage, l.lineage[1:]) {
+				w.problem("lineage of line %d is not that of line %d, which it begins at", l.id, row.line)
+			}
+		}
+	}
+	if w.last != w.counters.number {
+		w.problem("commits add numbers up to %d, counted are %d", w.last, w.counters.number)
+	}
+	return nil
+}
+
+// heads compares what is computed from aggregates with what was followed step
+// by step, for the newest version of each line.
+func (w *verifier) heads() error {
+	for _, id := range sortedKeys(w.lines) {
+		l, st := w.lines[id], w.states[id]
+		if st == nil {
+			w.problem("line %d begins at version %d, which does not exist", id, l.forkVersion())
+			continue
+		}
+		w.report.Pods += uint64(len(st.pods))
+		if st.commits == 0 {
+			continue
+		}
+		lineage := append([]fork{{id, st.version, st.number}}, l.lineage...)
+		set := &Set{}
+		for i := len(lineage) - 1; i >= 0; i-- {
+			if err := w.v.applyLine(set, lineage[i]); err != nil {
+				return err
+			}
+		}
+		current := &Set{}
+		for _, p := range st.pods {
+			current.Add(p.number)
+		}
+		if !set.Equal(current) {
+			w.problem("branch %q at version %d: its bitmaps give %d pod versions, its commits leave %d, and they differ",
+				l.branch, st.version, set.Len(), current.Len())
+		}
+		for pid, p := range st.pods {
+			f, _, err := w.v.resolve(lineage, pid)
+			if err != nil {
+				return err
+			}
+			if f.number != p.number {
+				w.problem("branch %q at version %d: pod %d resolves to number %d, expected %d", l.branch, st.version, pid, f.number, p.number)
+			}
+		}
+	}
+	return nil
+}
+
+// bodies counts users of shared bodies and checks content keys.
+func (w *verifier) bodies() error {
+	err := w.v.walk([]byte{kindShared}, func(key, env []byte) error {
+		if len(key) != 9 {
+			return corrupt("shared body key %x", key)
+		}
+		no := be.Uint64(key[1:])
+		w.report.SharedBodies++
+		stored, err := w.v.users(no)
+		if err != nil {
+			return w.damage(err)
+		}
+		if stored != w.uses[no] || no >= w.counters.record {
+			w.problem("shared body %d of %d has %d users, stored are %d", no, w.counters.record-1, w.uses[no], stored)
+		}
+		delete(w.uses, no)
+		if w.o.Deep {
+			if _, _, err := w.v.sharedBody(no); err != nil {
+				return w.damage(fmt.Errorf("shared body %d: %w", no, err))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, no := range sortedKeys(w.uses) {
+		w.problem("shared body %d has %d users and does not exist", no, w.uses[no])
+	}
+	return w.v.walk([]byte{kindContent}, func(key, val []byte) error {
+		if len(val) != 8 {
+			return w.damage(corrupt("content row %x", key))
+		}
+		b, ok, err := w.v.sharedBody(be.Uint64(val))
+		if err == nil && (!ok || w.o.Deep && w.s.contentKey(b) != contentKey(key[1:])) {
+			w.problem("content %x does not lead to shared body %d", key[1:], be.Uint64(val))
+		}
+		return w.damage(err)
+	})
+}
+
+// strays finds rows that no commit accounts for.
+func (w *verifier) strays() error {
+	versions, commits := uint64(0), uint64(0)
+	err := w.v.walk([]byte{kindVersion}, func(_, _ []byte) error { versions++; return nil })
+	if err != nil {
+		return err
+	}
+	if versions != w.counters.number {
+		w.problem("the index has %d pod versions, commits added %d", versions, w.counters.number)
+	}
+	err = w.v.walk([]byte{kindCommit}, func(key, _ []byte) error {
+		if len(key) == 9 {
+			commits++
+		}
+		return nil
+	})
+	if commits != w.counters.version {
+		w.problem("the index has %d commits, counted are %d", commits, w.counters.version)
+	}
+	for version, changes := range w.names {
+		w.problem("name %q was changed at version %d, which does not say so", changes[0].name, version)
+	}
+	return err
+}

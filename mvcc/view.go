@@ -1,0 +1,229 @@
+package mvcc
+
+import (
+	"bytes"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/pager"
+)
+
+// layers are the parts of the index that are not in the page file. Readers
+// take both by one atomic load.
+//
+//  1. active takes what commits do; frozen, if not nil, is what a checkpoint is
+//     writing into the page file, and changes no more.
+//  2. frozen is dropped after the page file has published what it holds. So
+//     {page file as of now, frozen, active}, taken in the order layers, page
+//     file, layers again unchanged, misses nothing; what is in frozen and in the
+//     page file as well is the same.
+type layers struct {
+	frozen, active *overlay
+}
+
+// view is the index during one operation: one get, one batch of pods, one
+// batch of names. It pins a generation of the page file and is short.
+type view struct {
+	s  *Store
+	la *layers
+	pv *pager.View
+}
+
+// view begins an operation. The caller ends it with close.
+func (s *Store) view() (*view, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	return s.pin(), nil
+}
+
+// pin is view for those who hold the store open themselves.
+func (s *Store) pin() *view {
+	for {
+		la := s.layers.Load()
+		pv := s.pager.View()
+		if s.layers.Load() == la {
+			return &view{s, la, pv}
+		}
+		pv.Close()
+	}
+}
+
+// enter keeps the page file open until leave.
+func (s *Store) enter() error {
+	s.gate.RLock()
+	if s.closed.Load() {
+		s.gate.RUnlock()
+		return dberr.ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.gate.RUnlock() }
+
+func (v *view) close() {
+	v.pv.Close()
+	v.s.leave()
+}
+
+// get returns the newest value of a key.
+func (v *view) get(key []byte) ([]byte, bool, error) {
+	if b, ok := v.la.active.get(key); ok {
+		return b, true, nil
+	}
+	if f := v.la.frozen; f != nil {
+		if b, ok := f.get(key); ok {
+			return b, true, nil
+		}
+	}
+	return v.pv.Get(key)
+}
+
+// seekIn returns the first key ≥ from that shares from's first n bytes. It is
+// for keys that end in a descending number: a newer layer has only higher
+// numbers under one prefix, which come first, so the first layer with a hit has
+// the answer.
+func (v *view) seekIn(from []byte, n int) (key, val []byte, ok bool, err error) {
+	prefix := from[:n]
+	for _, o := range [2]*overlay{v.la.active, v.la.frozen} {
+		if o == nil {
+			continue
+		}
+		if x := o.seek(from); x != nil && bytes.HasPrefix(x.key, prefix) {
+			return x.key, x.value(), true, nil
+		}
+	}
+	c := v.pv.Seek(from)
+	if !c.Valid() {
+		return nil, nil, false, c.Err()
+	}
+	if key = c.Key(); !bytes.HasPrefix(key, prefix) {
+		return nil, nil, false, nil
+	}
+	return key, c.Value(), true, nil
+}
+
+// cursor walks the merged index upwards.
+type cursor struct {
+	active, frozen *onode
+	page           *pager.Cursor
+}
+
+// seek returns a cursor at the first key ≥ from in any layer.
+func (v *view) seek(from []byte) *cursor {
+	c := &cursor{active: v.la.active.seek(from), page: v.pv.Seek(from)}
+	if v.la.frozen != nil {
+		c.frozen = v.la.frozen.seek(from)
+	}
+	return c
+}
+
+// at returns the key and value under the cursor, the newest layer's if several
+// have the key.
+func (c *cursor) at() (key, val []byte, ok bool) {
+	if c.page.Valid() {
+		key, val, ok = c.page.Key(), c.page.Value(), true
+	}
+	for _, n := range [2]*onode{c.frozen, c.active} {
+		if n != nil && (!ok || bytes.Compare(n.key, key) <= 0) {
+			key, val, ok = n.key, n.value(), true
+		}
+	}
+	return key, val, ok
+}
+
+func (c *cursor) next() {
+	key, _, ok := c.at()
+	if !ok {
+		return
+	}
+	if c.active != nil && bytes.Equal(c.active.key, key) {
+		c.active = c.active.following()
+	}
+	if c.frozen != nil && bytes.Equal(c.frozen.key, key) {
+		c.frozen = c.frozen.following()
+	}
+	if c.page.Valid() && bytes.Equal(c.page.Key(), key) {
+		c.page.Next()
+	}
+}
+
+func (c *cursor) err() error { return c.page.Err() }
+
+// walk calls fn for every row whose key begins with prefix, in order. Key and
+// value are valid during the call.
+func (v *view) walk(prefix []byte, fn func(key, val []byte) error) error {
+	c := v.seek(prefix)
+	for ; ; c.next() {
+		key, val, ok := c.at()
+		if !ok || !bytes.HasPrefix(key, prefix) {
+			return c.err()
+		}
+		if err := fn(key, val); err != nil {
+			return err
+		}
+	}
+}
+
+// open returns what an envelope holds.
+func (v *view) open(env []byte) ([]byte, error) {
+	e, err := decodeEnvelope(env)
+	if err != nil {
+		return nil, err
+	}
+	return v.openDecoded(e)
+}
+
+func (v *view) openDecoded(e envelope) ([]byte, error) {
+	switch e.how {
+	case envInline:
+		return e.data, nil
+	case envPlaced:
+		return v.pv.ReadRecord(e.place)
+	}
+	return nil, corrupt("a tombstone where contents were expected")
+}
+
+// fetch gets a row and opens its envelope.
+func (v *view) fetch(key []byte) ([]byte, bool, error) {
+	env, ok, err := v.get(key)
+	if !ok || err != nil {
+		return nil, false, err
+	}
+	b, err := v.open(env)
+	return b, err == nil, err
+}
+
+// row returns the row of a commit, without the ids of a chunked one.
+func (v *view) row(version Version) (*commitRow, error) {
+	b, ok, err := v.fetch(commitKey(version))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, corrupt("commit row of version %d is missing", version)
+	}
+	return decodeRow(version, b)
+}
+
+// ids returns the pods of a commit's numbers, in order.
+func (v *view) ids(c *commitRow) ([]pid, error) {
+	if !c.chunked() || c.ids != nil {
+		return c.ids, nil
+	}
+	var ids []pid
+	for i := 0; uint64(len(ids)) < c.added; i++ {
+		b, ok, err := v.fetch(chunkKey(c.version, i))
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, corrupt("chunk %d of the pod ids of version %d is missing", i, c.version)
+		}
+		part, err := decodeChunk(b, int(min(idChunk, c.added-uint64(len(ids)))))
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, part...)
+	}
+	return ids, nil
+}

@@ -1,0 +1,100 @@
+package pager
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/poddb/poddb/internal/vfs"
+)
+
+func benchFile(b *testing.B, keys int) *Pager {
+	b.Helper()
+	p, err := Open(context.Background(), Options{FS: vfs.OS(), Path: b.TempDir() + "/bench.pod", CacheBytes: 256 << 20})
+	must(b, err)
+	b.Cleanup(func() { p.Close(false) })
+	load(b, p, keys)
+	return p
+}
+
+func benchKey(dst []byte, i uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst[:0], 'v'), i)
+}
+
+func load(b *testing.B, p *Pager, keys int) {
+	t, err := p.Begin()
+	must(b, err)
+	k, v := make([]byte, 0, 16), make([]byte, 24)
+	for i := range keys {
+		k = benchKey(k, uint64(i))
+		binary.LittleEndian.PutUint64(v, uint64(i))
+		must(b, t.Put(k, v))
+	}
+	must(b, t.Commit(context.Background(), 9, false))
+}
+
+func BenchmarkGetHit(b *testing.B) {
+	const keys = 1_000_000
+	p := benchFile(b, keys)
+	r := rand.New(rand.NewPCG(1, 1))
+	k := make([]byte, 0, 16)
+	v := p.View()
+	for i := range uint64(keys / 100) { // warm
+		_, _, _ = v.Get(benchKey(k, i*100))
+	}
+	v.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		v := p.View()
+		k = benchKey(k, r.Uint64N(keys))
+		if _, ok, err := v.Get(k); !ok || err != nil {
+			b.Fatal(ok, err)
+		}
+		v.Close()
+	}
+}
+
+func BenchmarkCursorNext(b *testing.B) {
+	p := benchFile(b, 1_000_000)
+	v := p.View()
+	defer v.Close()
+	c := v.Seek(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		if c.Next(); !c.Valid() {
+			c.Seek(nil)
+		}
+	}
+}
+
+func BenchmarkBulkLoadMillion(b *testing.B) {
+	for b.Loop() {
+		p := benchFile(b, 1_000_000)
+		b.ReportMetric(float64(p.Stats().FileBytes)/1e6, "bytes/key")
+	}
+}
+
+func BenchmarkCheckpoint10kRandomUpdates(b *testing.B) {
+	p := benchFile(b, 1_000_000)
+	r := rand.New(rand.NewPCG(1, 1))
+	keys := make([]uint64, 10_000)
+	k, v := make([]byte, 0, 16), make([]byte, 24)
+	written := uint64(0)
+	for b.Loop() {
+		for i := range keys {
+			keys[i] = r.Uint64N(1_000_000)
+		}
+		slices.Sort(keys)
+		t, err := p.Begin()
+		must(b, err)
+		for _, x := range keys {
+			binary.LittleEndian.PutUint64(v, r.Uint64())
+			must(b, t.Put(benchKey(k, x), v))
+		}
+		must(b, t.Commit(context.Background(), 9, false))
+		written += t.freed.count() * uint64(p.pageSize)
+	}
+	b.ReportMetric(float64(written)/float64(b.N)/10_000, "bytes/change")
+}

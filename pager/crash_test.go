@@ -1,0 +1,405 @@
+package pager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/vfs"
+)
+
+// history is what a series of batches made: states[i] is the model at log
+// position firstLogPos+i.
+type history struct {
+	states  []*model
+	acked   int // the last commit that returned nil
+	begun   int // the last commit that was called
+	opened  bool
+	opening bool
+}
+
+func newHistory() *history { return &history{states: []*model{newModel()}} }
+
+// session opens the file, runs some batches, and closes, until an error.
+// every, if not nil, is called after each commit.
+func (h *history) session(o Options, r *rand.Rand, batches int, clean bool, every func(*Pager) error) error {
+	h.opening = true
+	p, err := Open(context.Background(), o)
+	if err != nil {
+		return err
+	}
+	defer p.Close(false)
+	h.opened, h.opening = true, false
+	p.openedBytes = 128 << 10
+	if err := p.MarkUnclean(context.Background()); err != nil {
+		return err
+	}
+	for i := range batches {
+		last := i == batches-1 && clean
+		b, err := p.Begin()
+		if err != nil {
+			return err
+		}
+		next := h.states[h.acked].clone()
+		if err := next.change(b, r, 300, r.IntN(120)); err != nil {
+			b.Abort()
+			return err
+		}
+		if !last && r.IntN(8) == 0 {
+			b.Abort()
+			continue
+		}
+		h.states = append(h.states[:h.acked+1], next)
+		h.begun = h.acked + 1
+		if err := b.Commit(context.Background(), firstLogPos+uint64(h.begun), last); err != nil {
+			return err
+		}
+		h.acked = h.begun
+		if every != nil {
+			if err := every(p); err != nil {
+				return err
+			}
+		}
+	}
+	return p.Close(clean)
+}
+
+const crashSessions = 5
+
+func (h *history) run(o Options, r *rand.Rand) error {
+	for i := range crashSessions {
+		if err := h.session(o, r, 4, i%2 == 0, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verify opens an image and returns which state it holds.
+func (h *history) verify(o Options) (int, error) {
+	p, err := Open(context.Background(), o)
+	if err != nil {
+		return 0, err
+	}
+	defer p.Close(false)
+	at := int(p.State().LogPos - firstLogPos)
+	if at < 0 || at >= len(h.states) {
+		return 0, fmt.Errorf("log position %d", p.State().LogPos)
+	}
+	return at, h.states[at].verify(p)
+}
+
+func (h *history) verifyImage(image vfs.FS, pageSize int) error {
+	least := h.acked
+	if h.opening && h.tornMeta(image) {
+		least = max(least-1, 0)
+	}
+	at, err := h.verify(testOptions(image, pageSize))
+	if errors.Is(err, fs.ErrNotExist) && !h.opened {
+		return nil // the directory itself, before anything was acknowledged
+	}
+	if err != nil {
+		return err
+	}
+	if at < least || at > h.begun {
+		return fmt.Errorf("state %d, acknowledged %d, begun %d", at, h.acked, h.begun)
+	}
+	return nil
+}
+
+var crashImages = []struct {
+	kind vfs.CrashKind
+	seed uint64
+}{
+	{vfs.CrashLoseAll, 1}, {vfs.CrashKeepAll, 1}, {vfs.CrashNewestOnly, 0}, {vfs.CrashNewestOnly, 1},
+	{vfs.CrashMix, 1}, {vfs.CrashMix, 2}, {vfs.CrashMix, 3},
+}
+
+func crashOps(t *testing.T, seed uint64, pageSize int) int {
+	mem := newFS(t)
+	if err := newHistory().run(testOptions(mem, pageSize), rand.New(rand.NewPCG(seed, 2))); err != nil {
+		t.Fatal(err)
+	}
+	return mem.Ops()
+}
+
+func TestAfterACrashAtAnyOperationTheStateIsTheAcknowledgedOne(t *testing.T) {
+	for _, pageSize := range []int{4096, 8192} {
+		t.Run(fmt.Sprint(pageSize), func(t *testing.T) {
+			seed := seeded(t, uint64(pageSize)).Uint64()
+			ops := crashOps(t, seed, pageSize)
+			lost := 0
+			for n := 1; n <= ops; n++ {
+				mem := newFS(t)
+				mem.CrashAt(n)
+				h := newHistory()
+				if err := h.run(testOptions(mem, pageSize), rand.New(rand.NewPCG(seed, 2))); err == nil && n < ops {
+					t.Fatalf("no error although the machine died at operation %d", n)
+				}
+				for _, c := range crashImages {
+					image := mem.Crash(c.kind, c.seed+uint64(n)*10)
+					if image.Lost() {
+						lost++
+					}
+					if err := h.verifyImage(image, pageSize); err != nil {
+						t.Fatalf("crash at operation %d of %d, image %v %d: %v", n, ops, c.kind, c.seed, err)
+					}
+				}
+				if n%5 == 0 {
+					crashTwice(t, mem, h, n, pageSize)
+				}
+			}
+			t.Logf("%d operations, %d images that lost data", ops, lost)
+			if lost < ops {
+				t.Errorf("only %d images lost data", lost)
+			}
+		})
+	}
+}
+
+// tornMeta reports whether a meta slot reads as invalid. An image may then hold
+// the state before the acknowledged one if it was made by a crash of an open,
+// which writes the newest meta again: if that is torn the older one is the
+// root, and the log, which is held as long, has the rest.
+func (h *history) tornMeta(image vfs.FS) bool {
+	f, err := image.Open(testPath, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for slot := range 2 {
+		b := make([]byte, metaSize)
+		_, _ = f.ReadAt(b, slotOffset(slot))
+		if _, state, _ := decodeMeta(b, slot); state != slotValid {
+			return true
+		}
+	}
+	return false
+}
+
+// crashTwice crashes in every operation of the open that follows a crash.
+func crashTwice(t *testing.T, mem *vfs.MemFS, h *history, n, pageSize int) {
+	for k := 1; ; k++ {
+		image := mem.Crash(vfs.CrashMix, uint64(n))
+		before := image.Ops()
+		image.CrashAt(before + k)
+		p, err := Open(context.Background(), testOptions(image, pageSize))
+		if err == nil {
+			p.Close(false)
+		}
+		for _, c := range crashImages {
+			h.opening = true
+			if err := h.verifyImage(image.Crash(c.kind, c.seed+uint64(k)), pageSize); err != nil {
+				t.Fatalf("crash at operation %d, then at %d of opening (%v %d): %v", n, k, c.kind, c.seed, err)
+			}
+		}
+		if err == nil {
+			return
+		}
+	}
+}
+
+// After a failed sync the process exits and another one goes on from what the
+// system shows; then the power fails. What the second one acknowledged and
+// what it built on must be there.
+func TestWhatAReopenAfterAFailedSyncRestsOnSurvivesAPowerCut(t *testing.T) {
+	const pageSize = 4096
+	seed := seeded(t, 77).Uint64()
+	tried := 0
+	for n := 1; ; n++ {
+		mem := newFS(t)
+		h := newHistory()
+		r := rand.New(rand.NewPCG(seed, 3))
+		if err := h.session(testOptions(mem, pageSize), r, 3, n%2 == 0, nil); err != nil {
+			t.Fatal(err)
+		}
+		mem.FailSync(n)
+		err := h.session(testOptions(mem, pageSize), r, 6, true, nil)
+		if err == nil {
+			break
+		}
+		tried++
+		mem = mem.Restart()
+		o := testOptions(mem, pageSize)
+		at, err := h.verify(o)
+		if err != nil || at < h.acked || at > h.begun {
+			t.Fatalf("failed sync %d: state %d, acknowledged %d, begun %d: %v", n, at, h.acked, h.begun, err)
+		}
+		h.acked, h.begun = at, at
+		for range 2 {
+			if err := h.session(o, r, 2, false, nil); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range crashImages {
+				if err := h.verifyImage(mem.Crash(c.kind, c.seed+uint64(n)), pageSize); err != nil {
+					t.Fatalf("failed sync %d, reopened, power cut (%v %d): %v", n, c.kind, c.seed, err)
+				}
+			}
+		}
+	}
+	if tried < 10 {
+		t.Errorf("only %d syncs failed", tried)
+	}
+}
+
+func TestAFailedSyncPoisons(t *testing.T) {
+	for n := 1; n <= 2; n++ {
+		mem := newFS(t)
+		p := mustOpen(t, testOptions(mem, 4096))
+		must(t, p.MarkUnclean(context.Background()))
+		b, err := p.Begin()
+		must(t, err)
+		must(t, b.Put([]byte("a"), []byte("b")))
+		mem.FailSync(n)
+		if err := b.Commit(context.Background(), 9, false); !errors.Is(err, dberr.ErrPoisoned) {
+			t.Fatalf("sync %d: %v", n, err)
+		}
+		if _, err := p.Begin(); !errors.Is(err, dberr.ErrPoisoned) {
+			t.Fatalf("Begin after poison: %v", err)
+		}
+		if err := p.MarkUnclean(context.Background()); !errors.Is(err, dberr.ErrPoisoned) {
+			t.Fatalf("MarkUnclean after poison: %v", err)
+		}
+		must(t, newModel().compare(p))
+		ops := mem.Ops()
+		must(t, p.Close(true))
+		if mem.Ops() != ops {
+			t.Error("Close of a poisoned file wrote")
+		}
+	}
+}
+
+// corruptSlot flips a bit in the newest (or older) meta of a closed file.
+func corruptSlot(t *testing.T, mem vfs.FS, newest bool) {
+	t.Helper()
+	f, err := mem.Open(testPath, vfs.ReadWrite)
+	must(t, err)
+	defer f.Close()
+	var gen [2]uint64
+	for slot := range gen {
+		b := make([]byte, metaSize)
+		_, err := f.ReadAt(b, slotOffset(slot))
+		must(t, err)
+		m, state, _ := decodeMeta(b, slot)
+		if state == slotValid {
+			gen[slot] = m.generation
+		}
+	}
+	slot := 0
+	if (gen[1] > gen[0]) == newest {
+		slot = 1
+	}
+	flip(t, f, slotOffset(slot)+60, 3)
+}
+
+func flip(t *testing.T, f vfs.File, off int64, bit int) {
+	t.Helper()
+	var b [1]byte
+	_, err := f.ReadAt(b[:], off)
+	must(t, err)
+	b[0] ^= 1 << bit
+	_, err = f.WriteAt(b[:], off)
+	must(t, err)
+}
+
+func TestEitherMetaIsAFullRootAtAnyTime(t *testing.T) {
+	r := seeded(t, 9)
+	mem := newFS(t)
+	o := testOptions(mem, 4096)
+	h := newHistory()
+	fell := 0
+	for i := range 12 {
+		err := h.session(o, r, 4, i%3 == 0, func(p *Pager) error {
+			want := p.State()
+			for _, newest := range []bool{true, false} {
+				image := mem.Crash(vfs.CrashKeepAll, 1)
+				corruptSlot(t, image, newest)
+				at, err := h.verify(testOptions(image, 4096))
+				if err != nil {
+					return fmt.Errorf("newest %v: %w", newest, err)
+				}
+				expect := want.LogPos
+				if newest {
+					expect = want.OldestLog
+				}
+				if uint64(at)+firstLogPos != expect {
+					return fmt.Errorf("newest %v: log position %d, wanted %d", newest, at+firstLogPos, expect)
+				}
+				if expect != want.LogPos {
+					fell++
+				}
+				q := mustOpen(t, testOptions(image, 4096)) // repaired by the first open
+				if q.State().Damage != "" {
+					return fmt.Errorf("damage stayed: %s", q.State().Damage)
+				}
+				q.Close(false)
+			}
+			return nil
+		})
+		must(t, err)
+	}
+	if fell < 10 {
+		t.Errorf("fell back only %d times", fell)
+	}
+}
+
+func TestAFullDiskChangesNothing(t *testing.T) {
+	r := seeded(t, 31)
+	failed := 0
+	for kind := range 2 {
+		for n := 1; ; n++ {
+			fault := vfs.NewFault(newFS(t))
+			o := testOptions(fault, 4096)
+			p := mustOpen(t, o)
+			m := newModel()
+			b, err := p.Begin()
+			must(t, err)
+			must(t, m.change(b, r, 300, 100))
+			must(t, b.Commit(context.Background(), 9, false))
+			if kind == 0 {
+				fault.FailOp(fault.Ops()+n, vfs.ErrDiskFull)
+			} else {
+				fault.Space(int64(n-1) * 8192)
+			}
+			b, err = p.Begin()
+			must(t, err)
+			next := m.clone()
+			err = next.change(b, r, 300, 2000)
+			if err == nil {
+				err = b.Commit(context.Background(), 10, false)
+			}
+			b.Abort()
+			fault.Heal()
+			if err == nil {
+				must(t, next.verify(p))
+				must(t, p.Close(true))
+				break
+			}
+			failed++
+			if p.Poisoned() != nil { // the failing operation was a sync
+				must(t, p.Close(true))
+				continue
+			}
+			if !errors.Is(err, dberr.ErrDiskFull) {
+				t.Fatalf("operation %d: %v", n, err)
+			}
+			must(t, m.verify(p))
+			b, err = p.Begin()
+			must(t, err)
+			must(t, m.change(b, r, 300, 100))
+			must(t, b.Commit(context.Background(), 11, true))
+			must(t, m.verify(p))
+			must(t, p.Close(true))
+			p = mustOpen(t, o)
+			must(t, m.verify(p))
+			must(t, p.Close(true))
+		}
+	}
+	if failed < 6 {
+		t.Errorf("only %d failures", failed)
+	}
+}

@@ -1,0 +1,144 @@
+package pager
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/vfs"
+)
+
+// firstLogPos is the log position of an empty database: a legal LSN.
+const firstLogPos = 8
+
+// create makes the file so that it appears complete, durable and locked, or
+// not at all: write under a temporary name, sync, rename, sync the directory.
+//
+// The lock is taken before the name is looked at again. Whoever locks the
+// temporary file after another creator renamed it therefore finds the
+// database under its name and leaves it alone (fs.ErrExist).
+func create(o Options) (vfs.File, error) {
+	tmp := o.Path + ".tmp"
+	file, err := o.FS.Open(tmp, vfs.ReadWrite|vfs.Create)
+	if err != nil {
+		return nil, diskFull(err)
+	}
+	if err := lock(o, file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	if _, err := o.FS.Stat(o.Path); err == nil {
+		return nil, errors.Join(fs.ErrExist, file.Close())
+	}
+	err = fill(o, file)
+	if err == nil {
+		err = o.FS.Rename(tmp, o.Path)
+	}
+	if err != nil {
+		_ = o.FS.Remove(tmp)
+		return nil, errors.Join(fmt.Errorf("creating %s: %w", o.Path, diskFull(err)), file.Close())
+	}
+	if err := o.FS.SyncDir(path.Dir(o.Path)); err != nil {
+		return nil, errors.Join(fmt.Errorf("creating %s: %w", o.Path, err), file.Close())
+	}
+	return file, nil
+}
+
+// fill writes an empty database, both metas clean.
+func fill(o Options, file vfs.File) error {
+	if err := file.Truncate(0); err != nil {
+		return err
+	}
+	if err := file.Preallocate(0, int64(firstPage(o.PageSize))*int64(o.PageSize)); err != nil {
+		return err
+	}
+	m := meta{
+		pageSize: uint32(o.PageSize), logPos: firstLogPos, clean: true,
+		pages: firstPage(o.PageSize), created: o.now().UnixNano(), rootGeneration: 1,
+	}
+	if err := o.databaseID(m.databaseID[:]); err != nil {
+		return err
+	}
+	for g := uint64(1); g <= 2; g++ {
+		m.generation = g
+		if _, err := file.WriteAt(m.encode(slotOf(g)), slotOffset(slotOf(g))); err != nil {
+			return err
+		}
+	}
+	return file.Sync()
+}
+
+func (o Options) now() time.Time {
+	if o.Now != nil {
+		return o.Now()
+	}
+	return time.Now()
+}
+
+func (o Options) databaseID(id []byte) error {
+	if o.Rand == nil {
+		_, err := rand.Read(id)
+		return err
+	}
+	binary.LittleEndian.PutUint64(id, o.Rand())
+	binary.LittleEndian.PutUint64(id[8:], o.Rand())
+	return nil
+}
+
+// lock takes the lock that the database rests on, or says who holds it.
+func lock(o Options, file vfs.File) error {
+	err := file.Lock()
+	if errors.Is(err, vfs.ErrLocked) {
+		return readLockInfo(o)
+	}
+	return err
+}
+
+// The information file <path>.lock is text, one "name=value" a line:
+// pid and since (RFC 3339). Nothing rests on it, and it may be stale.
+
+func writeLockInfo(o Options) string {
+	name := o.Path + ".lock"
+	file, err := o.FS.Open(name, vfs.ReadWrite|vfs.Create)
+	if err != nil {
+		return ""
+	}
+	text := fmt.Sprintf("pid=%d\nsince=%s\n", os.Getpid(), o.now().UTC().Format(time.RFC3339))
+	if file.Truncate(0) == nil {
+		_, _ = file.WriteAt([]byte(text), 0)
+	}
+	_ = file.Close()
+	return name
+}
+
+func readLockInfo(o Options) error {
+	locked := &dberr.LockedError{File: o.Path}
+	file, err := o.FS.Open(o.Path+".lock", 0)
+	if err != nil {
+		return locked
+	}
+	defer file.Close()
+	b := make([]byte, 256)
+	n, _ := file.ReadAt(b, 0)
+	for line := range strings.Lines(string(b[:n])) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch name {
+		case "pid":
+			if pid, err := strconv.Atoi(value); err == nil && pid > 0 {
+				locked.PID = pid
+			}
+		case "since":
+			if t, err := time.Parse(time.RFC3339, value); err == nil {
+				locked.Since = t
+			}
+		}
+	}
+	return locked
+}

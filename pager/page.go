@@ -1,0 +1,176 @@
+package pager
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+)
+
+// A tree page, little endian:
+//
+//	 0  4  CRC-32C of page number (8 bytes) and bytes 4..page size
+//	 4  1  kind: 1 leaf, 2 branch
+//	 5  1  level: 0 for a leaf, a branch is one above its children
+//	 6  2  count of entries n
+//	 8  2  prefix length p
+//	10  6  zero
+//	16  p  prefix: all keys of the page begin with it
+//	 .  .  n+1 offsets of two bytes: where each cell begins; the last one is the end
+//	 .  .  cells, in key order
+//	 .  .  zeros
+//
+// A leaf's cell is two bytes length of the key's rest, the rest, the value. A
+// branch's cell is the child's page number (8), the child's checksum (4), and
+// the rest of a key that is not above any key below that child, and above
+// every key below the child before it. The first separator of a branch equals
+// the one that its parent has for it; on the left edge of the tree it is empty.
+const (
+	kindLeaf   = 1
+	kindBranch = 2
+
+	pageHeader     = 16
+	leafOverhead   = 2 + 2  // offset, key length
+	branchOverhead = 2 + 12 // offset, child, checksum
+	maxLevel       = 40
+)
+
+// page is a checked page. It never changes after it was made.
+type page struct {
+	ref
+	buf    []byte
+	kind   uint8
+	level  uint8
+	count  int
+	prefix []byte
+	table  []byte // the offsets
+}
+
+// capacity is how many bytes of a page may be filled: an offset has two bytes.
+func capacity(pageSize int) int { return min(pageSize, 1<<16-1) }
+
+// parsePage checks the structure of a page image, not its checksum, so that
+// the accessors below need no checks. Key order is checked where it matters
+// (decodeNode, Check): a reader can only get a wrong answer from wrong order.
+func parsePage(b []byte) (*page, error) {
+	if len(b) < pageHeader || len(b) > MaxPageSize {
+		return nil, fmt.Errorf("page of %d bytes", len(b))
+	}
+	le := binary.LittleEndian
+	p := &page{buf: b, kind: b[4], level: b[5], count: int(le.Uint16(b[6:]))}
+	plen := int(le.Uint16(b[8:]))
+	if p.kind != kindLeaf && p.kind != kindBranch {
+		return nil, fmt.Errorf("page kind %d", p.kind)
+	}
+	if (p.kind == kindLeaf) != (p.level == 0) || p.level > maxLevel {
+		return nil, fmt.Errorf("page kind %d at level %d", p.kind, p.level)
+	}
+	if p.count == 0 {
+		return nil, fmt.Errorf("page without entries")
+	}
+	cells := pageHeader + plen + 2*(p.count+1)
+	if plen > MaxKey || cells > len(b) {
+		return nil, fmt.Errorf("prefix of %d bytes and %d entries do not fit the page", plen, p.count)
+	}
+	p.prefix = b[pageHeader : pageHeader+plen : pageHeader+plen]
+	p.table = b[pageHeader+plen : cells]
+	prev := cells
+	for i := 0; i <= p.count; i++ {
+		off := int(le.Uint16(p.table[2*i:]))
+		if i == 0 {
+			if off != cells {
+				return nil, fmt.Errorf("first cell at %d instead of %d", off, cells)
+			}
+			continue
+		}
+		if off < prev || off > len(b) {
+			return nil, fmt.Errorf("cell %d ends at %d", i-1, off)
+		}
+		if err := p.checkCell(b[prev:off], plen); err != nil {
+			return nil, fmt.Errorf("cell %d: %w", i-1, err)
+		}
+		prev = off
+	}
+	return p, nil
+}
+
+func (p *page) checkCell(c []byte, plen int) error {
+	rest := len(c) - 12
+	if p.kind == kindLeaf {
+		if len(c) < 2 {
+			return fmt.Errorf("%d bytes", len(c))
+		}
+		rest = int(binary.LittleEndian.Uint16(c))
+		if rest > len(c)-2 {
+			return fmt.Errorf("key of %d bytes in a cell of %d", rest, len(c))
+		}
+	}
+	if rest < 0 || plen+rest > MaxKey {
+		return fmt.Errorf("key of %d bytes", plen+rest)
+	}
+	return nil
+}
+
+func (p *page) cell(i int) []byte {
+	t := p.table[2*i : 2*i+4]
+	return p.buf[binary.LittleEndian.Uint16(t):binary.LittleEndian.Uint16(t[2:])]
+}
+
+// rest is the i-th key without the prefix.
+func (p *page) rest(i int) []byte {
+	c := p.cell(i)
+	if p.kind == kindLeaf {
+		return c[2 : 2+binary.LittleEndian.Uint16(c)]
+	}
+	return c[12:]
+}
+
+// value is the i-th value of a leaf. It shares the page's memory.
+func (p *page) value(i int) []byte {
+	c := p.cell(i)
+	v := c[2+binary.LittleEndian.Uint16(c):]
+	return v[:len(v):len(v)]
+}
+
+// child is the i-th child of a branch.
+func (p *page) child(i int) ref {
+	c := p.cell(i)
+	return ref{page: binary.LittleEndian.Uint64(c), crc: binary.LittleEndian.Uint32(c[8:])}
+}
+
+func (p *page) appendKey(dst []byte, i int) []byte {
+	return append(append(dst, p.prefix...), p.rest(i)...)
+}
+
+// search returns the first entry whose key is ≥ key, and whether it is equal.
+func (p *page) search(key []byte) (int, bool) {
+	n := len(p.prefix)
+	if len(key) < n || !bytes.Equal(key[:n], p.prefix) {
+		if bytes.Compare(key, p.prefix) < 0 {
+			return 0, false
+		}
+		return p.count, false
+	}
+	key = key[n:]
+	lo, hi := 0, p.count
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		switch c := bytes.Compare(p.rest(mid), key); {
+		case c < 0:
+			lo = mid + 1
+		case c > 0:
+			hi = mid
+		default:
+			return mid, true
+		}
+	}
+	return lo, false
+}
+
+// route returns the child of a branch below which key belongs.
+func (p *page) route(key []byte) int {
+	i, eq := p.search(key)
+	if !eq && i > 0 {
+		i--
+	}
+	return i
+}

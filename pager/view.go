@@ -1,0 +1,145 @@
+package pager
+
+import (
+	"fmt"
+
+	"github.com/poddb/poddb/internal/dberr"
+)
+
+// View reads one root. It pins the pages of that root until it is closed, so
+// hold it for an operation, not for a session. A View may be used by several
+// goroutines; Close it once they are done.
+type View struct {
+	p *Pager
+	g *generation
+}
+
+// View pins the current root.
+//
+// The count is raised before the root is looked at again: if it is still
+// current then, a batch that begins later sees the count, because it reads
+// counts only after the root stopped being current. If not, the count may have
+// come too late, and we take the next root.
+func (p *Pager) View() *View {
+	for {
+		g := p.current.Load()
+		g.refs.Add(1)
+		if p.current.Load() == g {
+			return &View{p: p, g: g}
+		}
+		g.refs.Add(-1)
+	}
+}
+
+// Close unpins. A second Close does nothing.
+func (v *View) Close() {
+	if v.g != nil {
+		v.g.refs.Add(-1)
+		v.g = nil
+	}
+}
+
+// Generation is the generation whose commit made this root.
+func (v *View) Generation() uint64 {
+	if v.g == nil {
+		return 0
+	}
+	return v.g.number
+}
+
+// publish makes g current; p.mu is held, or nobody else knows p.
+func (p *Pager) publish(g *generation) {
+	p.live = append(p.live, g)
+	p.current.Store(g)
+}
+
+// oldestPinned drops roots that no View holds, and returns the oldest root
+// generation that is held or current; p.mu is held.
+func (p *Pager) oldestPinned() uint64 {
+	current := p.current.Load()
+	oldest := current.number
+	kept := p.live[:0]
+	for _, g := range p.live {
+		if g == current || g.refs.Load() != 0 {
+			kept = append(kept, g)
+			oldest = min(oldest, g.number)
+		}
+	}
+	clear(p.live[len(kept):])
+	p.live = kept
+	return oldest
+}
+
+func (v *View) usable() error {
+	if v.g == nil || v.p.closed.Load() {
+		return dberr.ErrClosed
+	}
+	return nil
+}
+
+// Get returns the value of key. The value shares memory with the page cache:
+// it stays valid, and must not be changed.
+func (v *View) Get(key []byte) (val []byte, ok bool, err error) {
+	if err := v.usable(); err != nil {
+		return nil, false, err
+	}
+	r, level := v.g.root, v.g.level
+	if r.page == 0 {
+		return nil, false, nil
+	}
+	for {
+		pg, err := v.p.load(r, level)
+		if err != nil {
+			return nil, false, err
+		}
+		if level == 0 {
+			i, eq := pg.search(key)
+			if !eq {
+				return nil, false, nil
+			}
+			return pg.value(i), true, nil
+		}
+		r = pg.child(pg.route(key))
+		level--
+	}
+}
+
+// Entries is the number of keys in the tree.
+func (v *View) Entries() uint64 {
+	if v.g == nil {
+		return 0
+	}
+	return v.g.entries
+}
+
+// ReadRecord returns a record's bytes, checked, in fresh memory.
+func (v *View) ReadRecord(pl Place) ([]byte, error) {
+	if err := v.usable(); err != nil {
+		return nil, err
+	}
+	return v.p.readRecord(pl)
+}
+
+func (p *Pager) readRecord(pl Place) ([]byte, error) {
+	if pl.Len == 0 {
+		if pl.CRC != 0 {
+			return nil, p.corrupt(int64(pl.Off&(maxFileBytes-1)), "empty record with checksum %08x", pl.CRC)
+		}
+		return nil, nil
+	}
+	ps := uint64(p.pageSize)
+	if !pl.within(firstPage(p.pageSize)*ps, p.size.Load()*ps) {
+		return nil, p.corrupt(-1, "record place %s is outside the file of %d pages", pl, p.size.Load())
+	}
+	b := make([]byte, pl.Len)
+	if err := p.read(b, int64(pl.Off)); err != nil {
+		return nil, err
+	}
+	if got := sum(b); got != pl.CRC {
+		return nil, p.corrupt(int64(pl.Off), "record of %d bytes has checksum %08x, its index entry wants %08x", pl.Len, got, pl.CRC)
+	}
+	return b, nil
+}
+
+// String is for messages.
+func (pl Place) String() string { return fmt.Sprintf("%d+%d", pl.Off, pl.Len) }

@@ -1,0 +1,149 @@
+package podder
+
+import (
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// adopt takes over what a load has made: the pods as they are stored, the
+// regions with their places, the pods of variables. A save straight after finds
+// no difference. A pod may be adopted again with further regions, or with
+// another stored state.
+func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]pod.ID) {
+	st := g.cur
+	for _, p := range pods {
+		g.adoptPod(p)
+	}
+	for i := range regions {
+		r := &regions[i]
+		if r.kind == pod.SlotForward {
+			if st.forwards == nil {
+				st.forwards = map[unsafe.Pointer]pod.Ref{}
+			}
+			st.forwards[r.addr] = pod.Ref{Pod: r.pod, Slot: r.slot}
+			continue
+		}
+		g.adoptRegion(r)
+	}
+	for name, id := range roots {
+		g.roots[name] = id
+	}
+}
+
+func (g *Graph) adoptPod(p loadedPod) {
+	st := g.cur
+	i, ok := st.byID[p.id]
+	if !ok {
+		i = int32(len(st.pods))
+		st.pods = append(st.pods, podState{id: p.id})
+		st.byID[p.id] = i
+	}
+	ps := &st.pods[i]
+	ps.refs, ps.exports = p.merged.Refs, p.merged.Exports
+	ps.merged = nil
+	if _, ok := g.stale[p.id]; ok {
+		ps.whole, ps.merged = true, p.merged
+	}
+	was := ps.slots
+	ps.slots = make([]slotState, len(p.merged.Slots))
+	for s, d := range p.merged.Slots {
+		ps.slots[s] = slotState{kind: d.Kind, region: -1, hash: g.hashStored(d)}
+	}
+	for s := range was {
+		switch r := was[s].region; {
+		case r < 0:
+		case s < len(ps.slots) && ps.slots[s].kind == st.regions[r].kind:
+			ps.slots[s].region = r
+		default:
+			g.drop(r) // the slot holds something else now
+		}
+	}
+}
+
+// hashStored hashes a slot as the encoder does.
+func (g *Graph) hashStored(d pod.Data) hash128 {
+	switch d.Kind {
+	case pod.SlotFree:
+		return hash128{}
+	case pod.SlotString:
+		return g.eng.hashSlot(d.Kind, d.Type, nil, d.Bytes)
+	case pod.SlotArray:
+		n := len(d.Run(0))
+		return g.eng.hashSlot(d.Kind, d.Type, d.Bytes[:n], d.Bytes[n:])
+	}
+	return g.eng.hashSlot(d.Kind, d.Type, d.Bytes, nil)
+}
+
+// adoptRegion notes a live region. One that is known at the same place and
+// address is left alone; another one at the same place replaces it.
+func (g *Graph) adoptRegion(lr *liveRegion) {
+	st := g.cur
+	n, ok := st.byID[lr.pod]
+	if !ok {
+		panic("podder: a live region in a pod that was never adopted")
+	}
+	p := g.eng.planOf(lr.typ)
+	if lr.kind == pod.SlotMap {
+		p = g.eng.mapPlan(lr.typ)
+	}
+	slot := &st.pods[n].slots[lr.slot]
+	if slot.region >= 0 {
+		if r := &st.regions[slot.region]; r.addr == lr.addr && r.plan == p && r.kind == lr.kind {
+			return
+		}
+		g.drop(slot.region)
+	}
+	r := region{addr: lr.addr, plan: p, kind: lr.kind, extra: -1, parent: -1, pod: n, slot: uint32(lr.slot), next: -1}
+	if lr.kind == pod.SlotArray || lr.kind == pod.SlotString {
+		r.extra = int32(len(st.spans))
+		st.spans = append(st.spans, span{count: lr.count, reach: lr.count, perRun: lr.perRun})
+	}
+	i := int32(len(st.regions))
+	st.regions = append(st.regions, r)
+	slot.region = i
+	if size := st.size(&r); size > 0 {
+		switch lr.kind {
+		case pod.SlotBox:
+		case pod.SlotString:
+			st.strings.add(st, i)
+		default:
+			st.memory.add(st, i)
+		}
+	}
+}
+
+// drop takes region i out of the state; its number stays unused.
+func (g *Graph) drop(i int32) {
+	st := g.cur
+	r := &st.regions[i]
+	if st.size(r) > 0 {
+		switch r.kind {
+		case pod.SlotBox, pod.SlotFree:
+		case pod.SlotString:
+			st.strings.remove(st, i)
+		default:
+			st.memory.remove(st, i)
+		}
+	}
+	r.kind, r.extra, r.addr = pod.SlotBox, -1, nil
+}
+
+// live returns the region that lives at a slot.
+func (g *Graph) live(id pod.ID, s pod.Slot) (liveRegion, bool) {
+	n, ok := g.cur.byID[id]
+	if !ok || int(s) >= len(g.cur.pods[n].slots) {
+		return liveRegion{}, false
+	}
+	i := g.cur.pods[n].slots[s].region
+	if i < 0 {
+		return liveRegion{}, false
+	}
+	r := &g.cur.regions[i]
+	lr := liveRegion{pod: id, slot: s, kind: r.kind, typ: r.plan.typ, addr: r.addr, count: 1}
+	if r.extra >= 0 && (r.kind == pod.SlotArray || r.kind == pod.SlotString) {
+		sp := g.cur.spans[r.extra]
+		lr.count, lr.perRun = sp.count, sp.perRun
+	}
+	return lr, true
+}

@@ -1,0 +1,85 @@
+package podder
+
+import "github.com/poddb/poddb/internal/pod"
+
+// slotOverhead is what a slot adds to its contents in the directory of its pod.
+const slotOverhead = 3
+
+// flagHead marks the first region of a piece.
+const flagHead = 1 << 7
+
+// cut divides the new regions into pieces. They form a forest: a region hangs
+// on the one that first referred to it, and children of one parent that were met
+// in a row are siblings. Read as a binary tree (first child, next sibling) it is
+// cut bottom up, at each region the heavier of its two branches while all
+// together would pass the target. Pieces are then connected, or siblings with
+// what hangs on them, and deep ones are full. (Kundu and Misra, "A linear tree
+// partitioning algorithm", SIAM J. Comput. 1977; with sibling edges as in Kanne
+// and Moerkotte, VLDB 2006.)
+//
+// It returns each region's first child and, for the heads of pieces, their size.
+func (p *placer) cut() (first []int32, sizes []uint32) {
+	regions := p.st.regions
+	n := len(regions)
+	first = make([]int32, n)
+	sizes = make([]uint32, n)
+	for i := range first {
+		first[i] = -1
+	}
+	target := uint32(p.cfg.TargetBytes)
+	for i := n - 1; i >= 0; i-- {
+		r := &regions[i]
+		if r.parent >= 0 {
+			first[r.parent] = int32(i)
+		}
+		if r.flags&flagSticky != 0 {
+			continue
+		}
+		own := r.weight + slotOverhead
+		if r.kind == pod.SlotFree {
+			own = 0
+		}
+		child, sibling := first[i], int32(-1)
+		if child >= 0 && regions[child].flags&flagSticky != 0 {
+			child = -1
+		}
+		if i+1 < n && r.parent >= 0 && regions[i+1].parent == r.parent && regions[i+1].flags&flagSticky == 0 {
+			sibling = int32(i + 1)
+		}
+		var below, beside uint32
+		if child >= 0 {
+			below = sizes[child]
+		}
+		if sibling >= 0 {
+			beside = sizes[sibling]
+		}
+		for own+below+beside > target && below+beside > 0 {
+			if below >= beside {
+				regions[child].flags |= flagHead
+				below = 0
+			} else {
+				regions[sibling].flags |= flagHead
+				beside = 0
+			}
+		}
+		sizes[i] = own + below + beside
+	}
+	return first, sizes
+}
+
+// joined returns the region whose piece region i continues, or -1 if it heads
+// one.
+func (p *placer) joined(i int, first []int32) int {
+	regions := p.st.regions
+	r := &regions[i]
+	switch {
+	case r.flags&flagHead != 0 || r.parent < 0:
+	case first[r.parent] == int32(i):
+		if p.newRegion(int(r.parent)) {
+			return int(r.parent)
+		}
+	case regions[i-1].parent == r.parent && p.newRegion(i-1):
+		return i - 1
+	}
+	return -1
+}

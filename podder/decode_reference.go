@@ -1,0 +1,225 @@
+package podder
+
+import (
+	"fmt"
+	"reflect"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Pointer codes: 0 nil, 1 a value of size zero, else a target plus 2.
+const (
+	codeNil       = 0
+	codeZeroSize  = 1
+	codeBase      = 2
+	codeExternal  = 1 // bit of code-codeBase: number is in the reference table
+	codeInterior  = 2 // bit of code-codeBase: element index and steps follow
+	codeShift     = 2
+	maxForwarders = 1000
+)
+
+// spot is where a reference leads: avail consecutive values of type typ.
+type spot struct {
+	addr  unsafe.Pointer
+	typ   reflect.Type
+	plan  *decodePlan // of typ; nil for a live region of a pod that is not here
+	avail int
+	kind  pod.Kind
+}
+
+// refer reads the rest of a pointer code and returns where it leads. It
+// reports false if that is not known: an error was recorded, or a pod is
+// missing and will be fetched.
+func (l *loader) refer(p *loadPod, c *cursor, code uint64) (spot, bool) {
+	return l.referVia(p, c, code, 0)
+}
+
+func (l *loader) referVia(p *loadPod, c *cursor, code uint64, hops int) (spot, bool) {
+	if (code-codeBase)&codeInterior == 0 {
+		return l.referTo(p, code, hops)
+	}
+	first := len(l.steps)
+	index := l.readInterior(c)
+	if c.bad {
+		l.corrupt("reference ends early")
+		return spot{}, false
+	}
+	at, ok := l.referTo(p, code, hops)
+	if ok {
+		at, ok = l.descend(at, index, l.steps[first:])
+	}
+	l.steps = l.steps[:first]
+	return at, ok
+}
+
+// referTo returns the start of the region that a code names.
+func (l *loader) referTo(p *loadPod, code uint64, hops int) (spot, bool) {
+	y := code - codeBase
+	number := y >> codeShift
+	target := p
+	slot := pod.Slot(number)
+	if y&codeExternal != 0 {
+		if number >= uint64(len(p.merged.Refs)) || p.merged.Refs[number].Pod == 0 {
+			l.corrupt("reference %d of %d in the table", number, len(p.merged.Refs))
+			return spot{}, false
+		}
+		slot = p.merged.Refs[number].Slot
+		if target = p.refs[number]; target == nil {
+			target = l.pod(p.merged.Refs[number].Pod)
+			p.refs[number] = target
+		}
+		if target.merged == nil {
+			return l.referOutside(target, slot, y&codeInterior != 0)
+		}
+		if target != p && !target.merged.Exported(slot) {
+			l.corrupt("reference to slot %d of pod %d, which is not exported", slot, target.id)
+			return spot{}, false
+		}
+	} else if number >= uint64(len(p.slots)) {
+		l.corrupt("reference to slot %d of %d", number, len(p.slots))
+		return spot{}, false
+	}
+	return l.base(target, slot, hops)
+}
+
+// referOutside leads into a pod that was not fetched: to what lives, or
+// nowhere until it is fetched.
+func (l *loader) referOutside(p *loadPod, s pod.Slot, interior bool) (spot, bool) {
+	if l.lookup != nil && !l.inPlace && !interior {
+		if lr, ok := l.lookup(p.id, s); ok && lr.addr != nil && lr.kind != pod.SlotBox {
+			return spot{addr: lr.addr, typ: lr.typ, avail: lr.count, kind: lr.kind}, true
+		}
+	}
+	l.need(p)
+	return spot{}, false
+}
+
+// readInterior reads element index and steps, leaving the steps on l.steps.
+func (l *loader) readInterior(c *cursor) uint64 {
+	index := c.uvarint()
+	n := c.uvarint()
+	if n > uint64(c.left()) {
+		c.fail()
+		return 0
+	}
+	for range n {
+		l.steps = append(l.steps, c.uvarint())
+	}
+	return index
+}
+
+// base returns where slot s of a fetched pod is, following forwarders and
+// placing the slot if this is the first reference to it.
+func (l *loader) base(p *loadPod, s pod.Slot, hops int) (spot, bool) {
+	if int(s) >= len(p.slots) {
+		l.corrupt("reference to slot %d of pod %d, which has %d", s, p.id, len(p.slots))
+		return spot{}, false
+	}
+	r := &p.slots[s]
+	d := &p.merged.Slots[s]
+	if r.addr == nil {
+		if d.Kind == pod.SlotForward {
+			return l.forward(p, s, d, hops)
+		}
+		if !l.place(p, s) {
+			return spot{}, false
+		}
+	}
+	at := spot{addr: r.addr, avail: r.elements(), kind: d.Kind}
+	if r.typ != nil {
+		at.typ, at.plan = r.typ.typ, r.typ.plan
+	}
+	return at, true
+}
+
+// forward leads on from a slot whose object has moved.
+func (l *loader) forward(p *loadPod, s pod.Slot, d *pod.Data, hops int) (spot, bool) {
+	if hops >= maxForwarders {
+		l.corrupt("pod %d slot %d: cycle of forwarders", p.id, s)
+		return spot{}, false
+	}
+	c := cursor{buf: d.Bytes}
+	code := c.uvarint()
+	if code < codeBase {
+		l.corrupt("pod %d slot %d: forwarder to nothing", p.id, s)
+		return spot{}, false
+	}
+	at, ok := l.referVia(p, &c, code, hops+1)
+	if ok && c.off != len(c.buf) {
+		l.corrupt("pod %d slot %d: forwarder of %d bytes ends at %d", p.id, s, len(c.buf), c.off)
+		return spot{}, false
+	}
+	if ok {
+		l.forwarders[loadSlot{p, s}] = at.addr
+	}
+	return at, ok
+}
+
+// descend follows element index and steps from the start of a region.
+func (l *loader) descend(at spot, index uint64, steps []uint64) (spot, bool) {
+	if at.kind != pod.SlotObject && at.kind != pod.SlotArray {
+		l.corrupt("reference into a slot of kind %d", at.kind)
+		return spot{}, false
+	}
+	if index >= uint64(at.avail) {
+		l.corrupt("reference to element %d of %d", index, at.avail)
+		return spot{}, false
+	}
+	at.addr = unsafe.Add(at.addr, uintptr(index)*at.typ.Size())
+	at.avail -= int(index)
+	for _, step := range steps {
+		switch {
+		case at.plan.node.kind == nodeStruct:
+			f, ok := at.plan.fields[uint32(step)]
+			if !ok || step > maxFieldID {
+				return l.noField(at.plan.node, step)
+			}
+			at.addr = unsafe.Add(at.addr, f.offset)
+			at.typ, at.plan, at.avail = f.plan.typ, f.plan, 1
+		case at.plan.node.kind == nodeArray:
+			if step >= at.plan.node.length {
+				l.corrupt("reference to element %d of %s", step, at.plan.node.text)
+				return spot{}, false
+			}
+			n := int(at.plan.node.length)
+			at.plan = at.plan.elem
+			at.addr = unsafe.Add(at.addr, uintptr(step)*at.plan.typ.Size())
+			at.typ, at.avail = at.plan.typ, n-int(step)
+		default:
+			l.corrupt("reference into %s, which has no parts", at.plan.node.text)
+			return spot{}, false
+		}
+	}
+	return at, true
+}
+
+// noField explains why a step into a struct leads nowhere.
+func (l *loader) noField(n *node, id uint64) (spot, bool) {
+	for i := range n.fields {
+		if f := &n.fields[i]; uint64(f.id) == id {
+			l.fail(fmt.Errorf("pod %d slot %d: a pointer leads to %s.%s (%s), a field that the program no longer has: %w",
+				l.at.pod.id, l.at.slot, n.text, f.name, f.node.text, dberr.ErrTypeMismatch))
+			return spot{}, false
+		}
+	}
+	l.corrupt("reference to field %d of %s", id, n.text)
+	return spot{}, false
+}
+
+// fits reports whether a pointer to t may point to the spot: it holds a t, or
+// something that a pointer conversion makes a t, or t is an array of its
+// elements.
+func (at *spot) fits(t reflect.Type) bool {
+	if at.kind != pod.SlotObject && at.kind != pod.SlotArray {
+		return false
+	}
+	if at.typ == t {
+		return at.avail > 0
+	}
+	if t.Kind() == reflect.Array && t.Elem() == at.typ {
+		return t.Len() <= at.avail
+	}
+	return at.avail > 0 && at.typ.Kind() == t.Kind() && reflect.PointerTo(at.typ).ConvertibleTo(reflect.PointerTo(t))
+}

@@ -1,0 +1,228 @@
+package podder
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// storedType is one type of the catalogue as this load sees it: its
+// descriptor, and the Go type and plan once something of it must be made.
+type storedType struct {
+	id         pod.TypeID
+	descriptor []byte
+	node       *node
+	typ        reflect.Type
+	plan       *decodePlan
+	slice      reflect.Type   // []typ, for containers
+	word       unsafe.Pointer // type word of an interface that holds a typ
+	box        boxKind
+}
+
+type boxKind uint8
+
+const (
+	boxUnset    boxKind = iota
+	boxPointer          // the data word is the pointer itself
+	boxIndirect         // the data word points at the value
+	boxReflect          // reflect knows
+)
+
+// maxMadeArray bounds array types that are made at load because only their
+// text is known; such types live as long as the process.
+const maxMadeArray = 1 << 16
+
+// descriptorOf returns the parsed descriptor of a type id.
+func (l *loader) descriptorOf(id pod.TypeID) (*storedType, error) {
+	if st, ok := l.types[id]; ok {
+		return st, nil
+	}
+	st := &storedType{id: id}
+	var err error
+	if t := predeclared(id); t != nil {
+		if st.descriptor, err = describe(l.reg, t); err != nil {
+			return nil, err
+		}
+		st.typ = t
+	} else if id < pod.FirstCatalogType {
+		return nil, dberr.Corrupt("", -1, "type %d is reserved", id)
+	} else if st.descriptor, err = l.src.Type(l.ctx, id); err != nil {
+		if errors.Is(err, dberr.ErrNotFound) {
+			return nil, dberr.Corrupt("", -1, "type %d is not in the catalogue", id)
+		}
+		return nil, fmt.Errorf("type %d: %w", id, err)
+	}
+	if st.node, err = parseDescriptor(st.descriptor); err != nil {
+		return nil, dberr.Corrupt("", -1, "type %d: %v", id, err)
+	}
+	l.types[id] = st
+	return st, nil
+}
+
+// typeOf returns the stored type with the Go type that its text stands for
+// and its plan.
+func (l *loader) typeOf(id pod.TypeID) (*storedType, error) {
+	st, err := l.descriptorOf(id)
+	if err != nil || st.plan != nil {
+		return st, err
+	}
+	t := st.typ
+	if t == nil {
+		if t, err = l.resolve(st.node.text); err != nil {
+			return nil, err
+		}
+	}
+	if st.plan, err = l.reg.plan(st.descriptor, st.node, t); err != nil {
+		return nil, err
+	}
+	st.typ = t
+	return st, nil
+}
+
+// typeAs is typeOf with a Go type that is known from elsewhere.
+func (l *loader) typeAs(id pod.TypeID, t reflect.Type) (*storedType, error) {
+	st, err := l.descriptorOf(id)
+	if err != nil {
+		return nil, err
+	}
+	if st.plan != nil && st.typ == t {
+		return st, nil
+	}
+	key := typedKey{id, t}
+	if as, ok := l.typed[key]; ok {
+		return as, nil
+	}
+	plan, err := l.reg.plan(st.descriptor, st.node, t)
+	if err != nil {
+		return nil, err
+	}
+	as := &storedType{id: id, descriptor: st.descriptor, node: st.node, typ: t, plan: plan}
+	l.typed[key] = as
+	return as, nil
+}
+
+type typedKey struct {
+	id  pod.TypeID
+	typ reflect.Type
+}
+
+// resolve finds the Go type that a type text stands for: registered, reachable
+// from the wanted types or a registered one, predeclared, or built from such.
+func (l *loader) resolve(text string) (reflect.Type, error) {
+	if t, ok := l.reg.registered(text); ok {
+		return t, nil
+	}
+	for _, t := range l.wanted {
+		if u, err := l.reg.find(t, text); u != nil || err != nil {
+			return u, err
+		}
+	}
+	if t, ok := predeclaredByText(text); ok {
+		return t, nil
+	}
+	for _, t := range l.reg.registeredTypes() {
+		if u, err := l.reg.find(t, text); u != nil || err != nil {
+			return u, err
+		}
+	}
+	if t, err := l.compose(text); t != nil || err != nil {
+		return t, err
+	}
+	return nil, fmt.Errorf("type %s is not known to this program; %s: %w", text, registerHint(text), dberr.ErrUnregistered)
+}
+
+// compose builds a pointer, slice, array or map type from its text, nil if the
+// text is none.
+func (l *loader) compose(text string) (reflect.Type, error) {
+	if l.textDepth++; l.textDepth > maxNodeDepth {
+		return nil, dberr.Corrupt("", -1, "type text nested deeper than %d", maxNodeDepth)
+	}
+	defer func() { l.textDepth-- }()
+	if rest, ok := strings.CutPrefix(text, "*"); ok {
+		t, err := l.resolve(rest)
+		if err != nil {
+			return nil, err
+		}
+		return reflect.PointerTo(t), nil
+	}
+	if rest, ok := strings.CutPrefix(text, "[]"); ok {
+		t, err := l.resolve(rest)
+		if err != nil {
+			return nil, err
+		}
+		return reflect.SliceOf(t), nil
+	}
+	if key, elem, ok := splitMapText(text); ok {
+		return l.composeMap(text, key, elem)
+	}
+	if rest, ok := strings.CutPrefix(text, "["); ok {
+		return l.composeArray(text, rest)
+	}
+	return nil, nil
+}
+
+func (l *loader) composeMap(text, key, elem string) (reflect.Type, error) {
+	k, err := l.resolve(key)
+	if err != nil {
+		return nil, err
+	}
+	e, err := l.resolve(elem)
+	if err != nil {
+		return nil, err
+	}
+	if !k.Comparable() {
+		return nil, dberr.Corrupt("", -1, "map type %s has a key that cannot be compared", text)
+	}
+	return reflect.MapOf(k, e), nil
+}
+
+func (l *loader) composeArray(text, rest string) (reflect.Type, error) {
+	digits, elem, ok := strings.Cut(rest, "]")
+	if !ok {
+		return nil, nil
+	}
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil {
+		return nil, nil
+	}
+	t, err := l.resolve(elem)
+	if err != nil {
+		return nil, err
+	}
+	if n > maxMadeArray || n*uint64(t.Size()) > maxMadeArray {
+		return nil, fmt.Errorf("array type %s is not known to this program; name it in a type it registers: %w", text, dberr.ErrUnregistered)
+	}
+	return reflect.ArrayOf(int(n), t), nil
+}
+
+// find returns the type with a text in the static closure of t, nil if there
+// is none, and an error if there are two.
+func (r *Registry) find(t reflect.Type, text string) (reflect.Type, error) {
+	r.mu.RLock()
+	index, ok := r.indexes[t]
+	r.mu.RUnlock()
+	if !ok {
+		index = map[string][]reflect.Type{}
+		for u := range r.reachable(t) {
+			s := r.typeText(u)
+			index[s] = append(index[s], u)
+		}
+		r.mu.Lock()
+		r.indexes[t] = index
+		r.mu.Unlock()
+	}
+	found := index[text]
+	switch len(found) {
+	case 0:
+		return nil, nil
+	case 1:
+		return found[0], nil
+	}
+	return nil, fmt.Errorf("type %s: the program has %d types of that name; give them names of their own with Register: %w", text, len(found), dberr.ErrTypeMismatch)
+}

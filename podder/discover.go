@@ -1,0 +1,277 @@
+package podder
+
+import (
+	"context"
+	"reflect"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Discovery finds every region that the variables of a save reach. It keeps its
+// queue on the heap and goes breadth first, variable by variable: the regions in
+// the order in which they were met are the queue. Whatever order memory lies in,
+// equal graphs are met in equal order.
+//
+// Each reference that is not nil becomes an edge, in the order of the plan's
+// operations; encoding consumes the edges in the same order and so never looks
+// up an address again. A region that grows after it was scanned (its container
+// was met later, or a longer slice of the same array) is scanned again where it
+// grew; its edges are collected anew when everything is settled.
+
+// maxNesting bounds how deep interface values may hold each other by value
+// within one slot, and maxBoxes how many of them one element may have: shared
+// boxes could make either exponential.
+const (
+	maxNesting = maxValueDepth
+	maxBoxes   = 1 << 20
+)
+
+// longString is the length from which strings are regions.
+const longString = 4 << 10
+
+// maxRegions bounds the regions of one save; region numbers are int32.
+const maxRegions = 1<<31 - 2
+
+type walk struct {
+	ctx  context.Context
+	eng  *engine
+	old  *state
+	st   *state
+	maps []mapEntries
+
+	edges   []int32
+	edgeEnd []uint32 // by region
+	grown   []growth // parts of scanned regions that came in later
+	cursor  int32    // regions below it were scanned
+	settled bool     // edges are being collected again: nothing new can appear
+
+	root    int // number of the root being walked, from 1
+	static  typeSet
+	cells   []boxCell
+	nesting int
+	boxes   int
+	current int32 // region being scanned
+	elem    int   // its element, or entry in order
+	scratch []int32
+	buf     []byte
+	slabs   map[*plan]*slab
+	iter    reflect.MapIter
+
+	problems []problem
+	dropped  int // problems beyond maxProblems
+}
+
+// growth is a range of elements to scan.
+type growth struct {
+	region   int32
+	from, to int
+}
+
+// boxCell is the private copy of a variable's value.
+type boxCell struct {
+	name   string
+	region int32
+}
+
+// discover walks all roots.
+func (w *walk) discover(roots []Root) error {
+	for i, r := range roots {
+		w.root = i + 1
+		w.static = w.eng.reg.reachable(r.Value.Type())
+		w.addBox(r)
+		if err := w.drain(); err != nil {
+			return err
+		}
+	}
+	if len(w.problems) > 0 {
+		return w.unsupported()
+	}
+	w.settled = true
+	for i := range w.st.regions {
+		if r := &w.st.regions[i]; r.flags&flagRescan != 0 && r.kind != pod.SlotFree {
+			r.edge = uint32(len(w.edges))
+			r.weight = 0
+			w.current = int32(i)
+			w.scan(int32(i), 0, w.elements(r))
+			w.edgeEnd[i] = uint32(len(w.edges))
+		}
+	}
+	w.settled = false
+	return nil
+}
+
+// drain scans until nothing is left to scan.
+func (w *walk) drain() error {
+	for n := 0; ; n++ {
+		if n&0xffff == 0 {
+			if err := w.ctx.Err(); err != nil {
+				return err
+			}
+		}
+		switch {
+		case len(w.grown) > 0:
+			g := w.grown[0]
+			w.grown = w.grown[1:]
+			g.region = w.st.resolve(g.region)
+			w.current = g.region
+			w.scan(g.region, g.from, min(g.to, w.elements(&w.st.regions[g.region])))
+		case int(w.cursor) < len(w.st.regions):
+			i := w.cursor
+			w.cursor++
+			r := &w.st.regions[i]
+			r.edge = uint32(len(w.edges))
+			if r.kind != pod.SlotFree {
+				w.current = i
+				w.scan(i, 0, w.elements(r))
+			}
+			w.edgeEnd = append(w.edgeEnd, uint32(len(w.edges)))
+		default:
+			return nil
+		}
+		if len(w.st.regions) > maxRegions || uint64(len(w.edges)) > 1<<32-2 {
+			return dberr.ErrTooLarge
+		}
+	}
+}
+
+// elements returns how many values of its plan a region holds.
+func (w *walk) elements(r *region) int {
+	if r.kind == pod.SlotArray {
+		return w.st.spans[r.extra].reach
+	}
+	return 1
+}
+
+// scan visits the references of elements [from, to) of region i.
+func (w *walk) scan(i int32, from, to int) {
+	r := &w.st.regions[i]
+	p, base := r.plan, r.addr
+	switch r.kind {
+	case pod.SlotString:
+		r.weight = clampWeight(w.st.spans[r.extra].reach)
+		return
+	case pod.SlotMap:
+		w.scanMap(i)
+		return
+	}
+	weight := (to - from) * p.est
+	if r.kind == pod.SlotArray && p.flat {
+		weight = (to - from) * int(p.size)
+	}
+	if len(p.refs) > 0 {
+		for k := from; k < to; k++ {
+			w.boxes, w.elem = 0, k
+			weight += w.refs(p, unsafe.Add(base, uintptr(k)*p.size))
+		}
+	}
+	r = &w.st.regions[i]
+	r.weight = clampWeight(int(r.weight) + weight)
+}
+
+func clampWeight(n int) uint32 { return uint32(min(n, 1<<30)) }
+
+// refs visits the references of the value at p and returns what its strings and
+// interfaces add to its stored size.
+func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
+	for k := range pl.refs {
+		o := &pl.refs[k]
+		at := unsafe.Add(p, o.off)
+		switch o.code {
+		case opPointer:
+			if q := *(*unsafe.Pointer)(at); q != nil && o.sub.size != 0 {
+				w.edge(w.object(at, q, o.sub))
+			}
+		case opString:
+			s := *(*string)(at)
+			if len(s) < longString {
+				extra += len(s)
+			} else {
+				w.edge(w.longString(s))
+			}
+		case opSlice:
+			h := (*sliceWords)(at)
+			if h.cap != 0 && o.sub.size != 0 {
+				w.edge(w.slice(at, h, o.sub))
+			}
+		case opMap:
+			if q := *(*unsafe.Pointer)(at); q != nil {
+				w.edge(w.mapHeader(at, q, o.sub))
+			}
+		case opEface, opIface:
+			extra += w.boxed(o.sub.typ, at)
+		case opAtomicAny:
+			v := (*atomic.Value)(at).Load()
+			extra += w.boxed(o.sub.typ, unsafe.Pointer(&v))
+		case opArray:
+			for i := range o.n {
+				extra += w.refs(o.sub, unsafe.Add(at, uintptr(i)*o.sub.size))
+			}
+		case opNil:
+			if *(*unsafe.Pointer)(at) != nil {
+				w.problem(at, o.sub.typ, "a "+o.sub.typ.Kind().String()+" cannot be stored: set it to nil, or skip the field with the tag `pod:\"-\"`", false)
+			}
+		case opRefuse:
+			w.problem(at, o.sub.typ, o.why, false)
+		}
+	}
+	return extra
+}
+
+// boxed visits the value in the interface of type t at p.
+func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
+	if (*interfaceWords)(p).tab == nil {
+		return 0
+	}
+	d := w.eng.dynamicOf(t, p)
+	if d.okFor != w.root && !w.settled {
+		if !w.eng.reg.known(d.plan.typ, w.static) {
+			w.unregistered(p, d.plan.typ)
+			return 0
+		}
+		d.okFor = w.root
+	}
+	if len(d.plan.refs) == 0 {
+		return d.plan.est
+	}
+	w.boxes++
+	if w.nesting >= maxNesting || w.boxes > maxBoxes {
+		w.problem(p, d.plan.typ, "interface values hold each other by value too deep or too often: put pointers in them", false)
+		return 0
+	}
+	w.nesting++
+	extra = d.plan.est + w.refs(d.plan, d.value(p))
+	w.nesting--
+	return extra
+}
+
+// edge records a reference of the region that is being scanned.
+func (w *walk) edge(to int32) {
+	if to >= 0 {
+		w.edges = append(w.edges, to)
+	}
+}
+
+// addBox makes the region of a variable: a private copy of its value.
+func (w *walk) addBox(r Root) {
+	cell := reflect.New(r.Value.Type())
+	cell.Elem().Set(r.Value)
+	i := w.append(region{addr: cell.UnsafePointer(), plan: w.eng.planOf(r.Value.Type()), kind: pod.SlotBox, parent: -1, extra: -1})
+	w.cells = append(w.cells, boxCell{name: r.Name, region: i})
+}
+
+// append adds a region that is not in an index.
+func (w *walk) append(r region) int32 {
+	r.pod, r.next = -1, -1
+	w.st.regions = append(w.st.regions, r)
+	return int32(len(w.st.regions) - 1)
+}
+
+// sliceWords is a slice in memory.
+type sliceWords struct {
+	data unsafe.Pointer
+	len  int
+	cap  int
+}

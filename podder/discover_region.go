@@ -1,0 +1,191 @@
+package podder
+
+import (
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// object returns the region that holds the object of plan p at q, to which the
+// pointer at `at` points.
+func (w *walk) object(at, q unsafe.Pointer, p *plan) int32 {
+	if i := w.st.memory.find(w.st, q); i >= 0 {
+		if r := &w.st.regions[i]; r.addr == q && r.plan == p && r.kind == pod.SlotObject {
+			return i
+		}
+		return w.settle(at, candidate{addr: q, plan: p, kind: pod.SlotObject, count: 1, reach: 1}, i)
+	}
+	if o := w.old.memory.find(w.old, q); o >= 0 {
+		ro := &w.old.regions[o]
+		if ro.addr == q && ro.plan == p && ro.kind == pod.SlotObject && !w.touches(q, p.size) {
+			i := w.add(candidate{addr: q, plan: p, kind: pod.SlotObject})
+			w.stick(i, ro)
+			return i
+		}
+		return w.settle(at, candidate{addr: q, plan: p, kind: pod.SlotObject, count: 1, reach: 1}, -1)
+	}
+	c := candidate{addr: q, plan: p, kind: pod.SlotObject, count: 1, reach: 1}
+	if w.touches(q, p.size) {
+		return w.settle(at, c, -1)
+	}
+	return w.add(c)
+}
+
+// touches reports whether a known region starts inside [q, q+size).
+func (w *walk) touches(q unsafe.Pointer, size uintptr) bool {
+	if size <= 1 {
+		return false
+	}
+	// The common case: one object in one chunk, nothing else between its start
+	// and its end.
+	a := uintptr(q)
+	end := a + size
+	if a>>chunkBits == (end-1)>>chunkBits {
+		c := w.st.memory.chunkAt(a >> chunkBits)
+		if c == nil {
+			return false
+		}
+		lo, hi := a>>granuleBits%chunkSlots, (end-1)>>granuleBits%chunkSlots
+		if c.starts>>lo<<(63-(hi-lo)) == 0 {
+			return false
+		}
+	}
+	w.scratch = w.st.memory.startsIn(w.st, a, end, w.scratch[:0])
+	return len(w.scratch) > 0
+}
+
+// slice returns the region that holds the array behind the slice h.
+func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan) int32 {
+	c := candidate{addr: h.data, plan: elem, kind: pod.SlotArray, count: h.cap, reach: h.len}
+	if elem.ptrFree {
+		c.reach = h.cap
+	}
+	i := w.st.memory.find(w.st, h.data)
+	if i >= 0 {
+		r := &w.st.regions[i]
+		if r.kind == pod.SlotArray && r.plan == elem && r.addr == h.data && w.st.spans[r.extra].count >= h.cap {
+			w.reach(i, c.reach)
+			return i
+		}
+		return w.settle(at, c, i)
+	}
+	size := uintptr(h.cap) * elem.size
+	if o := w.old.memory.find(w.old, h.data); o >= 0 {
+		ro := &w.old.regions[o]
+		if ro.addr == h.data && ro.plan == elem && ro.kind == pod.SlotArray && w.old.spans[ro.extra].count == h.cap && !w.touches(h.data, size) {
+			i := w.add(c)
+			w.stick(i, ro)
+			return i
+		}
+		return w.settle(at, c, -1)
+	}
+	if w.touches(h.data, size) {
+		return w.settle(at, c, -1)
+	}
+	return w.add(c)
+}
+
+// mapHeader returns the region of the map whose header is at q.
+func (w *walk) mapHeader(at, q unsafe.Pointer, p *plan) int32 {
+	if i := w.st.memory.find(w.st, q); i >= 0 {
+		r := &w.st.regions[i]
+		if r.kind != pod.SlotMap || r.addr != q || !(r.plan == p || sameShape(r.plan.typ, p.typ)) {
+			w.overlap(at, i, p.typ)
+			return -1
+		}
+		return i
+	}
+	i := w.add(candidate{addr: q, plan: p, kind: pod.SlotMap})
+	if o := w.old.memory.find(w.old, q); o >= 0 {
+		ro := &w.old.regions[o]
+		if ro.kind == pod.SlotMap && ro.addr == q && ro.plan == p {
+			w.stick(i, ro)
+		}
+	}
+	return i
+}
+
+// longString returns the region of a string's bytes. Strings that overlap are
+// one region.
+func (w *walk) longString(s string) int32 {
+	data := unsafe.Pointer(unsafe.StringData(s))
+	if i := w.st.strings.find(w.st, data); i >= 0 {
+		r := &w.st.regions[i]
+		sp := w.st.spans[r.extra]
+		if uintptr(data)+uintptr(len(s)) <= uintptr(r.addr)+uintptr(sp.count) {
+			return i
+		}
+	}
+	lo, hi := data, uintptr(data)+uintptr(len(s))
+	if o := w.old.strings.find(w.old, data); o >= 0 {
+		ro := &w.old.regions[o]
+		lo = ro.addr
+		hi = max(hi, uintptr(lo)+uintptr(w.old.spans[ro.extra].count))
+	}
+	hits := w.st.strings.startsIn(w.st, uintptr(lo), hi, nil)
+	if i := w.st.strings.find(w.st, lo); i >= 0 && w.st.regions[i].addr != lo {
+		hits = append(hits, i)
+	}
+	for _, j := range hits {
+		r := &w.st.regions[j]
+		if uintptr(r.addr) < uintptr(lo) {
+			lo = r.addr
+		}
+		hi = max(hi, uintptr(r.addr)+w.st.size(r))
+	}
+	n := int(hi - uintptr(lo))
+	i := w.replace(&w.st.strings, hits, candidate{addr: lo, plan: w.eng.planOf(stringType), kind: pod.SlotString, count: n, reach: n})
+	if o := w.old.strings.find(w.old, lo); o >= 0 {
+		if ro := &w.old.regions[o]; ro.addr == lo {
+			w.stick(i, ro)
+		}
+	}
+	return i
+}
+
+// add makes a region for c, which touches nothing that is known.
+func (w *walk) add(c candidate) int32 {
+	r := region{addr: c.addr, plan: c.plan, kind: c.kind, parent: w.current, extra: -1}
+	index := &w.st.memory
+	switch c.kind {
+	case pod.SlotString:
+		index = &w.st.strings
+		fallthrough
+	case pod.SlotArray:
+		r.extra = int32(len(w.st.spans))
+		w.st.spans = append(w.st.spans, span{count: c.count, reach: c.reach})
+	}
+	i := w.append(r)
+	index.add(w.st, i)
+	return i
+}
+
+// stick gives region i the place that ro had.
+func (w *walk) stick(i int32, ro *region) {
+	r := &w.st.regions[i]
+	r.pod, r.slot = ro.pod, ro.slot
+	r.flags |= flagSticky
+	if ro.kind == pod.SlotArray && r.kind == pod.SlotArray {
+		w.st.spans[r.extra].perRun = w.old.spans[ro.extra].perRun
+	}
+}
+
+// reach extends the kept elements of array i to n.
+func (w *walk) reach(i int32, n int) {
+	sp := &w.st.spans[w.st.regions[i].extra]
+	if n <= sp.reach {
+		return
+	}
+	from := sp.reach
+	sp.reach = n
+	w.rescan(i, from, n)
+}
+
+// rescan has elements of region i visited that were not there, or not kept,
+// when it was scanned.
+func (w *walk) rescan(i int32, from, to int) {
+	if i < w.cursor {
+		w.st.regions[i].flags |= flagRescan
+		w.grown = append(w.grown, growth{i, from, to})
+	}
+}

@@ -1,0 +1,247 @@
+package podder
+
+import (
+	"math/bits"
+	"slices"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// edgeSets finds, for the slots of one pod, which reference numbers each
+// reaches through the other slots: strongly connected components first (Tarjan,
+// "Depth-first search and linear graph algorithms", SIAM J. Comput. 1972, on a
+// stack of its own), then one bit set for each component.
+type edgeSets struct {
+	words  int
+	nodes  []edgeNode
+	byslot []int32 // slot to node, -1
+	stack  []int32
+	frames []edgeFrame
+	sets   []uint64
+	comps  int32
+	time   int32
+}
+
+type edgeNode struct {
+	from, to  int // links
+	index     int32
+	low       int32
+	component int32 // -1 until known
+}
+
+type edgeFrame struct {
+	node int32
+	next int
+}
+
+// compute fills the sets for the encoded slots of a pod; links are those of
+// encoder.links, slots[i] is the slot of out[i].
+func (x *edgeSets) compute(out []slotOut, slots []uint32, links []uint32, refs int) {
+	x.words = (refs + 63) / 64
+	x.nodes, x.byslot, x.sets = x.nodes[:0], x.byslot[:0], x.sets[:0]
+	x.comps, x.time = 0, 0
+	for i, s := range slots {
+		for len(x.byslot) <= int(s) {
+			x.byslot = append(x.byslot, -1)
+		}
+		x.byslot[s] = int32(i)
+		to := len(links)
+		if i+1 < len(out) {
+			to = out[i+1].links
+		}
+		x.nodes = append(x.nodes, edgeNode{from: out[i].links, to: to, index: -1, component: -1})
+	}
+	for i := range x.nodes {
+		if x.nodes[i].index < 0 {
+			x.visit(int32(i), links)
+		}
+	}
+}
+
+// visit runs Tarjan's algorithm from node n.
+func (x *edgeSets) visit(n int32, links []uint32) {
+	x.enter(n)
+	for len(x.frames) > 0 {
+		f := &x.frames[len(x.frames)-1]
+		v := f.node
+		nv := &x.nodes[v]
+		if f.next < nv.to {
+			l := links[f.next]
+			f.next++
+			if l&1 != 0 {
+				continue
+			}
+			u := x.node(l >> 1)
+			switch {
+			case u < 0:
+			case x.nodes[u].index < 0:
+				x.enter(u)
+			case x.nodes[u].component < 0:
+				nv.low = min(nv.low, x.nodes[u].index)
+			}
+			continue
+		}
+		x.frames = x.frames[:len(x.frames)-1]
+		if nv.low == nv.index {
+			x.finish(v, links)
+		}
+		if k := len(x.frames); k > 0 {
+			up := &x.nodes[x.frames[k-1].node]
+			up.low = min(up.low, nv.low)
+		}
+	}
+}
+
+func (x *edgeSets) enter(n int32) {
+	x.nodes[n].index, x.nodes[n].low = x.time, x.time
+	x.time++
+	x.stack = append(x.stack, n)
+	x.frames = append(x.frames, edgeFrame{node: n, next: x.nodes[n].from})
+}
+
+// node returns the node of a slot, -1 for one that is not encoded.
+func (x *edgeSets) node(slot uint32) int32 {
+	if int(slot) >= len(x.byslot) {
+		return -1
+	}
+	return x.byslot[slot]
+}
+
+// finish makes the component of root v and its set.
+func (x *edgeSets) finish(v int32, links []uint32) {
+	c := x.comps
+	x.comps++
+	at := len(x.sets)
+	x.sets = append(x.sets, make([]uint64, x.words)...)
+	set := x.sets[at:]
+	first := len(x.stack) - 1
+	for x.stack[first] != v {
+		first--
+	}
+	for _, u := range x.stack[first:] {
+		x.nodes[u].component = c
+	}
+	for _, u := range x.stack[first:] {
+		for _, l := range links[x.nodes[u].from:x.nodes[u].to] {
+			if l&1 != 0 {
+				set[l>>7] |= 1 << (l >> 1 & 63)
+			} else if t := x.node(l >> 1); t >= 0 && x.nodes[t].component != c {
+				from := int(x.nodes[t].component) * x.words
+				for w, bits := range x.sets[from : from+x.words] {
+					set[w] |= bits
+				}
+			}
+		}
+	}
+	x.stack = x.stack[:first]
+}
+
+// set returns the edge set of a slot among inUse references.
+func (x *edgeSets) set(slot uint32, inUse int) pod.EdgeSet {
+	n := x.node(slot)
+	if n < 0 || inUse == 0 {
+		return pod.EdgeSet{}
+	}
+	from := int(x.nodes[n].component) * x.words
+	set := x.sets[from : from+x.words]
+	count := 0
+	for _, w := range set {
+		count += bits.OnesCount64(w)
+	}
+	if count == inUse {
+		return pod.EdgeSet{All: true}
+	}
+	var list []uint32
+	for w, word := range set {
+		for ; word != 0; word &= word - 1 {
+			list = append(list, uint32(w*64+bits.TrailingZeros64(word)))
+		}
+	}
+	return pod.EdgeSet{List: list}
+}
+
+// exports returns the exports of the pod being written: those it had, slot 0,
+// and what others refer to now. The sets of slots that are live are exact.
+// Those of slots that are not keep what they had, and gain what changed live
+// slots refer to, since they may lead there.
+func (e *encoder) exports(ps *podState, slots []uint32, marked []uint32) []pod.Export {
+	var list []pod.Export
+	add := func(s uint32) {
+		list = append(list, pod.Export{Slot: pod.Slot(s)})
+	}
+	old := ps.exports
+	for len(old) > 0 || len(marked) > 0 {
+		switch {
+		case len(marked) == 0 || len(old) > 0 && uint32(old[0].Slot) < marked[0]:
+			add(uint32(old[0].Slot))
+			old = old[1:]
+		case len(old) == 0 || marked[0] < uint32(old[0].Slot):
+			add(marked[0])
+			marked = marked[1:]
+		default:
+			add(marked[0])
+			old, marked = old[1:], marked[1:]
+		}
+	}
+	inUse := 0
+	for _, r := range e.refs {
+		if r.Pod != 0 {
+			inUse++
+		}
+	}
+	if inUse == 0 {
+		return list
+	}
+	e.sets.compute(e.out, slots, e.links, len(e.refs))
+	for i := range list {
+		ex := &list[i]
+		if e.sets.node(uint32(ex.Slot)) >= 0 {
+			ex.Edges = e.sets.set(uint32(ex.Slot), inUse)
+			continue
+		}
+		ex.Edges = e.deadEdges(ps, ex.Slot, inUse)
+	}
+	return list
+}
+
+// deadEdges returns the edge set of an exported slot that is not live.
+func (e *encoder) deadEdges(ps *podState, s pod.Slot, inUse int) pod.EdgeSet {
+	k, ok := slices.BinarySearchFunc(ps.exports, s, func(x pod.Export, s pod.Slot) int { return int(x.Slot) - int(s) })
+	if !ok {
+		return pod.EdgeSet{}
+	}
+	set := map[uint32]struct{}{}
+	for _, n := range ps.exports[k].Edges.List {
+		set[n] = struct{}{}
+	}
+	if ps.exports[k].Edges.All {
+		for n, r := range ps.refs {
+			if r.Pod != 0 {
+				set[uint32(n)] = struct{}{}
+			}
+		}
+	}
+	for i, o := range e.out {
+		if !o.changed {
+			continue
+		}
+		to := len(e.links)
+		if i+1 < len(e.out) {
+			to = e.out[i+1].links
+		}
+		for _, l := range e.links[o.links:to] {
+			if l&1 != 0 {
+				set[l>>1] = struct{}{}
+			}
+		}
+	}
+	if len(set) == inUse {
+		return pod.EdgeSet{All: true}
+	}
+	var list []uint32
+	for n := range set {
+		list = append(list, n)
+	}
+	slices.Sort(list)
+	return pod.EdgeSet{List: list}
+}

@@ -1,0 +1,294 @@
+package podder
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// encoder writes the slots of one pod after the other. It takes the edges in
+// the order in which discovery found them: a reference that is not where its
+// edge leads means that someone wrote the memory meanwhile.
+type encoder struct {
+	*placer
+	ctx context.Context
+
+	cur     int32 // pod being written
+	edge    uint32
+	buf     []byte
+	runs    []uint32
+	out     []slotOut
+	links   []uint32 // what slots refer to: slot<<1, or number<<1 | 1
+	refs    []pod.Ref
+	numbers map[pod.Ref]uint32
+	used    []bool
+	free    uint32 // no unused number lies below it
+	steps   []uint64
+	entries []entryBytes
+	keys    []byte
+	change  pod.Change
+	writes  []pod.SlotWrite
+	slots   []uint32 // of out
+	marked  []uint32 // slots that are exported, and slot 0
+	sets    edgeSets
+	stale   map[pod.ID]struct{}
+	err     error
+	saved   *Saved
+}
+
+// slotOut is one encoded slot of the pod being written.
+type slotOut struct {
+	from, to     int // in buf
+	runs, runEnd int // in runs; equal for a single run
+	flat         []byte
+	links        int // first of its links
+	typ          pod.TypeID
+	kind         pod.Kind
+	hash         hash128
+	changed      bool
+}
+
+func (e *encoder) fail(err error) {
+	if e.err == nil {
+		e.err = err
+	}
+}
+
+var errChanged = fmt.Errorf("memory changed while it was being saved: %w", dberr.ErrInvalid)
+
+// take returns the region to which the next reference leads.
+func (e *encoder) take() *region {
+	if int(e.edge) >= len(e.edges) {
+		e.fail(errChanged)
+		return nil
+	}
+	i := e.edges[e.edge]
+	e.edge++
+	r := &e.st.regions[i]
+	if r.kind == pod.SlotFree {
+		r = &e.st.regions[e.st.resolve(i)]
+	}
+	return r
+}
+
+// value appends the stored form of the value of plan pl at p.
+func (e *encoder) value(pl *plan, p unsafe.Pointer) {
+	for k := range pl.ops {
+		o := &pl.ops[k]
+		at := unsafe.Add(p, o.off)
+		switch o.code {
+		case opPointer:
+			switch q := *(*unsafe.Pointer)(at); {
+			case q == nil:
+				e.buf = append(e.buf, 0)
+			case o.sub.size == 0:
+				e.buf = append(e.buf, 1)
+			default:
+				e.reference(q, part{typ: o.sub.typ, count: 1})
+			}
+		case opString:
+			e.str(*(*string)(at))
+		case opInt64:
+			e.buf = binary.AppendVarint(e.buf, *(*int64)(at))
+		case opSlice:
+			e.slice((*sliceWords)(at), o.sub)
+		case opMap:
+			if q := *(*unsafe.Pointer)(at); q != nil {
+				e.reference(q, part{typ: o.sub.typ, count: 1})
+			} else {
+				e.buf = append(e.buf, 0)
+			}
+		case opEface, opIface:
+			e.boxed(o.sub, at)
+		case opAtomicAny:
+			v := (*atomic.Value)(at).Load()
+			e.boxed(o.sub, unsafe.Pointer(&v))
+		case opArray:
+			for i := range o.n {
+				e.value(o.sub, unsafe.Add(at, uintptr(i)*o.sub.size))
+			}
+		case opCodec:
+			b, err := appendCodec(e.buf, o.codec, at)
+			if err != nil {
+				e.fail(fmt.Errorf("%s: %w", o.codec.name(), err))
+			}
+			e.buf = b
+		case opNil, opRefuse:
+		default:
+			e.buf = appendScalar(e.buf, o, at)
+		}
+	}
+}
+
+func (e *encoder) str(s string) {
+	if len(s) < longString {
+		e.buf = append(binary.AppendUvarint(e.buf, uint64(len(s))<<1), s...)
+		return
+	}
+	e.buf = binary.AppendUvarint(e.buf, uint64(len(s))<<1|1)
+	r := e.take()
+	data := unsafe.Pointer(unsafe.StringData(s))
+	if r == nil || r.kind != pod.SlotString || uintptr(data) < uintptr(r.addr) || uintptr(data)+uintptr(len(s)) > uintptr(r.addr)+e.st.size(r) {
+		e.fail(errChanged)
+		return
+	}
+	e.code(r, 0)
+	e.buf = binary.AppendUvarint(e.buf, uint64(uintptr(data)-uintptr(r.addr)))
+}
+
+func (e *encoder) slice(h *sliceWords, elem *plan) {
+	switch {
+	case h.data == nil:
+		e.buf = append(e.buf, 0)
+		return
+	case h.cap == 0:
+		e.buf = append(e.buf, 1)
+		return
+	}
+	e.buf = binary.AppendUvarint(e.buf, uint64(h.len)+2)
+	e.buf = binary.AppendUvarint(e.buf, uint64(h.cap-h.len))
+	if elem.size == 0 {
+		e.buf = append(e.buf, 1)
+		return
+	}
+	e.reference(h.data, part{typ: elem.typ, count: h.cap, array: true})
+}
+
+func (e *encoder) boxed(iface *plan, p unsafe.Pointer) {
+	if (*interfaceWords)(p).tab == nil {
+		e.buf = append(e.buf, 0)
+		return
+	}
+	d := e.eng.dynamicOf(iface.typ, p)
+	e.buf = binary.AppendUvarint(e.buf, uint64(e.typeID(typeKey{plan: d.plan})))
+	e.value(d.plan, d.value(p))
+}
+
+// reference appends the pointer code for the part t at q.
+func (e *encoder) reference(q unsafe.Pointer, t part) {
+	r := e.take()
+	if r == nil {
+		return
+	}
+	if len(e.old.forwards) > 0 && e.forwarder(q) {
+		return
+	}
+	off := uintptr(q) - uintptr(r.addr)
+	if off == 0 && r.plan.typ == t.typ && (r.kind == pod.SlotArray) == t.array {
+		e.code(r, 0)
+		return
+	}
+	if uintptr(q) < uintptr(r.addr) || off >= e.st.size(r) {
+		e.fail(errChanged)
+		return
+	}
+	in, ok := locate(r, off, t, e.steps[:0])
+	if !ok {
+		e.fail(errChanged)
+		return
+	}
+	e.way(r, in)
+}
+
+// way appends the code of a reference into r.
+func (e *encoder) way(r *region, in interior) {
+	e.steps = in.steps
+	if in.whole() {
+		e.code(r, 0)
+		return
+	}
+	e.code(r, codeInterior)
+	e.buf = binary.AppendUvarint(e.buf, in.elem)
+	e.buf = binary.AppendUvarint(e.buf, uint64(len(in.steps)))
+	for _, s := range in.steps {
+		e.buf = binary.AppendUvarint(e.buf, s)
+	}
+}
+
+// code appends the pointer code of region r.
+func (e *encoder) code(r *region, flags uint64) {
+	if r.pod == e.cur {
+		e.links = append(e.links, r.slot<<1)
+		e.buf = binary.AppendUvarint(e.buf, codeBase+(uint64(r.slot)<<codeShift|flags))
+		return
+	}
+	n := e.number(r)
+	e.links = append(e.links, n<<1|1)
+	e.buf = binary.AppendUvarint(e.buf, codeBase+(uint64(n)<<codeShift|flags|codeExternal))
+}
+
+// number returns the reference number of region r in the current pod: the one
+// that it has, or the lowest that is not in use.
+func (e *encoder) number(r *region) uint32 {
+	ref := pod.Ref{Pod: e.st.pods[r.pod].id, Slot: pod.Slot(r.slot)}
+	n, ok := e.numbers[ref]
+	if !ok {
+		for int(e.free) < len(e.refs) && e.refs[e.free].Pod != 0 {
+			e.free++
+		}
+		n = e.free
+		if int(n) == len(e.refs) {
+			e.refs = append(e.refs, pod.Ref{})
+			e.used = append(e.used, false)
+		}
+		e.refs[n] = ref
+		e.numbers[ref] = n
+	}
+	e.used[n] = true
+	return n
+}
+
+// forwarder writes the reference to q as one through a forwarder, if the pod
+// has been referring to it like that: such references are rewritten only when a
+// pod gets rid of them otherwise, so that a load followed by a save writes
+// nothing.
+func (e *encoder) forwarder(q unsafe.Pointer) bool {
+	ref, ok := e.old.forwards[q]
+	if !ok {
+		return false
+	}
+	n, ok := e.numbers[ref]
+	if !ok {
+		return false
+	}
+	e.used[n] = true
+	e.links = append(e.links, n<<1|1)
+	e.buf = binary.AppendUvarint(e.buf, codeBase+(uint64(n)<<codeShift|codeExternal))
+	return true
+}
+
+// typeID returns the catalogue id of a type.
+func (e *encoder) typeID(k typeKey) pod.TypeID {
+	if id, ok := e.st.types[k]; ok {
+		return id
+	}
+	id, err := e.askType(k)
+	if err != nil {
+		e.fail(fmt.Errorf("type %v: %w", k.plan.typ, err))
+		return 0
+	}
+	e.st.types[k] = id
+	return id
+}
+
+func (e *encoder) askType(k typeKey) (pod.TypeID, error) {
+	if !k.entries {
+		if id, ok := predeclaredID(k.plan.typ); ok {
+			return id, nil
+		}
+	}
+	describe := describe
+	if k.entries {
+		describe = describeMap
+	}
+	d, err := describe(e.eng.reg, k.plan.typ)
+	if err != nil {
+		return 0, err
+	}
+	return e.sink.Type(e.ctx, d)
+}

@@ -1,0 +1,134 @@
+package podder
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// runBytes is the encoded size that a run of an array is given.
+const runBytes = 256
+
+// slot encodes region r into the buffer. Memory that is stored as it lies is
+// hashed in place and not copied yet.
+func (e *encoder) slot(r *region, was slotState) {
+	e.edge = r.edge
+	o := slotOut{from: len(e.buf), runs: len(e.runs), links: len(e.links), kind: r.kind}
+	switch r.kind {
+	case pod.SlotArray:
+		o.typ = e.typeID(typeKey{plan: r.plan})
+		e.array(r, &o)
+	case pod.SlotMap:
+		o.typ = e.typeID(typeKey{plan: r.plan, entries: true})
+		e.mapSlot(r)
+	case pod.SlotString:
+		o.typ = typeString
+		o.flat = memory(r.addr, e.st.spans[r.extra].count)
+	default:
+		o.typ = e.typeID(typeKey{plan: r.plan})
+		e.value(r.plan, r.addr)
+	}
+	o.to, o.runEnd = len(e.buf), len(e.runs)
+	head, body := e.buf[o.from:o.to], o.flat
+	if o.kind == pod.SlotArray && o.flat == nil {
+		n := int(e.runs[o.runs])
+		head, body = head[:n], head[n:]
+	}
+	o.hash = e.eng.hashSlot(o.kind, o.typ, head, body)
+	o.changed = o.hash != was.hash || o.kind != was.kind
+	if o.flat != nil && o.kind == pod.SlotArray && o.changed {
+		e.buf = append(e.buf, o.flat...)
+		o.to = len(e.buf)
+		e.arrayRuns(r, len(o.flat), &o)
+	}
+	e.out = append(e.out, o)
+}
+
+// array appends the header of an array and its elements, but for numbers that
+// lie in memory as they are stored.
+func (e *encoder) array(r *region, o *slotOut) {
+	sp := &e.st.spans[r.extra]
+	if sp.perRun == 0 {
+		size := 1
+		if sp.reach > 0 {
+			size = max(1, int(r.weight)/sp.reach)
+		} else {
+			size = max(1, r.plan.est)
+		}
+		sp.perRun = max(1, runBytes/size)
+	}
+	start := len(e.buf)
+	e.buf = binary.AppendUvarint(e.buf, uint64(sp.count))
+	e.buf = binary.AppendUvarint(e.buf, uint64(sp.reach))
+	e.buf = binary.AppendUvarint(e.buf, uint64(sp.perRun))
+	e.runs = append(e.runs, uint32(len(e.buf)-start))
+	if r.plan.flat && nativeLittleEndian {
+		o.flat = flatMemory(r.addr, uintptr(sp.reach)*r.plan.size)
+		return
+	}
+	one := e.value
+	if r.plan.flat {
+		one = e.fixed
+	}
+	for from := 0; from < sp.reach; from += sp.perRun {
+		start := len(e.buf)
+		for k := from; k < min(from+sp.perRun, sp.reach); k++ {
+			one(r.plan, unsafe.Add(r.addr, uintptr(k)*r.plan.size))
+		}
+		e.runs = append(e.runs, uint32(len(e.buf)-start))
+	}
+}
+
+// flatMemory views n bytes; not nil even if n is 0, so that the hash of an
+// empty flat array has two parts as well.
+func flatMemory(p unsafe.Pointer, n uintptr) []byte {
+	if n == 0 {
+		return []byte{}
+	}
+	return memory(p, int(n))
+}
+
+// arrayRuns adds the lengths of the runs of n bytes of flat elements.
+func (e *encoder) arrayRuns(r *region, n int, o *slotOut) {
+	head := e.runs[o.runs]
+	o.runs = len(e.runs)
+	e.runs = append(e.runs, head)
+	step := e.st.spans[r.extra].perRun * int(r.plan.size)
+	for ; n > 0; n -= step {
+		e.runs = append(e.runs, uint32(min(step, n)))
+	}
+	o.runEnd = len(e.runs)
+}
+
+// fixed appends a number, or array of numbers, with fixed width.
+func (e *encoder) fixed(pl *plan, p unsafe.Pointer) {
+	for k := range pl.ops {
+		o := &pl.ops[k]
+		at := unsafe.Add(p, o.off)
+		switch o.code {
+		case opArray:
+			for i := range o.n {
+				e.fixed(o.sub, unsafe.Add(at, uintptr(i)*o.sub.size))
+			}
+		case opInt16, opUint16:
+			e.buf = binary.LittleEndian.AppendUint16(e.buf, *(*uint16)(at))
+		case opInt32, opUint32:
+			e.buf = binary.LittleEndian.AppendUint32(e.buf, *(*uint32)(at))
+		case opInt64, opUint64:
+			e.buf = binary.LittleEndian.AppendUint64(e.buf, *(*uint64)(at))
+		default:
+			e.buf = appendScalar(e.buf, o, at)
+		}
+	}
+}
+
+// forward encodes a forwarder.
+func (e *encoder) forward(m *move, was slotState) {
+	o := slotOut{from: len(e.buf), runs: len(e.runs), runEnd: len(e.runs), links: len(e.links), kind: pod.SlotForward}
+	e.way(&e.st.regions[m.to], m.in)
+	o.to = len(e.buf)
+	o.hash = e.eng.hashSlot(o.kind, 0, e.buf[o.from:o.to], nil)
+	o.changed = o.hash != was.hash || o.kind != was.kind
+	e.out = append(e.out, o)
+}

@@ -1,0 +1,231 @@
+package podder
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"testing"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// fakeStore is a store of one version in memory. begin gives a transaction; the
+// store itself is the Source of what was committed.
+type fakeStore struct {
+	pods  map[pod.ID]*pod.Pod
+	types map[string]pod.TypeID
+	names map[string]pod.ID
+	last  pod.ID
+	key   [32]byte
+}
+
+func newFakeStore() *fakeStore {
+	return &fakeStore{pods: map[pod.ID]*pod.Pod{}, types: map[string]pod.TypeID{}, names: map[string]pod.ID{}, key: [32]byte{1, 2, 3, 4, 5, 6, 7, 8}}
+}
+
+func (s *fakeStore) config() Config { return Config{Secret: s.key} }
+
+func (s *fakeStore) Pods(_ context.Context, ids []pod.ID) ([]*pod.Pod, error) {
+	ps := make([]*pod.Pod, len(ids))
+	for i, id := range ids {
+		if ps[i] = s.pods[id]; ps[i] == nil {
+			return nil, fmt.Errorf("pod %d: %w", id, dberr.ErrNotFound)
+		}
+	}
+	return ps, nil
+}
+
+func (s *fakeStore) Type(_ context.Context, id pod.TypeID) ([]byte, error) {
+	for d, t := range s.types {
+		if t == id {
+			return []byte(d), nil
+		}
+	}
+	return nil, fmt.Errorf("type %d: %w", id, dberr.ErrNotFound)
+}
+
+func (s *fakeStore) Root(_ context.Context, name string) (pod.ID, error) {
+	id, ok := s.names[name]
+	if !ok {
+		return 0, fmt.Errorf("variable %q: %w", name, dberr.ErrNotFound)
+	}
+	return id, nil
+}
+
+func (s *fakeStore) Secret() [32]byte { return s.key }
+
+// fakeTx is one transaction.
+type fakeTx struct {
+	s       *fakeStore
+	pods    map[pod.ID]*pod.Pod
+	types   map[string]pod.TypeID
+	names   map[string]pod.ID
+	changes []pod.ID
+	slots   map[pod.ID][]pod.Slot
+	named   int
+	fail    error // returned by the next Put
+}
+
+func (s *fakeStore) begin() *fakeTx {
+	return &fakeTx{s: s, pods: map[pod.ID]*pod.Pod{}, types: map[string]pod.TypeID{}, names: map[string]pod.ID{}, slots: map[pod.ID][]pod.Slot{}}
+}
+
+func (t *fakeTx) NewPod() pod.ID { t.s.last++; return t.s.last }
+
+func (t *fakeTx) Type(_ context.Context, d []byte) (pod.TypeID, error) {
+	if id, ok := t.s.types[string(d)]; ok {
+		return id, nil
+	}
+	id, ok := t.types[string(d)]
+	if !ok {
+		id = pod.FirstCatalogType + pod.TypeID(len(t.s.types)+len(t.types))
+		t.types[string(d)] = id
+	}
+	return id, nil
+}
+
+func (t *fakeTx) Put(_ context.Context, c *pod.Change) error {
+	if t.fail != nil {
+		return t.fail
+	}
+	if t.pods[c.ID] != nil {
+		return fmt.Errorf("pod %d is put twice", c.ID)
+	}
+	p, err := pod.Apply(t.s.pods[c.ID], c)
+	if err != nil {
+		return err
+	}
+	t.pods[c.ID] = p
+	t.changes = append(t.changes, c.ID)
+	for _, w := range c.Slots {
+		t.slots[c.ID] = append(t.slots[c.ID], w.Slot)
+	}
+	return nil
+}
+
+func (t *fakeTx) SetName(_ context.Context, name string, id pod.ID) error {
+	t.names[name] = id
+	t.named++
+	return nil
+}
+
+func (t *fakeTx) DeleteName(_ context.Context, name string) error {
+	t.names[name] = 0
+	return nil
+}
+
+// commit makes the transaction the store's state, after checking that no
+// reference dangles.
+func (t *fakeTx) commit() error {
+	for id, p := range t.pods {
+		for n, r := range p.Refs {
+			if r.Pod == 0 {
+				continue
+			}
+			q := t.pods[r.Pod]
+			if q == nil {
+				q = t.s.pods[r.Pod]
+			}
+			if q == nil || !q.Exported(r.Slot) {
+				return fmt.Errorf("pod %d: reference %d to (%d, %d), which is not exported", id, n, r.Pod, r.Slot)
+			}
+		}
+	}
+	maps.Copy(t.s.pods, t.pods)
+	maps.Copy(t.s.types, t.types)
+	for n, id := range t.names {
+		if t.s.names[n] = id; id == 0 {
+			delete(t.s.names, n)
+		}
+	}
+	return nil
+}
+
+// rootsOf makes roots of name, value pairs.
+func rootsOf(pairs ...any) []Root {
+	var rs []Root
+	for i := 0; i < len(pairs); i += 2 {
+		rs = append(rs, Root{Name: pairs[i].(string), Value: reflect.ValueOf(pairs[i+1])})
+	}
+	return rs
+}
+
+// mustSave saves and commits, and returns the transaction.
+func mustSave(t testing.TB, g *Graph, s *fakeStore, pairs ...any) *fakeTx {
+	t.Helper()
+	tx := s.begin()
+	saved, err := g.Save(context.Background(), rootsOf(pairs...), tx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.commit(); err != nil {
+		t.Fatal(err)
+	}
+	saved.Commit()
+	return tx
+}
+
+func mustGraph(t testing.TB, cfg Config) *Graph {
+	t.Helper()
+	g, err := NewGraph(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// mustStayQuiet saves again and fails if anything is written.
+func mustStayQuiet(t testing.TB, g *Graph, s *fakeStore, pairs ...any) {
+	t.Helper()
+	if tx := mustSave(t, g, s, pairs...); len(tx.changes) > 0 || tx.named > 0 {
+		t.Fatalf("a save without changes put pods %v (slots %v) and %d names", tx.changes, tx.slots, tx.named)
+	}
+}
+
+// reload loads variables into a new graph, checks that a save straight after
+// writes nothing, and returns graph and values.
+func reload(t testing.TB, s *fakeStore, cfg Config, pairs ...any) (*Graph, []reflect.Value) {
+	t.Helper()
+	g := mustGraph(t, cfg)
+	var names []string
+	var want []reflect.Type
+	for i := 0; i < len(pairs); i += 2 {
+		names = append(names, pairs[i].(string))
+		want = append(want, reflect.TypeOf(pairs[i+1]))
+	}
+	vs, err := g.Load(context.Background(), s, names, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again []any
+	for i, n := range names {
+		again = append(again, n, vs[i].Interface())
+	}
+	mustStayQuiet(t, g, s, again...)
+	return g, vs
+}
+
+// roundTrip saves variables, loads them into a new graph, and fails unless what
+// came back is isomorphic and neither graph has anything left to write.
+func roundTrip(t testing.TB, pairs ...any) (*fakeStore, []reflect.Value) {
+	t.Helper()
+	return roundTripWith(t, Config{}, pairs...)
+}
+
+func roundTripWith(t testing.TB, cfg Config, pairs ...any) (*fakeStore, []reflect.Value) {
+	t.Helper()
+	s := newFakeStore()
+	cfg.Secret = s.key
+	g := mustGraph(t, cfg)
+	mustSave(t, g, s, pairs...)
+	mustStayQuiet(t, g, s, pairs...)
+	_, vs := reload(t, s, cfg, pairs...)
+	for i := range vs {
+		if err := isomorphic(reflect.ValueOf(pairs[2*i+1]), vs[i]); err != nil {
+			t.Errorf("%s: %v", pairs[2*i], err)
+		}
+	}
+	return s, vs
+}

@@ -1,0 +1,107 @@
+package podder
+
+import (
+	"encoding/binary"
+	"fmt"
+	"reflect"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Config fixes how a Graph places and hashes. The zero value of each field
+// stands for its default.
+type Config struct {
+	// Registry knows the types that may stand behind interfaces; nil is an
+	// empty one.
+	Registry *Registry
+	// Secret keys every hash; see pod.Source.
+	Secret [32]byte
+	// TargetBytes is the size to which pods are filled, 8 KiB by default.
+	TargetBytes int
+	// MaxBytes is the size above which no pod takes in another region, 64 KiB
+	// by default. A single larger region is a pod of its own.
+	MaxBytes int
+	// VerifyEvery makes every n-th save compare the whole memory with what is
+	// stored. Saves walk everything today, so each one verifies.
+	VerifyEvery int
+}
+
+// Default sizes of Config.
+const (
+	DefaultTargetBytes = 8 << 10
+	DefaultMaxBytes    = 64 << 10
+)
+
+func (c Config) filled() (Config, error) {
+	if c.TargetBytes == 0 {
+		c.TargetBytes = DefaultTargetBytes
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = max(DefaultMaxBytes, c.TargetBytes)
+	}
+	if c.TargetBytes < 0 || c.MaxBytes < c.TargetBytes || c.MaxBytes > 1<<30 {
+		return c, fmt.Errorf("pod sizes: target %d, maximum %d: %w", c.TargetBytes, c.MaxBytes, dberr.ErrInvalid)
+	}
+	if c.Registry == nil {
+		c.Registry = NewRegistry()
+	}
+	return c, nil
+}
+
+// Root is one variable of a save.
+type Root struct {
+	Name  string
+	Value reflect.Value
+	Pod   pod.ID // the pod that holds it, 0 if it is new
+}
+
+// Graph is the live state of a set of variables between saves: placement,
+// addresses, hashes. It keeps every object it knows from being collected. It
+// is not safe for concurrent use.
+type Graph struct {
+	cfg   Config
+	eng   *engine
+	cur   *state
+	roots map[string]pod.ID
+	// stale pods were brought back to an older version in memory: the next
+	// save writes them whole.
+	stale map[pod.ID]struct{}
+}
+
+// NewGraph returns an empty graph. It fails on sizes that make no sense.
+func NewGraph(cfg Config) (*Graph, error) {
+	cfg, err := cfg.filled()
+	if err != nil {
+		return nil, err
+	}
+	return &Graph{
+		cfg:   cfg,
+		eng:   newEngine(cfg.Registry, binary.LittleEndian.Uint64(cfg.Secret[:8])),
+		cur:   newState(0),
+		roots: map[string]pod.ID{},
+		stale: map[pod.ID]struct{}{},
+	}, nil
+}
+
+// Holds reports whether the graph depends on a pod: it holds one of its
+// objects, or its root variable.
+func (g *Graph) Holds(id pod.ID) bool {
+	_, ok := g.cur.byID[id]
+	return ok
+}
+
+// Forget drops the placement of a variable: the next Save that names it gives
+// it a new pod. Objects that other variables reach keep theirs.
+func (g *Graph) Forget(name string) { delete(g.roots, name) }
+
+// rootPod returns the pod of a variable that was saved or loaded.
+func (g *Graph) rootPod(name string) (pod.ID, bool) {
+	id, ok := g.roots[name]
+	return id, ok
+}
+
+// invalidate says that the stored state of a pod differs from what the graph
+// will adopt next, so that the next Save writes it whole. It is called before
+// adopt.
+func (g *Graph) invalidate(id pod.ID) { g.stale[id] = struct{}{} }

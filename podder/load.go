@@ -1,0 +1,199 @@
+package podder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Load returns the values of variables, in the order of names. want gives the
+// type of each; nil stands for any type, the value's own type is taken then.
+// What lives in the graph already keeps its address and its contents; the rest
+// is decoded and joins the graph, so that a Save that follows writes nothing.
+//
+// Errors: ErrNotFound (no such variable), ErrTypeMismatch, ErrUnregistered,
+// ErrCorrupt, ErrTooLarge. After an error the graph is as before.
+func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want []reflect.Type) ([]reflect.Value, error) {
+	l := newLoader(ctx, g.cfg.Registry, src, want)
+	l.lookup = g.live
+	vars, err := l.load(names, want)
+	if err != nil {
+		return nil, err
+	}
+	pods, regions := l.loaded()
+	roots := make(map[string]pod.ID, len(vars))
+	for i, v := range vars {
+		roots[names[i]] = v.root
+	}
+	g.adopt(pods, regions, roots)
+	return values(vars), nil
+}
+
+// Decode returns the values of variables in fresh memory of their own; nothing
+// else refers to it. Arguments and errors are those of Graph.Load. It may be
+// called by many goroutines with one src.
+func Decode(ctx context.Context, cfg Config, src pod.Source, names []string, want []reflect.Type) ([]reflect.Value, error) {
+	reg := cfg.Registry
+	if reg == nil {
+		reg = NewRegistry()
+	}
+	vars, err := newLoader(ctx, reg, src, want).load(names, want)
+	if err != nil {
+		return nil, err
+	}
+	return values(vars), nil
+}
+
+// variable is one root in the course of a load.
+type variable struct {
+	name  string
+	root  pod.ID
+	value reflect.Value // valid when its box is decoded
+}
+
+func values(vars []variable) []reflect.Value {
+	vs := make([]reflect.Value, len(vars))
+	for i := range vars {
+		vs[i] = vars[i].value
+	}
+	return vs
+}
+
+// load decodes the named variables and all that they reach.
+func (l *loader) load(names []string, want []reflect.Type) ([]variable, error) {
+	if len(want) != len(names) {
+		return nil, fmt.Errorf("%d types for %d names: %w", len(want), len(names), dberr.ErrInvalid)
+	}
+	vars := make([]variable, len(names))
+	for i, name := range names {
+		root, err := l.src.Root(l.ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("variable %q: %w", name, err)
+		}
+		vars[i] = variable{name: name, root: root}
+		if p := l.pod(root); !p.asked {
+			p.asked = true
+			l.ask = append(l.ask, p)
+		}
+	}
+	if err := l.fetch(); err != nil {
+		return nil, err
+	}
+	for i := range vars {
+		if err := l.placeBox(&vars[i], want[i]); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.run(); err != nil {
+		return nil, err
+	}
+	return vars, nil
+}
+
+// placeBox makes the memory of a variable and queues it.
+func (l *loader) placeBox(v *variable, want reflect.Type) error {
+	p := l.pods[v.root]
+	l.at = loadSlot{p, 0}
+	if len(p.slots) == 0 || p.merged.Slots[0].Kind != pod.SlotBox {
+		return dberr.Corrupt("", -1, "pod %d, root of variable %q, has no box in slot 0", p.id, v.name)
+	}
+	id := p.merged.Slots[0].Type
+	st, err := l.boxType(id, want)
+	if err != nil {
+		if errors.Is(err, dberr.ErrCorrupt) {
+			l.failAt(err)
+			return l.err
+		}
+		return fmt.Errorf("variable %q: %w", v.name, err)
+	}
+	if r := &p.slots[0]; r.addr != nil { // the same variable twice
+		if r.typ.typ != st.typ {
+			return fmt.Errorf("variable %q wanted as %v and as %v: %w", v.name, r.typ.typ, st.typ, dberr.ErrTypeMismatch)
+		}
+		v.value = reflect.NewAt(st.typ, r.addr).Elem()
+		return nil
+	}
+	if st.node.kind == nodeEntries {
+		l.corrupt("box of map entries")
+		return l.err
+	}
+	box := reflect.New(st.typ)
+	p.slots[0] = loadRegion{addr: box.UnsafePointer(), typ: st, count: 1 << regionFlags}
+	l.queue = append(l.queue, loadSlot{p, 0})
+	v.value = box.Elem()
+	return nil
+}
+
+// boxType returns the type of a variable that is wanted as want.
+func (l *loader) boxType(id pod.TypeID, want reflect.Type) (*storedType, error) {
+	if want != nil && want.Kind() != reflect.Interface {
+		return l.typeAs(id, want)
+	}
+	st, err := l.typeOf(id)
+	if err != nil {
+		return nil, err
+	}
+	if want != nil && !st.typ.Implements(want) {
+		return nil, fmt.Errorf("stored as %s, which does not implement %s: %w", st.node.text, l.reg.typeText(want), dberr.ErrTypeMismatch)
+	}
+	return st, nil
+}
+
+// loaded lists what a load brought in, for the graph: pods in the order they
+// came, regions by pod and slot. What lived before is left out.
+func (l *loader) loaded() ([]loadedPod, []liveRegion) {
+	pods := make([]loadedPod, len(l.fetched))
+	n := 0
+	for i, p := range l.fetched {
+		pods[i] = loadedPod{id: p.id, merged: p.merged}
+		for s := range p.slots {
+			if p.slots[s].addr != nil && p.slots[s].count&regionLive == 0 {
+				n++
+			}
+		}
+	}
+	n += len(l.forwarders)
+	regions := make([]liveRegion, 0, n)
+	order := slices.Clone(l.fetched)
+	slices.SortFunc(order, func(a, b *loadPod) int {
+		if a.id < b.id {
+			return -1
+		}
+		return 1
+	})
+	for _, p := range order {
+		for s := range p.slots {
+			r := &p.slots[s]
+			if r.addr != nil && r.count&regionLive == 0 {
+				regions = append(regions, r.region(p, pod.Slot(s)))
+			} else if addr, ok := l.forwarders[loadSlot{p, pod.Slot(s)}]; ok {
+				regions = append(regions, liveRegion{pod: p.id, slot: pod.Slot(s), kind: pod.SlotForward, addr: addr})
+			}
+		}
+	}
+	return pods, regions
+}
+
+// region describes a decoded slot to the graph.
+func (r *loadRegion) region(p *loadPod, s pod.Slot) liveRegion {
+	d := &p.merged.Slots[s]
+	lr := liveRegion{pod: p.id, slot: s, kind: d.Kind, addr: r.addr, count: r.elements()}
+	if r.typ == nil {
+		lr.typ = reflect.TypeFor[string]()
+	} else {
+		lr.typ = r.typ.typ
+	}
+	if d.Kind == pod.SlotArray {
+		b := d.Run(0)
+		c := cursor{buf: b}
+		c.uvarint()
+		c.uvarint()
+		lr.perRun = int(c.uvarint())
+	}
+	return lr
+}

@@ -1,0 +1,273 @@
+package podder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// loader turns pods into Go memory. It goes by slots: what a wanted variable
+// reaches is decoded, other slots of the same pods are left alone.
+//
+// A slot goes through these steps:
+//
+//	unknown --place--> placed --fill--> filled
+//	           |                 |
+//	           |                 +--a pod is missing--> blocked --fetch--> placed
+//	           +--lives in the graph--> live, never filled
+//
+// Invariants:
+//
+//  1. A placed slot has its final address, so references to it are stored at
+//     once, whether it is filled or not. Cycles need nothing else.
+//  2. Everything a slot refers to is placed when the slot is filled. If the pod
+//     of a target has not been fetched, the slot is blocked and decoded again
+//     after the fetch; decoding twice stores the same addresses.
+//  3. Memory is allocated with its true type, and pointers, slices, strings and
+//     interfaces are stored through Go types, so that the collector sees them.
+//  4. What is allocated is bounded by the bytes that ask for it, times
+//     memoryPerByte, plus a budget for what is known to be zero (slack).
+//  5. Recursion follows types and interface values inside one slot, never
+//     references; the queue is the only memory of what is left to do.
+//
+// After an error the loader is dropped as a whole; nothing that it made has
+// been seen by anyone.
+type loader struct {
+	ctx    context.Context
+	src    pod.Source
+	reg    *Registry
+	wanted []reflect.Type
+	// lookup finds what already lives in the graph; nil if nothing does.
+	lookup func(pod.ID, pod.Slot) (liveRegion, bool)
+	// inPlace makes live regions be decoded into shadow memory (restore.go)
+	// instead of being left alone.
+	inPlace bool
+
+	types map[pod.TypeID]*storedType
+	typed map[typedKey]*storedType
+	itabs map[itabKey]unsafe.Pointer
+
+	pods    map[pod.ID]*loadPod
+	fetched []*loadPod // in order of fetching
+	ask     []*loadPod // needed, not fetched
+	queue   []loadSlot // placed, not filled
+	head    int        // first of queue that is not done
+	blocked []loadSlot // to be decoded again after the next fetch
+	shadows []loadSlot // live regions that have shadow memory
+	// forwarders that were followed, with the address they lead to
+	forwarders map[loadSlot]unsafe.Pointer
+
+	slack     uint64 // bytes that may still be allocated for zeros
+	err       error
+	missing   bool // the slot being decoded refers to a pod that is not here
+	at        loadSlot
+	depth     int // interface values inside each other
+	textDepth int
+	steps     []uint64 // of interior references being read
+}
+
+type loadPod struct {
+	id     pod.ID
+	merged *pod.Pod // nil until fetched
+	asked  bool
+	refs   []*loadPod // targets by reference number
+	slots  []loadRegion
+	shadow []unsafe.Pointer // where to decode live regions to, if inPlace
+}
+
+type loadSlot struct {
+	pod  *loadPod
+	slot pod.Slot
+}
+
+// loadRegion is one slot in memory.
+type loadRegion struct {
+	addr  unsafe.Pointer // final address; nil if not placed
+	typ   *storedType
+	count uint64 // elements or bytes, and flags in the lowest bits
+}
+
+const (
+	regionLive   = 1 << iota // was there before; must not be written
+	regionFilled             // decoded completely
+	regionPlain              // holds values that a plain pointer may point to
+	regionFlags  = 3
+)
+
+func (r *loadRegion) elements() int { return int(r.count >> regionFlags) }
+
+const (
+	// maxValueDepth bounds interface values that hold each other by value.
+	maxValueDepth = 10000
+	// memoryPerByte is how much memory a stored byte may turn into.
+	memoryPerByte = 64
+	// defaultSlack bounds memory that no stored byte stands for: elements
+	// between what is kept and the capacity.
+	defaultSlack = 4 << 30
+	// fetchBatch is how many pods are asked for at once.
+	fetchBatch = 512
+)
+
+func newLoader(ctx context.Context, reg *Registry, src pod.Source, want []reflect.Type) *loader {
+	l := &loader{
+		ctx: ctx, src: src, reg: reg, slack: defaultSlack,
+		types: map[pod.TypeID]*storedType{},
+		typed: map[typedKey]*storedType{},
+		itabs: map[itabKey]unsafe.Pointer{},
+		pods:  map[pod.ID]*loadPod{},
+
+		forwarders: map[loadSlot]unsafe.Pointer{},
+	}
+	for _, t := range want {
+		if t != nil {
+			l.wanted = append(l.wanted, t)
+		}
+	}
+	return l
+}
+
+// corrupt records that the slot being decoded is damaged.
+func (l *loader) corrupt(format string, args ...any) {
+	l.fail(dberr.Corrupt("", -1, "pod %d slot %d: %s", l.at.pod.id, l.at.slot, fmt.Sprintf(format, args...)))
+}
+
+// fail records the first error, with the slot if the error does not name it.
+func (l *loader) fail(err error) {
+	if l.err == nil {
+		l.err = err
+	}
+}
+
+// failAt records an error that does not know its slot.
+func (l *loader) failAt(err error) {
+	var c *dberr.CorruptError
+	if errors.As(err, &c) {
+		l.corrupt("%s", c.What)
+		return
+	}
+	l.fail(fmt.Errorf("pod %d slot %d: %w", l.at.pod.id, l.at.slot, err))
+}
+
+// pod returns the entry of a pod, fetched or not.
+func (l *loader) pod(id pod.ID) *loadPod {
+	p, ok := l.pods[id]
+	if !ok {
+		p = &loadPod{id: id}
+		l.pods[id] = p
+	}
+	return p
+}
+
+// need asks for a pod that is not here, and blocks the slot being decoded.
+func (l *loader) need(p *loadPod) {
+	l.missing = true
+	if !p.asked {
+		p.asked = true
+		l.ask = append(l.ask, p)
+	}
+}
+
+// fetch gets the pods that were asked for.
+func (l *loader) fetch() error {
+	ask := l.ask
+	l.ask = nil
+	ids := make([]pod.ID, 0, min(len(ask), fetchBatch))
+	for len(ask) > 0 {
+		n := min(len(ask), fetchBatch)
+		ids = ids[:0]
+		for _, p := range ask[:n] {
+			ids = append(ids, p.id)
+		}
+		pods, err := l.src.Pods(l.ctx, ids)
+		if errors.Is(err, dberr.ErrNotFound) {
+			return dberr.Corrupt("", -1, "a pod that others refer to is not in the snapshot (one of %d from pod %d): %v", n, ids[0], err)
+		}
+		if err != nil {
+			return fmt.Errorf("read pods: %w", err)
+		}
+		if len(pods) != n {
+			return fmt.Errorf("source returned %d pods for %d ids", len(pods), n)
+		}
+		for i, p := range ask[:n] {
+			p.merged = pods[i]
+			p.refs = make([]*loadPod, len(pods[i].Refs))
+			p.slots = make([]loadRegion, len(pods[i].Slots))
+			if l.inPlace {
+				p.shadow = make([]unsafe.Pointer, len(pods[i].Slots))
+			}
+			l.fetched = append(l.fetched, p)
+		}
+		ask = ask[n:]
+	}
+	return nil
+}
+
+// run fills every placed slot, and what they reach.
+func (l *loader) run() error {
+	for n := 0; ; n++ {
+		if n%1024 == 0 {
+			if err := l.ctx.Err(); err != nil {
+				return err
+			}
+		}
+		if l.head == len(l.queue) {
+			if len(l.blocked) == 0 {
+				return nil
+			}
+			if err := l.fetch(); err != nil {
+				return err
+			}
+			l.queue, l.blocked, l.head = l.blocked, l.queue[:0], 0
+		}
+		s := l.queue[l.head]
+		l.head++
+		if l.head >= 4096 && l.head*2 > len(l.queue) {
+			l.queue = l.queue[:copy(l.queue, l.queue[l.head:])]
+			l.head = 0
+		}
+		if err := l.fillSlot(s); err != nil {
+			return err
+		}
+	}
+}
+
+// fillSlot decodes one placed slot.
+func (l *loader) fillSlot(s loadSlot) error {
+	l.at = s
+	l.missing = false
+	l.fill(s.pod, s.slot)
+	if l.err != nil {
+		return l.err
+	}
+	if l.missing {
+		l.blocked = append(l.blocked, s)
+	} else {
+		s.pod.slots[s.slot].count |= regionFilled
+	}
+	return nil
+}
+
+// charge accounts for memory of size bytes that stored bytes ask for. It
+// reports false, with an error recorded, if that is out of proportion.
+func (l *loader) charge(count, size uint64, stored int) bool {
+	const most = 1 << 46
+	if size != 0 && count > most/size {
+		l.corrupt("%d elements of %d bytes", count, size)
+		return false
+	}
+	justified := uint64(stored) * memoryPerByte
+	if total := count * size; total > justified {
+		if extra := total - justified; extra > l.slack {
+			l.fail(fmt.Errorf("pod %d slot %d: %d bytes of memory from %d stored bytes: %w", l.at.pod.id, l.at.slot, total, stored, dberr.ErrTooLarge))
+			return false
+		} else {
+			l.slack -= extra
+		}
+	}
+	return true
+}

@@ -1,0 +1,100 @@
+package podder
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+	"unsafe"
+)
+
+// appendOrder appends bytes by which values are put in order before placement
+// is known. They are the stored bytes (and stable is true) unless references
+// are among them; those count by the place their target had in the state
+// before, or by the target's own contents, one level deep.
+func (w *walk) appendOrder(dst []byte, pl *plan, p unsafe.Pointer, depth int) (_ []byte, stable bool) {
+	stable = true
+	for k := range pl.ops {
+		o := &pl.ops[k]
+		at := unsafe.Add(p, o.off)
+		ok := true
+		switch o.code {
+		case opString:
+			s := *(*string)(at)
+			dst = append(binary.AppendUvarint(dst, uint64(len(s))<<1), s...)
+			ok = len(s) < longString
+		case opPointer:
+			dst, ok = w.orderPointer(dst, o.sub, *(*unsafe.Pointer)(at), depth), false
+		case opMap:
+			dst, ok = w.orderPlace(dst, *(*unsafe.Pointer)(at)), false
+		case opSlice:
+			h := (*sliceWords)(at)
+			dst = binary.AppendUvarint(dst, uint64(h.len))
+			dst, ok = w.orderPlace(dst, h.data), false
+		case opEface, opIface:
+			dst, ok = w.orderBoxed(dst, o.sub, at, depth), false
+		case opAtomicAny:
+			v := (*atomic.Value)(at).Load()
+			dst, ok = w.orderBoxed(dst, o.sub, unsafe.Pointer(&v), depth), false
+		case opArray:
+			for i := range o.n {
+				var inner bool
+				dst, inner = w.appendOrder(dst, o.sub, unsafe.Add(at, uintptr(i)*o.sub.size), depth)
+				ok = ok && inner
+			}
+		case opCodec:
+			var err error
+			if dst, err = appendCodec(dst, o.codec, at); err != nil {
+				dst = append(dst, 0) // encoding reports it
+			}
+		case opNil, opRefuse:
+		default:
+			dst = appendScalar(dst, o, at)
+		}
+		stable = stable && ok
+	}
+	return dst, stable
+}
+
+func (w *walk) orderPointer(dst []byte, pl *plan, q unsafe.Pointer, depth int) []byte {
+	if q == nil {
+		return append(dst, 0)
+	}
+	if pl.size == 0 {
+		return append(dst, 1)
+	}
+	if w.old.memory.find(w.old, q) >= 0 || depth > 0 {
+		return w.orderPlace(dst, q)
+	}
+	dst, _ = w.appendOrder(append(dst, 4), pl, q, depth+1)
+	return dst
+}
+
+// orderPlace appends where the memory at q was stored before, if it was.
+func (w *walk) orderPlace(dst []byte, q unsafe.Pointer) []byte {
+	if q == nil {
+		return append(dst, 0)
+	}
+	o := w.old.memory.find(w.old, q)
+	if o < 0 {
+		return append(dst, 3)
+	}
+	r := &w.old.regions[o]
+	dst = binary.AppendUvarint(append(dst, 2), uint64(w.old.pods[r.pod].id))
+	dst = binary.AppendUvarint(dst, uint64(r.slot))
+	return binary.AppendUvarint(dst, uint64(uintptr(q)-uintptr(r.addr)))
+}
+
+func (w *walk) orderBoxed(dst []byte, iface *plan, p unsafe.Pointer, depth int) []byte {
+	if (*interfaceWords)(p).tab == nil {
+		return append(dst, 0)
+	}
+	d := w.eng.dynamicOf(iface.typ, p)
+	text := w.eng.reg.typeText(d.plan.typ)
+	dst = append(binary.AppendUvarint(append(dst, 5), uint64(len(text))), text...)
+	if w.nesting >= maxNesting {
+		return dst // the walk reports it
+	}
+	w.nesting++
+	dst, _ = w.appendOrder(dst, d.plan, d.value(p), depth)
+	w.nesting--
+	return dst
+}

@@ -1,0 +1,259 @@
+package podder
+
+import (
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Placement gives every region a (pod, slot):
+//
+//  1. A region that the state before knew at the same address, with the same
+//     kind and type, keeps its place. A variable's box keeps its pod.
+//  2. New regions are bundled with their parent: cluster.go cuts the tree of
+//     first references into connected pieces of at most TargetBytes.
+//  3. A piece joins a pod near it that has room (the parent's, a sibling's, that
+//     of what it refers to), else it becomes a pod. A larger region is a pod.
+//  4. Inside a pod new regions take the lowest free slots in the order in which
+//     they were met. A box is slot 0.
+//  5. An exported slot never becomes free: others may refer to it whom this
+//     graph does not know. While a pod has an exported slot that is not live, it
+//     keeps every slot. If the region of such a slot now lies inside a larger
+//     one, the slot becomes a forwarder.
+//
+// All of it depends on the state before and the order in which regions were met,
+// which depends on the graph alone.
+type placer struct {
+	*walk
+	cfg   Config
+	sink  pod.Sink
+	remap []int32 // old pod number to new, -1
+	next  []uint32
+	moves []move
+	keep  []bool // pod keeps the slots that are not live
+}
+
+// move is a slot that becomes a forwarder.
+type move struct {
+	pod  int32
+	slot uint32
+	to   int32
+	in   interior
+}
+
+// newRegion reports whether region i has no place from before.
+func (p *placer) newRegion(i int) bool { return p.st.regions[i].flags&flagSticky == 0 }
+
+func (p *placer) place(g *Graph, roots []Root) {
+	p.remap = make([]int32, len(p.old.pods))
+	for i := range p.remap {
+		p.remap[i] = -1
+	}
+	p.placeBoxes(g, roots)
+	p.placeKnown()
+	p.placeNew()
+	p.findForwarders()
+	p.freeSlots()
+	p.giveSlots()
+	for i := range p.st.pods {
+		p.st.byID[p.st.pods[i].id] = int32(i)
+	}
+}
+
+// placeBoxes puts boxes into the pods that the variables had.
+func (p *placer) placeBoxes(g *Graph, roots []Root) {
+	for k, c := range p.cells {
+		id, ok := g.roots[c.name]
+		if !ok {
+			id = roots[k].Pod
+		}
+		o, known := p.old.byID[id]
+		if id == 0 || !known {
+			continue
+		}
+		r := &p.st.regions[c.region]
+		if n := p.remap[o]; n >= 0 && len(p.st.pods[n].slots) > 0 && p.st.pods[n].slots[0].region >= 0 {
+			continue
+		}
+		r.pod, r.slot = p.carry(o), 0
+		r.flags |= flagSticky
+		ps := &p.st.pods[r.pod]
+		if len(ps.slots) == 0 {
+			ps.slots = make([]slotState, 1)
+		}
+		ps.slots[0].region = c.region
+		ps.bytes += int(r.weight)
+	}
+}
+
+// carry takes an old pod over into the new state.
+func (p *placer) carry(o int32) int32 {
+	if n := p.remap[o]; n >= 0 {
+		return n
+	}
+	was := &p.old.pods[o]
+	ps := podState{id: was.id, refs: was.refs, exports: was.exports, whole: was.whole, merged: was.merged}
+	ps.slots = make([]slotState, len(was.slots))
+	for s := range was.slots {
+		ps.slots[s] = was.slots[s]
+		ps.slots[s].region = -1
+	}
+	p.remap[o] = int32(len(p.st.pods))
+	p.st.pods = append(p.st.pods, ps)
+	return p.remap[o]
+}
+
+// placeKnown takes over the places of regions that are where they were.
+func (p *placer) placeKnown() {
+	if len(p.old.pods) == 0 {
+		return
+	}
+	for i := range p.st.regions {
+		r := &p.st.regions[i]
+		if r.flags&flagSticky == 0 || r.kind == pod.SlotBox {
+			continue
+		}
+		r.pod = p.carry(r.pod)
+		ps := &p.st.pods[r.pod]
+		ps.slots[r.slot].region = int32(i)
+		ps.bytes += int(r.weight)
+	}
+}
+
+// placeNew gives new regions their pods.
+func (p *placer) placeNew() {
+	first, sizes := p.cut()
+	regions := p.st.regions
+	for i := range regions {
+		if !p.newRegion(i) {
+			continue
+		}
+		r := &regions[i]
+		if to := p.joined(i, first); to >= 0 && regions[to].pod >= 0 {
+			r.pod = regions[to].pod
+			continue
+		}
+		if r.pod = p.nearby(i, int(sizes[i])); r.pod < 0 {
+			if r.kind == pod.SlotFree {
+				continue // an alias needs no pod; what hangs on it finds its own
+			}
+			r.pod = int32(len(p.st.pods))
+			p.st.pods = append(p.st.pods, podState{id: p.sink.NewPod(), isNew: true})
+		}
+		p.st.pods[r.pod].bytes += int(sizes[i])
+	}
+}
+
+// nearby returns a pod beside region i with room for n more bytes, or -1.
+func (p *placer) nearby(i, n int) int32 {
+	regions := p.st.regions
+	r := &regions[i]
+	if r.parent < 0 {
+		return -1
+	}
+	fits := func(pod int32) bool { return pod >= 0 && p.st.pods[pod].bytes+n <= p.cfg.TargetBytes }
+	if up := regions[r.parent].pod; fits(up) {
+		return up
+	}
+	if i > 0 && regions[i-1].parent == r.parent && fits(regions[i-1].pod) {
+		return regions[i-1].pod
+	}
+	if i+1 < len(regions) && regions[i+1].parent == r.parent && !p.newRegion(i+1) && fits(regions[i+1].pod) {
+		return regions[i+1].pod
+	}
+	if r.kind != pod.SlotFree && int(r.edge) < len(p.edges) {
+		if to := p.st.resolve(p.edges[r.edge]); !p.newRegion(int(to)) && fits(regions[to].pod) {
+			return regions[to].pod
+		}
+	}
+	return -1
+}
+
+// findForwarders finds exported slots whose regions became part of others.
+func (p *placer) findForwarders() {
+	for o := range p.old.pods {
+		was := &p.old.pods[o]
+		for _, ex := range was.exports {
+			if int(ex.Slot) >= len(was.slots) {
+				continue
+			}
+			old := was.slots[ex.Slot].region
+			if old < 0 {
+				continue
+			}
+			if n := p.remap[o]; n >= 0 && p.st.pods[n].slots[ex.Slot].region >= 0 {
+				continue
+			}
+			ro := &p.old.regions[old]
+			if ro.kind != pod.SlotObject && ro.kind != pod.SlotArray {
+				continue
+			}
+			j := p.st.memory.find(p.st, ro.addr)
+			if j < 0 {
+				continue
+			}
+			in, ok := p.inside(j, ro)
+			if !ok {
+				continue
+			}
+			p.moves = append(p.moves, move{pod: p.carry(int32(o)), slot: uint32(ex.Slot), to: j, in: in})
+		}
+	}
+}
+
+// inside locates an old region within region j of the new state.
+func (p *placer) inside(j int32, ro *region) (interior, bool) {
+	r := &p.st.regions[j]
+	off := uintptr(ro.addr) - uintptr(r.addr)
+	if off+p.old.size(ro) > p.st.size(r) {
+		return interior{}, false
+	}
+	t := part{typ: ro.plan.typ, count: 1}
+	if ro.kind == pod.SlotArray {
+		t.count, t.array = p.old.spans[ro.extra].count, true
+	}
+	return locate(r, off, t, nil)
+}
+
+// freeSlots decides which pods keep slots that are not live, and frees the
+// slots of the others (rule 5).
+func (p *placer) freeSlots() {
+	p.keep = make([]bool, len(p.st.pods))
+	p.next = make([]uint32, len(p.st.pods))
+	for i := range p.st.pods {
+		ps := &p.st.pods[i]
+		for _, ex := range ps.exports {
+			if int(ex.Slot) < len(ps.slots) && ps.slots[ex.Slot].region < 0 {
+				p.keep[i] = true
+				break
+			}
+		}
+		if p.keep[i] {
+			continue
+		}
+		for s := range ps.slots {
+			if ps.slots[s].region < 0 {
+				ps.slots[s] = slotState{region: -1}
+			}
+		}
+	}
+}
+
+// giveSlots numbers the new regions of each pod (rule 4).
+func (p *placer) giveSlots() {
+	for i := range p.st.regions {
+		r := &p.st.regions[i]
+		if !p.newRegion(i) || r.kind == pod.SlotFree {
+			continue
+		}
+		ps := &p.st.pods[r.pod]
+		s := p.next[r.pod]
+		for int(s) < len(ps.slots) && (ps.slots[s].region >= 0 || ps.slots[s].kind != pod.SlotFree) {
+			s++
+		}
+		if int(s) == len(ps.slots) {
+			ps.slots = append(ps.slots, slotState{})
+		}
+		ps.slots[s] = slotState{region: int32(i)}
+		r.slot = s
+		p.next[r.pod] = s + 1
+	}
+}

@@ -1,0 +1,355 @@
+package podder
+
+import (
+	"reflect"
+	"unsafe"
+)
+
+// A plan says how values of one type are read, compiled once: a flat list of
+// operations over offsets. It is also the read mask of the type: what no
+// operation names is never read.
+//
+// Never read are locks and the rest of what isSync names, fields tagged
+// pod:"-", blank fields and padding. Values of sync/atomic are read with its
+// functions. Of funcs and channels only the word that says nil is read.
+type plan struct {
+	typ  reflect.Type
+	size uintptr
+	ops  []op // all, in the order of the stored form
+	refs []op // those that lead to other regions or may be refused
+	// est is the stored size of a value without what strings, interfaces and
+	// maps add.
+	est     int
+	ptrFree bool // no pointers in its memory
+	flat    bool // an array of it is stored as it lies in memory
+	raw     bool // a single value of it is stored as it lies in memory
+	// Of a map.
+	key, elem *plan
+}
+
+// op is one step of a plan.
+type op struct {
+	code  opCode
+	off   uintptr
+	n     int   // array: elements; raw: bytes
+	sub   *plan // pointer, slice, array: element; map: the map
+	codec valueCodec
+	why   string // of a refusal
+}
+
+type opCode uint8
+
+const (
+	opBool opCode = iota
+	opInt8
+	opInt16
+	opInt32
+	opInt64
+	opUint8
+	opUint16
+	opUint32
+	opUint64
+	opFloat32
+	opFloat64
+	opAtomic32  // atomic.Int32
+	opAtomic64  // atomic.Int64
+	opAtomicU32 // atomic.Uint32, atomic.Bool
+	opAtomicU64 // atomic.Uint64, atomic.Uintptr
+	opAtomicAny // atomic.Value
+	opRaw       // n bytes as they are
+	opString
+	opPointer
+	opMap
+	opSlice
+	opEface
+	opIface
+	opArray
+	opCodec
+	opNil    // func, chan, unsafe.Pointer: refused unless nil
+	opRefuse // a value that cannot be stored at all
+)
+
+// isRef reports whether the operation may lead to another region or be refused.
+func (o *op) isRef() bool {
+	switch o.code {
+	case opString, opPointer, opMap, opSlice, opEface, opIface, opNil, opRefuse, opAtomicAny:
+		return true
+	case opArray:
+		return len(o.sub.refs) > 0
+	}
+	return false
+}
+
+// unrollOps bounds the operations into which an array inside a struct is
+// unrolled.
+const unrollOps = 16
+
+// engine holds what is compiled once and never depends on data.
+type engine struct {
+	reg      *Registry
+	seed     uint64
+	plans    map[reflect.Type]*plan
+	dynamics map[uintptr]*dynamic
+	modules  ownModules
+}
+
+func newEngine(reg *Registry, seed uint64) *engine {
+	return &engine{
+		reg:      reg,
+		seed:     seed,
+		plans:    map[reflect.Type]*plan{},
+		dynamics: map[uintptr]*dynamic{},
+		modules:  mainModule(),
+	}
+}
+
+// planOf compiles t, or returns the plan it has.
+func (e *engine) planOf(t reflect.Type) *plan {
+	if p := e.plans[t]; p != nil {
+		return p
+	}
+	p := &plan{typ: t, size: t.Size()}
+	e.plans[t] = p
+	var ops []op
+	e.compile(&ops, p, t, 0)
+	p.ops = ops
+	for i := range ops {
+		if ops[i].isRef() {
+			p.refs = append(p.refs, ops[i])
+		}
+		p.est += ops[i].estimate()
+	}
+	p.ptrFree = pointerFree(t)
+	p.flat = isFlat(t)
+	p.raw = len(ops) == 1 && ops[0].code == opRaw && uintptr(ops[0].n) == p.size
+	return p
+}
+
+// compile appends the operations of a value of type t at offset off. Go forbids
+// types that contain themselves by value, so this ends.
+func (e *engine) compile(ops *[]op, p *plan, t reflect.Type, off uintptr) {
+	if c := e.reg.codec(t); c != nil {
+		*ops = append(*ops, op{code: opCodec, off: off, codec: c})
+		return
+	}
+	if t.Kind() == reflect.Struct && isSync(t) {
+		return
+	}
+	if why := e.refusal(t); why != "" {
+		*ops = append(*ops, op{code: opRefuse, off: off, why: why, sub: &plan{typ: t}})
+		return
+	}
+	o := op{off: off}
+	switch t.Kind() {
+	case reflect.Bool, reflect.Int8, reflect.Uint8:
+		e.appendRaw(ops, off, 1)
+		return
+	case reflect.Float32:
+		e.appendFloats(ops, off, 4, 1)
+		return
+	case reflect.Float64:
+		e.appendFloats(ops, off, 8, 1)
+		return
+	case reflect.Complex64:
+		e.appendFloats(ops, off, 4, 2)
+		return
+	case reflect.Complex128:
+		e.appendFloats(ops, off, 8, 2)
+		return
+	case reflect.Int, reflect.Int16, reflect.Int32, reflect.Int64:
+		o.code = intOp(t.Size())
+	case reflect.Uint, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		o.code = uintOp(t.Size())
+	case reflect.String:
+		o.code = opString
+	case reflect.Pointer:
+		o.code, o.sub = opPointer, e.planOf(t.Elem())
+	case reflect.Slice:
+		o.code, o.sub = opSlice, e.planOf(t.Elem())
+	case reflect.Map:
+		o.code, o.sub = opMap, e.mapPlan(t)
+	case reflect.Interface:
+		o.code = opIface
+		if t.NumMethod() == 0 {
+			o.code = opEface
+		}
+		o.sub = &plan{typ: t}
+	case reflect.Func, reflect.Chan, reflect.UnsafePointer:
+		o.code, o.sub = opNil, &plan{typ: t}
+	case reflect.Array:
+		e.compileArray(ops, t, off)
+		return
+	case reflect.Struct:
+		e.compileStruct(ops, p, t, off)
+		return
+	default:
+		o.code, o.why, o.sub = opRefuse, "values of this kind cannot be stored", &plan{typ: t}
+	}
+	*ops = append(*ops, o)
+}
+
+// appendRaw adds bytes stored as they lie, joined to those just before them.
+func (e *engine) appendRaw(ops *[]op, off uintptr, n int) {
+	if k := len(*ops); nativeLittleEndian && k > 0 {
+		if last := &(*ops)[k-1]; last.code == opRaw && last.off+uintptr(last.n) == off {
+			last.n += n
+			return
+		}
+	}
+	*ops = append(*ops, op{code: opRaw, off: off, n: n})
+}
+
+// appendFloats adds n floats, which lie in memory as they are stored if the
+// machine is little-endian.
+func (e *engine) appendFloats(ops *[]op, off uintptr, size, n int) {
+	if nativeLittleEndian {
+		e.appendRaw(ops, off, n*size)
+		return
+	}
+	code := opFloat64
+	if size == 4 {
+		code = opFloat32
+	}
+	for i := range n {
+		*ops = append(*ops, op{code: code, off: off + uintptr(i*size)})
+	}
+}
+
+func (e *engine) compileStruct(ops *[]op, p *plan, t reflect.Type, off uintptr) {
+	if code, ok := atomicOp(t); ok {
+		f := storedFields(t)[0]
+		*ops = append(*ops, op{code: code, off: off + f.Offset, sub: &plan{typ: f.Type}})
+		return
+	}
+	for _, f := range storedFields(t) {
+		e.compile(ops, p, f.Type, off+f.Offset)
+	}
+}
+
+func (e *engine) compileArray(ops *[]op, t reflect.Type, off uintptr) {
+	sub := e.planOf(t.Elem())
+	switch {
+	case t.Len() == 0 || len(sub.ops) == 0:
+	case sub.raw:
+		e.appendRaw(ops, off, t.Len()*sub.ops[0].n)
+	case t.Len()*len(sub.ops) <= unrollOps:
+		for i := range t.Len() {
+			for _, o := range sub.ops {
+				o.off += off + uintptr(i)*sub.size
+				*ops = append(*ops, o)
+			}
+		}
+	default:
+		*ops = append(*ops, op{code: opArray, off: off, n: t.Len(), sub: sub})
+	}
+}
+
+// mapPlan returns the plan of a map type with those of its keys and elements.
+func (e *engine) mapPlan(t reflect.Type) *plan {
+	p := e.planOf(t)
+	if p.key == nil {
+		p.key, p.elem = e.planOf(t.Key()), e.planOf(t.Elem())
+	}
+	return p
+}
+
+func intOp(size uintptr) opCode {
+	switch size {
+	case 2:
+		return opInt16
+	case 4:
+		return opInt32
+	}
+	return opInt64
+}
+
+func uintOp(size uintptr) opCode {
+	switch size {
+	case 2:
+		return opUint16
+	case 4:
+		return opUint32
+	}
+	return opUint64
+}
+
+// atomicOp returns how a type of sync/atomic is read.
+func atomicOp(t reflect.Type) (opCode, bool) {
+	if t.PkgPath() != "sync/atomic" {
+		return 0, false
+	}
+	switch t.Name() {
+	case "Int32":
+		return opAtomic32, true
+	case "Int64":
+		return opAtomic64, true
+	case "Uint32", "Bool":
+		return opAtomicU32, true
+	case "Uint64":
+		return opAtomicU64, true
+	case "Uintptr":
+		return uintptrAtomic(), true
+	case "Value":
+		return opAtomicAny, true
+	}
+	return 0, false
+}
+
+func uintptrAtomic() opCode {
+	if unsafe.Sizeof(uintptr(0)) == 4 {
+		return opAtomicU32
+	}
+	return opAtomicU64
+}
+
+func (o *op) estimate() int {
+	switch o.code {
+	case opRaw:
+		return o.n
+	case opFloat32:
+		return 4
+	case opFloat64:
+		return 8
+	case opArray:
+		return o.n * o.sub.est
+	case opInt16, opUint16, opInt32, opUint32, opInt64, opUint64, opAtomic32, opAtomic64, opAtomicU32, opAtomicU64, opPointer, opMap, opEface, opIface, opAtomicAny:
+		return 2
+	case opString:
+		return 1
+	case opSlice:
+		return 4
+	case opCodec:
+		return 12
+	}
+	return 0
+}
+
+// pointerFree reports whether memory of type t has no pointers.
+func pointerFree(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Array:
+		return t.Len() == 0 || pointerFree(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if !pointerFree(t.Field(i).Type) {
+				return false
+			}
+		}
+		return true
+	}
+	return t.Kind() <= reflect.Complex128
+}
+
+// isFlat reports whether t is a number or an array of numbers.
+func isFlat(t reflect.Type) bool {
+	if t.Kind() == reflect.Array && codecFor(t) == nil {
+		return t.Len() > 0 && isFlat(t.Elem())
+	}
+	return t.Kind() >= reflect.Bool && t.Kind() <= reflect.Complex128 && codecFor(t) == nil
+}
+
+// nativeLittleEndian reports whether numbers lie in memory as they are stored.
+var nativeLittleEndian = func() bool {
+	x := uint16(1)
+	return *(*byte)(unsafe.Pointer(&x)) == 1
+}()

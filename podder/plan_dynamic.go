@@ -1,0 +1,49 @@
+package podder
+
+import (
+	"reflect"
+	"unsafe"
+)
+
+// An interface value is two words in every Go release so far: one that stands
+// for the dynamic type (and methods), and either the value itself, if it is one
+// pointer, or a pointer to an immutable copy of it. What the first word means is
+// asked of reflect once for each of its values.
+type interfaceWords struct {
+	tab  unsafe.Pointer
+	data unsafe.Pointer
+}
+
+// dynamic is the type behind an interface.
+type dynamic struct {
+	plan   *plan
+	direct bool // the data word is the value
+	// okFor is the number of the last root (from 1) for which a later process
+	// would know this type.
+	okFor int
+}
+
+// dynamicOf returns the dynamic type of the interface value of type t at p,
+// which is not nil.
+func (e *engine) dynamicOf(t reflect.Type, p unsafe.Pointer) *dynamic {
+	tab := (*interfaceWords)(p).tab
+	if d := e.dynamics[uintptr(tab)]; d != nil {
+		return d
+	}
+	d := &dynamic{plan: e.planOf(reflect.NewAt(t, p).Elem().Elem().Type())}
+	zero := reflect.Zero(d.plan.typ).Interface()
+	d.direct = (*interfaceWords)(unsafe.Pointer(&zero)).data == nil
+	// Type and method tables are never freed: the program's own lie in its
+	// image, made ones are kept by the runtime for good.
+	e.dynamics[uintptr(tab)] = d
+	return d
+}
+
+// value returns where the dynamic value of the interface at p lies.
+func (d *dynamic) value(p unsafe.Pointer) unsafe.Pointer {
+	w := (*interfaceWords)(p)
+	if d.direct {
+		return unsafe.Pointer(&w.data)
+	}
+	return w.data
+}

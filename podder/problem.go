@@ -1,0 +1,285 @@
+package podder
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// maxProblems bounds the problems of one save that are reported one by one.
+const maxProblems = 10_000
+
+// problem is one value that cannot be stored, before its path is known. Paths
+// are made only when a save has failed, by walking the regions on the way once
+// more.
+type problem struct {
+	region int32
+	elem   int // element of an array, entry of a map in order
+	at     unsafe.Pointer
+	typ    reflect.Type
+	reason string
+	// unregistered marks types that a later process would not know.
+	unregistered bool
+}
+
+func (w *walk) problem(at unsafe.Pointer, t reflect.Type, reason string, unregistered bool) {
+	if w.settled {
+		return
+	}
+	if len(w.problems) >= maxProblems {
+		w.dropped++
+		return
+	}
+	w.problems = append(w.problems, problem{w.current, w.elem, at, t, reason, unregistered})
+}
+
+func (w *walk) unregistered(at unsafe.Pointer, t reflect.Type) {
+	named := t
+	for named.Name() == "" {
+		switch named.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+			named = named.Elem()
+			continue
+		}
+		break
+	}
+	reason := fmt.Sprintf("type behind an interface that a later process could not know: call db.Register[%v](%q) before Open", named, w.eng.reg.typeText(named))
+	if why := w.eng.refusal(named); why != "" {
+		reason = why
+	}
+	w.problem(at, t, reason, true)
+}
+
+// overlap reports a reference of type t into region i that has no such part.
+func (w *walk) overlap(at unsafe.Pointer, i int32, t reflect.Type) {
+	r := &w.st.regions[i]
+	what := r.plan.typ.String()
+	if r.kind == pod.SlotArray {
+		what = "array of " + what
+	}
+	w.problem(at, t, "points into memory that is reached as "+what+" elsewhere, which has no "+t.String()+" there", false)
+}
+
+// unsupported makes the error of all problems, with their paths.
+func (w *walk) unsupported() error {
+	e := &dberr.UnsupportedError{Unregistered: true}
+	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
+	for _, p := range w.problems {
+		f.want(p.region)
+	}
+	for _, p := range w.problems {
+		e.Problems = append(e.Problems, dberr.PathProblem{Path: f.path(p), Type: p.typ.String(), Reason: p.reason})
+		e.Unregistered = e.Unregistered && p.unregistered
+	}
+	if w.dropped > 0 {
+		e.Problems = append(e.Problems, dberr.PathProblem{Path: "…", Reason: fmt.Sprintf("and %d more", w.dropped)})
+	}
+	return e
+}
+
+// pathFinder writes the way from a variable to a value as Go would: main.x.Items[3].onClose.
+type pathFinder struct {
+	w      *walk
+	steps  map[int32]string // region to the step from its parent
+	walked map[int32]bool   // parents whose children have their steps
+}
+
+// Long paths keep their ends.
+const (
+	pathHead = 24
+	pathTail = 8
+)
+
+// want finds the steps of region i and those above it, as far as they will be
+// shown.
+func (f *pathFinder) want(i int32) {
+	for n := 0; i >= 0; n++ {
+		p := f.w.st.regions[i].parent
+		if p < 0 || f.walked[i] && f.steps[i] != "" {
+			return
+		}
+		if n < pathTail || f.depth(i) < pathHead {
+			f.stepsFrom(p)
+		}
+		i = p
+	}
+}
+
+func (f *pathFinder) depth(i int32) (n int) {
+	for i = f.w.st.regions[i].parent; i >= 0 && n <= pathHead; n++ {
+		i = f.w.st.regions[i].parent
+	}
+	return n
+}
+
+// stepsFrom walks region p once and notes by which value its children are
+// reached.
+func (f *pathFinder) stepsFrom(p int32) {
+	if f.walked[p] {
+		return
+	}
+	f.walked[p] = true
+	f.each(p, -1, func(at unsafe.Pointer, t reflect.Type, step func() string) bool {
+		child := f.childAt(at, t)
+		if child < 0 || f.w.st.regions[child].parent != p {
+			return true
+		}
+		if _, ok := f.steps[child]; !ok {
+			f.steps[child] = step()
+		}
+		return true
+	})
+}
+
+// childAt returns the region to which the reference of type t at `at` leads.
+func (f *pathFinder) childAt(at unsafe.Pointer, t reflect.Type) int32 {
+	st := f.w.st
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Slice:
+		if q := *(*unsafe.Pointer)(at); q != nil {
+			return st.memory.find(st, q)
+		}
+	case reflect.String:
+		if s := *(*string)(at); len(s) >= longString {
+			return st.strings.find(st, unsafe.Pointer(unsafe.StringData(s)))
+		}
+	}
+	return -1
+}
+
+func (f *pathFinder) path(p problem) string {
+	last := ""
+	f.each(p.region, p.elem, func(at unsafe.Pointer, t reflect.Type, step func() string) bool {
+		if at == p.at && t == p.typ {
+			last = step()
+			return false
+		}
+		return true
+	})
+	var back []string // from the region up to the variable
+	i := p.region
+	for f.w.st.regions[i].parent >= 0 {
+		back = append(back, f.steps[i])
+		i = f.w.st.regions[i].parent
+	}
+	var b strings.Builder
+	for _, c := range f.w.cells {
+		if c.region == i {
+			b.WriteString(c.name)
+		}
+	}
+	for k := len(back) - 1; k >= 0; k-- {
+		if shown := len(back) - k; shown > pathHead && k >= pathTail {
+			fmt.Fprintf(&b, "…(%d steps)…", k-pathTail+1)
+			k = pathTail
+			continue
+		}
+		b.WriteString(back[k])
+	}
+	return b.String() + last
+}
+
+// visitor is called for every leaf of a region: what refers elsewhere or cannot
+// be stored. It returns false to stop.
+type visitor func(at unsafe.Pointer, t reflect.Type, step func() string) bool
+
+// each visits the leaves of region i; of an array or map only those of one
+// element, unless it is -1.
+func (f *pathFinder) each(i int32, elem int, visit visitor) {
+	r := &f.w.st.regions[i]
+	switch r.kind {
+	case pod.SlotObject, pod.SlotBox:
+		f.value(r.plan.typ, r.addr, "", 0, visit)
+	case pod.SlotArray:
+		from, to := 0, f.w.elements(r)
+		if elem >= 0 {
+			from, to = elem, min(to, elem+1)
+		}
+		for k := from; k < to; k++ {
+			if !f.value(r.plan.typ, unsafe.Add(r.addr, uintptr(k)*r.plan.size), "["+strconv.Itoa(k)+"]", 0, visit) {
+				return
+			}
+		}
+	case pod.SlotMap:
+		if r.extra < 0 {
+			return
+		}
+		m := &f.w.maps[r.extra]
+		for n, k := range m.order {
+			if elem >= 0 && n != elem {
+				continue
+			}
+			key := unsafe.Add(m.keys, uintptr(k)*r.plan.key.size)
+			text := "[" + keyText(r.plan.key.typ, key) + "]"
+			if !f.value(r.plan.key.typ, key, text+"(key)", 0, visit) ||
+				!f.value(r.plan.elem.typ, unsafe.Add(m.elems, uintptr(k)*r.plan.elem.size), text, 0, visit) {
+				return
+			}
+		}
+	}
+}
+
+func keyText(t reflect.Type, p unsafe.Pointer) string {
+	s := ""
+	v := reflect.NewAt(t, p).Elem()
+	if v.Kind() == reflect.Interface && !v.IsNil() {
+		v = v.Elem()
+	}
+	switch k := v.Kind(); {
+	case k == reflect.String:
+		s = strconv.Quote(v.String())
+	case k >= reflect.Bool && k <= reflect.Complex128:
+		s = fmt.Sprint(v)
+	default:
+		return v.Type().String()
+	}
+	if len(s) > 64 {
+		return s[:60] + `…"`
+	}
+	return s
+}
+
+// value visits the leaves of the value of type t at p.
+func (f *pathFinder) value(t reflect.Type, p unsafe.Pointer, path string, depth int, visit visitor) bool {
+	leaf := func() string { return path }
+	if len(f.w.eng.planOf(t).refs) == 0 && f.w.eng.refusal(t) == "" {
+		return true
+	}
+	if f.w.eng.refusal(t) != "" {
+		return visit(p, t, leaf)
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		for _, sf := range storedFields(t) {
+			if !f.value(sf.Type, unsafe.Add(p, sf.Offset), path+"."+sf.Name, depth, visit) {
+				return false
+			}
+		}
+	case reflect.Array:
+		for i := range t.Len() {
+			if !f.value(t.Elem(), unsafe.Add(p, uintptr(i)*t.Elem().Size()), path+"["+strconv.Itoa(i)+"]", depth, visit) {
+				return false
+			}
+		}
+	case reflect.Interface:
+		if !visit(p, t, leaf) {
+			return false
+		}
+		if (*interfaceWords)(p).tab == nil || depth >= pathHead {
+			return true
+		}
+		d := f.w.eng.dynamicOf(t, p)
+		if !visit(p, d.plan.typ, leaf) {
+			return false
+		}
+		return f.value(d.plan.typ, d.value(p), path, depth+1, visit)
+	default:
+		return visit(p, t, leaf)
+	}
+	return true
+}

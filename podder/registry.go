@@ -1,0 +1,200 @@
+package podder
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+
+	"github.com/poddb/poddb/internal/dberr"
+)
+
+// Registry knows the types that may stand behind interfaces, by a stable name
+// that outlives renames of packages and types. Types that are reachable from
+// the static type of a variable need no registration.
+//
+// A Registry may be used by many goroutines and shared by many graphs.
+type Registry struct {
+	mu      sync.RWMutex
+	names   map[reflect.Type]string                    // registered name of a type
+	types   map[string]reflect.Type                    // registered names and aliases
+	aliases map[reflect.Type][]string                  // further names under which a type was stored
+	texts   map[reflect.Type]string                    // type text, computed once
+	claimed map[string]reflect.Type                    // which type a text stands for in stored data
+	closure map[reflect.Type]typeSet                   // static closure, computed once
+	indexes map[reflect.Type]map[string][]reflect.Type // closure by type text
+	plans   map[planKey]*decodePlan                    // compiled decoders
+	zones   *zones
+}
+
+// NewRegistry returns a registry that knows the predeclared types.
+func NewRegistry() *Registry {
+	return &Registry{
+		names:   map[reflect.Type]string{},
+		types:   map[string]reflect.Type{},
+		aliases: map[reflect.Type][]string{},
+		texts:   map[reflect.Type]string{},
+		claimed: map[string]reflect.Type{},
+		closure: map[reflect.Type]typeSet{},
+		indexes: map[reflect.Type]map[string][]reflect.Type{},
+		plans:   map[planKey]*decodePlan{},
+		zones:   newZones(),
+	}
+}
+
+// Register gives t a stable name under which its values are stored; values
+// stored under one of the aliases are read as t, too. An empty name stands for
+// the name that t has without registration. The same call again
+// changes nothing; a name that another type has, or a second name for the same
+// type, is an error (ErrInvalid), as is a type that has no name of its own to
+// replace: register T, not *T or []T.
+func (r *Registry) Register(t reflect.Type, name string, aliases ...string) error {
+	if t == nil {
+		return fmt.Errorf("register: no type: %w", dberr.ErrInvalid)
+	}
+	if t.Name() == "" && t.Kind() != reflect.Struct {
+		return fmt.Errorf("register %v: only named types and structs have a name of their own, what is built from them follows: %w", t, dberr.ErrInvalid)
+	}
+	if _, ok := predeclaredID(t); ok {
+		return fmt.Errorf("register %v: predeclared types keep their names: %w", t, dberr.ErrInvalid)
+	}
+	if name == "" {
+		name = r.typeText(t)
+	}
+	all := append([]string{name}, aliases...)
+	for _, n := range all {
+		if t.Name() == "" && n == r.typeText(t) {
+			continue
+		}
+		if err := checkName(n); err != nil {
+			return fmt.Errorf("register %v: %w", t, err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old, ok := r.names[t]; ok && old != name {
+		return fmt.Errorf("register %v as %q: it is registered as %q: %w", t, name, old, dberr.ErrInvalid)
+	}
+	for _, n := range all {
+		if other, ok := r.types[n]; ok && other != t {
+			return fmt.Errorf("register %v as %q: that name belongs to %v: %w", t, n, other, dberr.ErrInvalid)
+		}
+	}
+	r.names[t] = name
+	for _, n := range all {
+		r.types[n] = t
+	}
+	r.aliases[t] = append(r.aliases[t], aliases...)
+	// Texts and plans of types built from t contain the old name.
+	clear(r.texts)
+	clear(r.claimed)
+	clear(r.indexes)
+	clear(r.plans)
+	return nil
+}
+
+// checkName refuses names that read as a composite or predeclared type.
+func checkName(n string) error {
+	switch {
+	case n == "" || len(n) > maxTypeText:
+		return fmt.Errorf("name of %d bytes: %w", len(n), dberr.ErrInvalid)
+	case strings.ContainsAny(n[:1], "*[<("),
+		strings.HasPrefix(n, "map["), strings.HasPrefix(n, "func("), strings.HasPrefix(n, "chan "), strings.HasPrefix(n, "chan<- "),
+		strings.HasPrefix(n, "struct{"), strings.HasPrefix(n, "interface{"):
+		return fmt.Errorf("name %q reads as a type expression: %w", n, dberr.ErrInvalid)
+	}
+	if _, ok := predeclaredByText(n); ok || n == "unsafe.Pointer" {
+		return fmt.Errorf("name %q is predeclared: %w", n, dberr.ErrInvalid)
+	}
+	return nil
+}
+
+// registered returns the type that has the name or alias.
+func (r *Registry) registered(name string) (reflect.Type, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	t, ok := r.types[name]
+	return t, ok
+}
+
+// isRegistered reports whether t was given a name.
+func (r *Registry) isRegistered(t reflect.Type) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, ok := r.names[t]
+	return ok
+}
+
+// registeredTypes returns all registered types, in no order.
+func (r *Registry) registeredTypes() []reflect.Type {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	ts := make([]reflect.Type, 0, len(r.names))
+	for t := range r.names {
+		ts = append(ts, t)
+	}
+	return ts
+}
+
+// claim makes text stand for t in what is stored through this registry. Two
+// types that cannot be told apart by text (types local to two functions) are
+// refused until one is registered.
+func (r *Registry) claim(text string, t reflect.Type) error {
+	r.mu.RLock()
+	old, ok := r.claimed[text]
+	r.mu.RUnlock()
+	if !ok {
+		r.mu.Lock()
+		if old, ok = r.claimed[text]; !ok {
+			r.claimed[text] = t
+		}
+		r.mu.Unlock()
+	}
+	if ok && old != t {
+		return fmt.Errorf("two different types are both called %s; give one a name of its own with Register: %w", text, dberr.ErrInvalid)
+	}
+	return nil
+}
+
+// known reports whether a later process that has the same registry and wants
+// types whose static closure is static can make t from its text.
+func (r *Registry) known(t reflect.Type, static typeSet) bool {
+	for {
+		if _, ok := static[t]; ok || r.isRegistered(t) {
+			return true
+		}
+		if t.PkgPath() != "" {
+			return r.knownBehindRegistered(t)
+		}
+		if t.Name() != "" { // predeclared
+			return true
+		}
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Array:
+			t = t.Elem()
+		case reflect.Map:
+			if !r.known(t.Key(), static) {
+				return false
+			}
+			t = t.Elem()
+		case reflect.Interface:
+			return t.NumMethod() == 0
+		default:
+			return r.knownBehindRegistered(t)
+		}
+	}
+}
+
+func (r *Registry) knownBehindRegistered(t reflect.Type) bool {
+	for _, u := range r.registeredTypes() {
+		if _, ok := r.reachable(u)[t]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// registerHint is the call that makes a type text known.
+func registerHint(text string) string {
+	return fmt.Sprintf("register it before opening: db.Register[T](%q)", text)
+}

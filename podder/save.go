@@ -1,0 +1,105 @@
+package podder
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"runtime/debug"
+	"slices"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Saved is a save that was handed to a sink. Exactly one of Commit and Abort is
+// called when the fate of the sink's transaction is known.
+type Saved struct {
+	Objects      int   // regions of memory that the variables reach
+	Pods         int   // pods that hold them
+	PodsChanged  int   // pods that were put
+	SlotsChanged int   // slots in them
+	Bytes        int64 // encoded bytes of the changed slots
+	// Roots are the pods of all variables of the save.
+	Roots map[string]pod.ID
+
+	g    *Graph
+	base *state
+	next *state
+}
+
+// Commit makes the saved state the one that later saves compare with, and lets
+// go of objects that no variable reaches any more.
+func (s *Saved) Commit() {
+	if s.next == nil {
+		return
+	}
+	if s.g.cur != s.base {
+		panic("podder: Commit of a save that another save or load has overtaken")
+	}
+	s.g.cur = s.next
+	maps.Copy(s.g.roots, s.Roots)
+	clear(s.g.stale)
+	s.next, s.base = nil, nil
+}
+
+// Abort forgets the save: the next one finds the same changes again.
+func (s *Saved) Abort() { s.next, s.base = nil, nil }
+
+// Save finds what the variables reach, and puts every pod that differs from its
+// last saved or loaded state into sink. It reads everything that the variables
+// reach: nothing may write it meanwhile, except through sync/atomic.
+//
+// Values that cannot be stored are an UnsupportedError with all their paths;
+// memory that cannot be read is ErrMemoryFault. After an error, and until
+// Commit, the graph is as it was; what went to the sink is to be thrown away.
+func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved, err error) {
+	if err := checkRoots(roots); err != nil {
+		return nil, err
+	}
+	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(len(g.cur.regions))}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer w.catchFault(&err)
+	if err := w.discover(roots); err != nil {
+		return nil, err
+	}
+	p := &placer{walk: w, cfg: g.cfg, sink: sink}
+	p.place(g, roots)
+	w.edges = append(w.edges, 0) // so that one past the last edge can be looked at
+	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: w.st}
+	e := &encoder{placer: p, ctx: ctx, saved: s, numbers: map[pod.Ref]uint32{}, stale: g.stale}
+	if err := e.run(); err != nil {
+		return nil, err
+	}
+	for k, c := range w.cells {
+		id := w.st.pods[w.st.regions[c.region].pod].id
+		s.Roots[c.name] = id
+		if was, ok := g.roots[c.name]; ok && was == id || !ok && roots[k].Pod == id {
+			continue
+		}
+		if err := sink.SetName(ctx, c.name, id); err != nil {
+			return nil, fmt.Errorf("variable %q: %w", c.name, err)
+		}
+	}
+	return s, nil
+}
+
+func checkRoots(roots []Root) error {
+	names := make([]string, len(roots))
+	for i, r := range roots {
+		if !r.Value.IsValid() {
+			return fmt.Errorf("variable %q has no value: %w", r.Name, dberr.ErrInvalid)
+		}
+		if k := r.Value.Kind(); k == reflect.Func || k == reflect.Chan || k == reflect.UnsafePointer {
+			return &dberr.UnsupportedError{Problems: []dberr.PathProblem{{Path: r.Name, Type: r.Value.Type().String(), Reason: "a " + k.String() + " cannot be stored"}}}
+		}
+		names[i] = r.Name
+	}
+	slices.Sort(names)
+	for i := 1; i < len(names); i++ {
+		if names[i] == names[i-1] {
+			return fmt.Errorf("variable %q twice in one save: %w", names[i], dberr.ErrInvalid)
+		}
+	}
+	return nil
+}

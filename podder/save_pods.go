@@ -1,0 +1,233 @@
+package podder
+
+import (
+	"maps"
+	"slices"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// run encodes every pod and puts those that changed.
+func (e *encoder) run() error {
+	st := e.st
+	st.types = maps.Clone(e.old.types)
+	if st.types == nil {
+		st.types = map[typeKey]pod.TypeID{}
+	}
+	for addr, ref := range e.old.forwards {
+		if st.memory.find(st, addr) >= 0 {
+			if st.forwards == nil {
+				st.forwards = map[unsafe.Pointer]pod.Ref{}
+			}
+			st.forwards[addr] = ref
+		}
+	}
+	e.markExports()
+	moves := map[int32][]*move{}
+	for i := range e.moves {
+		m := &e.moves[i]
+		moves[m.pod] = append(moves[m.pod], m)
+	}
+	for i := range st.pods {
+		if i&0xff == 0 {
+			if err := e.ctx.Err(); err != nil {
+				return err
+			}
+		}
+		if err := e.pod(int32(i), moves[int32(i)]); err != nil {
+			return err
+		}
+	}
+	e.saved.Pods = len(st.pods)
+	for i := range st.regions {
+		if st.regions[i].kind != pod.SlotFree {
+			e.saved.Objects++
+		}
+	}
+	return nil
+}
+
+// markExports finds the regions that other pods refer to.
+func (e *encoder) markExports() {
+	st := e.st
+	for i := range st.regions {
+		r := &st.regions[i]
+		if r.kind == pod.SlotFree || len(r.plan.refs) == 0 && r.kind != pod.SlotMap {
+			continue
+		}
+		for _, t := range e.edges[r.edge:e.edgeEnd[i]] {
+			to := &st.regions[st.resolve(t)]
+			if to.pod != r.pod {
+				to.flags |= flagExported
+			}
+		}
+	}
+	for i := range e.moves {
+		m := &e.moves[i]
+		if to := &st.regions[m.to]; to.pod != m.pod {
+			to.flags |= flagExported
+		}
+	}
+}
+
+// pod encodes pod i and puts it if it changed.
+func (e *encoder) pod(i int32, moves []*move) error {
+	ps := &e.st.pods[i]
+	e.begin(i, ps)
+	e.slots, e.marked = e.slots[:0], e.marked[:0]
+	for s := range ps.slots {
+		slot := uint32(s)
+		if r := ps.slots[s].region; r >= 0 {
+			e.slot(&e.st.regions[r], ps.slots[s])
+			e.slots = append(e.slots, slot)
+			if s == 0 || e.st.regions[r].flags&flagExported != 0 {
+				e.marked = append(e.marked, slot)
+			}
+			continue
+		}
+		for _, m := range moves {
+			if m.slot == slot {
+				e.forward(m, ps.slots[s])
+				e.slots = append(e.slots, slot)
+			}
+		}
+	}
+	if e.err != nil {
+		return e.err
+	}
+	return e.finish(i, ps)
+}
+
+// begin makes room for pod i, with the reference numbers it had.
+func (e *encoder) begin(i int32, ps *podState) {
+	const keepBytes = 1 << 20
+	if cap(e.buf) > keepBytes {
+		e.buf = nil
+	}
+	e.cur, e.free = i, 0
+	e.buf, e.runs, e.out, e.links = e.buf[:0], e.runs[:0], e.out[:0], e.links[:0]
+	e.refs = append(e.refs[:0], ps.refs...)
+	e.used = append(e.used[:0], make([]bool, len(ps.refs))...)
+	clear(e.numbers)
+	for n, r := range ps.refs {
+		if r.Pod != 0 {
+			e.numbers[r] = uint32(n)
+		}
+	}
+}
+
+// finish compares the encoded pod with its state before, puts it if it differs,
+// and notes its new state.
+func (e *encoder) finish(i int32, ps *podState) error {
+	_, stale := e.stale[ps.id]
+	whole := ps.isNew || ps.whole || stale
+	changed := whole
+	for k := range e.out {
+		changed = changed || e.out[k].changed
+	}
+	for _, s := range e.marked {
+		changed = changed || !exported(ps.exports, pod.Slot(s))
+	}
+	if !changed {
+		e.settleUnchanged(ps)
+		return nil
+	}
+	if !e.keep[i] {
+		for n := range e.refs {
+			if !e.used[n] {
+				e.refs[n] = pod.Ref{}
+			}
+		}
+		for len(e.refs) > 0 && e.refs[len(e.refs)-1].Pod == 0 {
+			e.refs = e.refs[:len(e.refs)-1]
+		}
+	}
+	exports := e.exports(ps, e.slots, e.marked)
+	c := &e.change
+	*c = pod.Change{ID: ps.id, New: ps.isNew, Refs: e.refs, Exports: exports, Whole: whole, Drop: c.Drop[:0]}
+	e.writes = e.writes[:0]
+	if whole && !ps.isNew && ps.merged != nil && e.keep[i] {
+		e.keepMerged(ps)
+	}
+	for k := range e.out {
+		if o := &e.out[k]; whole || o.changed {
+			e.writes = append(e.writes, pod.SlotWrite{Slot: pod.Slot(e.slots[k]), Data: e.data(o, e.slots[k])})
+			e.saved.SlotsChanged++
+			e.saved.Bytes += int64(len(e.writes[len(e.writes)-1].Data.Bytes))
+		}
+	}
+	slices.SortFunc(e.writes, func(a, b pod.SlotWrite) int { return int(a.Slot) - int(b.Slot) })
+	c.Slots = e.writes
+	if !whole {
+		e.drops(ps, c)
+	}
+	if err := e.sink.Put(e.ctx, c); err != nil {
+		return err
+	}
+	e.saved.PodsChanged++
+	for k := range e.out {
+		s := &ps.slots[e.slots[k]]
+		s.hash, s.kind = e.out[k].hash, e.out[k].kind
+	}
+	for len(ps.slots) > 0 && ps.slots[len(ps.slots)-1].kind == pod.SlotFree {
+		ps.slots = ps.slots[:len(ps.slots)-1]
+	}
+	ps.refs = slices.Clone(e.refs)
+	ps.exports = exports
+	ps.isNew, ps.whole, ps.merged = false, false, nil
+	return nil
+}
+
+// data returns an encoded slot; what lies in memory as it is stored and was not
+// encoded is copied now.
+func (e *encoder) data(o *slotOut, slot uint32) pod.Data {
+	d := pod.Data{Kind: o.kind, Type: o.typ, Bytes: e.buf[o.from:o.to:o.to]}
+	switch {
+	case o.kind == pod.SlotString:
+		d.Bytes = o.flat
+	case o.kind == pod.SlotArray && o.flat != nil && !o.changed:
+		d.Bytes = append(slices.Clone(d.Bytes), o.flat...)
+		e.arrayRuns(&e.st.regions[e.st.pods[e.cur].slots[slot].region], len(o.flat), o)
+	}
+	if runs := e.runs[o.runs:o.runEnd]; len(runs) > 1 {
+		d.Runs = runs
+	}
+	return d
+}
+
+// keepMerged writes the slots of a stale pod that are not live as they were.
+func (e *encoder) keepMerged(ps *podState) {
+	for s, d := range ps.merged.Slots {
+		if d.Kind != pod.SlotFree && s < len(ps.slots) && ps.slots[s].region < 0 && !slices.Contains(e.slots, uint32(s)) {
+			e.writes = append(e.writes, pod.SlotWrite{Slot: pod.Slot(s), Data: d})
+		}
+	}
+}
+
+// drops lists the slots that were in use and are free now.
+func (e *encoder) drops(ps *podState, c *pod.Change) {
+	was := &e.old.pods[e.old.byID[ps.id]]
+	for s := range was.slots {
+		if was.slots[s].kind != pod.SlotFree && ps.slots[s].region < 0 && ps.slots[s].kind == pod.SlotFree {
+			c.Drop = append(c.Drop, pod.Slot(s))
+		}
+	}
+}
+
+// settleUnchanged keeps slots that nothing refers to until the pod is written
+// for another reason: a load followed by a save writes nothing.
+func (e *encoder) settleUnchanged(ps *podState) {
+	was := &e.old.pods[e.old.byID[ps.id]]
+	for s := range ps.slots {
+		if ps.slots[s].region < 0 {
+			ps.slots[s] = was.slots[s]
+			ps.slots[s].region = -1
+		}
+	}
+}
+
+func exported(exports []pod.Export, s pod.Slot) bool {
+	_, ok := slices.BinarySearchFunc(exports, s, func(x pod.Export, s pod.Slot) int { return int(x.Slot) - int(s) })
+	return ok
+}

@@ -1,0 +1,82 @@
+package podder
+
+import (
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// state is what is known after a save or load: the regions, where they are
+// stored, and what every pod looked like. A save builds the next one beside it;
+// committing is one assignment.
+type state struct {
+	regions []region
+	spans   []span
+	memory  regionIndex // regions of memory by address
+	strings regionIndex // bytes of long strings by address
+	pods    []podState
+	byID    map[pod.ID]int32
+	// forwards are the forwarders that loads went through, by where they lead.
+	forwards map[unsafe.Pointer]pod.Ref
+	types    map[typeKey]pod.TypeID
+}
+
+// podState is the newest stored state of one pod, and who lives in it.
+type podState struct {
+	id      pod.ID
+	isNew   bool
+	refs    []pod.Ref
+	exports []pod.Export
+	slots   []slotState
+	bytes   int // estimate of the contents, for placing more
+	// whole is set where the stored state is not the one described here;
+	// merged then has the slots that are not live.
+	whole  bool
+	merged *pod.Pod
+}
+
+// slotState is one slot. Slots without a region are free, forwarders, or not
+// reached by the variables of this graph.
+type slotState struct {
+	hash   hash128
+	region int32 // -1 for none
+	kind   pod.Kind
+}
+
+// typeKey is a plan, or the entries of a map plan.
+type typeKey struct {
+	plan    *plan
+	entries bool
+}
+
+func newState(regions int) *state {
+	return &state{
+		regions: make([]region, 0, regions),
+		byID:    map[pod.ID]int32{},
+	}
+}
+
+// resolve follows aliases to the region that contains i.
+func (st *state) resolve(i int32) int32 {
+	for st.regions[i].kind == pod.SlotFree {
+		i = st.regions[i].extra
+	}
+	return i
+}
+
+// size returns the bytes of memory that region r covers.
+func (st *state) size(r *region) uintptr {
+	switch r.kind {
+	case pod.SlotArray:
+		return uintptr(st.spans[r.extra].count) * r.plan.size
+	case pod.SlotString:
+		return uintptr(st.spans[r.extra].count)
+	case pod.SlotMap:
+		return mapHeaderBytes
+	}
+	return r.plan.size
+}
+
+// mapHeaderBytes is what a map covers in the address index; nothing that a
+// program can point at lies there.
+const mapHeaderBytes = 8

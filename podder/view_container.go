@@ -1,0 +1,178 @@
+package podder
+
+import (
+	"errors"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// sliceView is a slice value: a window on a container.
+type sliceView struct {
+	array
+	from, length   uint64
+	null, zeroSize bool
+	inner          *view // the slice lies in an array field of an object
+}
+
+// slice reads the slice value at w.
+func (v *viewer) slice(w *view) (sliceView, error) {
+	x := w.c.uvarint()
+	if w.c.bad {
+		return sliceView{}, v.corrupt(w.at, "slice ends early")
+	}
+	if x < 2 {
+		return sliceView{null: x == 0}, nil
+	}
+	s := sliceView{length: x - 2}
+	w.c.uvarint() // capacity beyond length
+	r, err := v.pointer(w.at, w.in, &w.c)
+	if err != nil {
+		return s, err
+	}
+	if r.null {
+		return s, v.corrupt(w.at, "slice of length %d without a container", s.length)
+	}
+	if r.zeroSize {
+		s.zeroSize = true
+		return s, nil
+	}
+	p, d, at, err := v.slot(r.to)
+	if err != nil {
+		return s, err
+	}
+	if d.Kind == pod.SlotArray && len(r.steps) == 0 {
+		s.from = r.index
+		s.array, err = v.array(at, p, d)
+		return s, err
+	}
+	return s, v.sliceOfField(&s, r)
+}
+
+// sliceOfField handles a slice whose memory is an array inside an object: the
+// last step of its path is the first element.
+func (v *viewer) sliceOfField(s *sliceView, r reference) error {
+	if len(r.steps) == 0 {
+		return v.corrupt(r.to, "slice of an object")
+	}
+	s.from = r.steps[len(r.steps)-1]
+	r.steps = r.steps[:len(r.steps)-1]
+	in, err := v.resolve(r)
+	if err != nil {
+		return err
+	}
+	if in.n == nil || in.n.kind != nodeArray || s.from > in.n.length || s.length > in.n.length-s.from {
+		return v.corrupt(r.to, "slice of something that is no array")
+	}
+	s.at, s.elemN, s.inner = in.at, in.n.elem, &in
+	return nil
+}
+
+// elem is element i of the slice.
+func (s sliceView) elem(v *viewer, i uint64) (view, error) {
+	if s.inner != nil {
+		return v.part(*s.inner, s.from+i)
+	}
+	return s.array.elem(v, s.from+i)
+}
+
+// each calls f for n elements from an absolute index on.
+func (s sliceView) each(v *viewer, from, n uint64, f func(i uint64, w *view) error) error {
+	if s.inner == nil {
+		return s.array.each(v, from, n, f)
+	}
+	for i := range n {
+		e, err := v.part(*s.inner, from+i)
+		if err == nil {
+			err = f(i, &e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entries calls f for each entry of the map value at w, in stored order.
+func (v *viewer) entries(w *view, f func(key, val view) error) (null bool, err error) {
+	r, err := v.pointer(w.at, w.in, &w.c)
+	if err != nil || r.null {
+		return r.null, err
+	}
+	p, d, at, err := v.slot(r.to)
+	if err != nil {
+		return false, err
+	}
+	if d.Kind != pod.SlotMap {
+		return false, v.corrupt(at, "slot of kind %d where a map is referred to", d.Kind)
+	}
+	n, err := v.node(d.Type)
+	if err != nil {
+		return false, err
+	}
+	if n.kind != nodeEntries {
+		return false, v.corrupt(at, "map slot with the type %s", n.text)
+	}
+	for run := 1; run < d.NumRuns(); run++ {
+		e := view{at: at, in: p, c: cursor{buf: d.Run(run)}}
+		for e.c.left() > 0 {
+			key := e
+			key.n = n.key
+			if err := v.skip(&e, n.key, false); err != nil {
+				return false, err
+			}
+			val := e
+			val.n = n.elem
+			if err := v.skip(&e, n.elem, false); err != nil {
+				return false, err
+			}
+			if e.c.off == key.c.off {
+				return false, v.corrupt(at, "map entry of no bytes")
+			}
+			if err := f(key, val); err != nil {
+				return false, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// keyText is a map key as a person types it; empty for keys that are no text.
+func (v *viewer) keyText(k view) (string, error) {
+	k, err := v.open(k)
+	if err != nil || k.n == nil || k.n.kind != nodeBasic {
+		return "", err
+	}
+	s, _, err := v.basicText(&k)
+	return s, err
+}
+
+// stringAt reads a string, inline or shared.
+func (v *viewer) stringAt(w *view) (string, error) {
+	x := w.c.uvarint()
+	if x&1 == 0 {
+		b := w.c.bytes(x >> 1)
+		if w.c.bad {
+			return "", v.corrupt(w.at, "string ends early")
+		}
+		return string(b), nil
+	}
+	r, err := v.pointer(w.at, w.in, &w.c)
+	if err != nil {
+		return "", err
+	}
+	from, n := w.c.uvarint(), x>>1
+	if w.c.bad {
+		return "", v.corrupt(w.at, "string ends early")
+	}
+	_, d, at, err := v.slot(r.to)
+	if err != nil {
+		return "", err
+	}
+	if d.Kind != pod.SlotString || from > uint64(len(d.Bytes)) || n > uint64(len(d.Bytes))-from {
+		return "", v.corrupt(at, "string [%d, +%d) of a slot of kind %d with %d bytes", from, n, d.Kind, len(d.Bytes))
+	}
+	return string(d.Bytes[from : from+n]), nil
+}
+
+func isNotFound(err error) bool { return errors.Is(err, dberr.ErrNotFound) }

@@ -1,0 +1,5 @@
+package podder
+
+import "sync"
+
+type lockAlias = sync.Mutex

@@ -1,0 +1,163 @@
+// Command poddb looks into poddb database files and shows what the library
+// does.
+//
+//	poddb demo                     the quick start, then a recorded run of a real program
+//	poddb log FILE                 the history, newest first
+//	poddb show FILE                the variables of one version
+//	poddb get FILE PATH            any object as JSON, without the program's types
+//	poddb stat FILE                where the space goes
+//	poddb verify FILE              check the whole file
+//
+// Flags come before or after FILE; --json prints for scripts. The exit code
+// is 0 only when it worked; errors are one line on stderr.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/poddb/poddb/db"
+)
+
+// command is one subcommand. run gets the arguments that are not flags.
+type command struct {
+	name, args, help string
+	minArgs, maxArgs int
+	flags            func(*flag.FlagSet, *settings)
+	run              func(ctx context.Context, e *env, args []string) error
+}
+
+// settings are the flags of all commands; each one registers what it has.
+type settings struct {
+	json  bool
+	at    uint64
+	n     int
+	deep  bool
+	dir   string
+	depth int
+}
+
+// env is what a command works with.
+type env struct {
+	settings
+	out, err io.Writer
+	tty      bool // err is a terminal: draw progress bars
+}
+
+func commands() []command {
+	at := func(f *flag.FlagSet, s *settings) {
+		f.Uint64Var(&s.at, "at", 0, "`version` to look at (default: the newest)")
+	}
+	return []command{
+		{name: "demo", help: "the quick start, then a recorded run of a real program replayed step by step",
+			flags: func(f *flag.FlagSet, s *settings) {
+				f.StringVar(&s.dir, "dir", "", "leave the database and the chart in this `directory` (default: a new temporary one)")
+			}, run: demo},
+		{name: "log", args: "FILE", help: "the history, newest first", minArgs: 1, maxArgs: 1,
+			flags: func(f *flag.FlagSet, s *settings) { f.IntVar(&s.n, "n", 0, "show at most `n` commits (0 is all)") }, run: showLog},
+		{name: "show", args: "FILE", help: "the variables of one version", minArgs: 1, maxArgs: 1, flags: at, run: show},
+		{name: "get", args: "FILE PATH", help: "any object as JSON, without the program's types: x.Items[3].Name, m[\"key\"]", minArgs: 2, maxArgs: 2,
+			flags: func(f *flag.FlagSet, s *settings) {
+				at(f, s)
+				f.IntVar(&s.depth, "depth", 0, "write at most `n` levels (0 is the default of the library)")
+			}, run: get},
+		{name: "stat", args: "FILE", help: "where the space goes", minArgs: 1, maxArgs: 1, run: stat},
+		{name: "verify", args: "FILE", help: "check the whole file against itself", minArgs: 1, maxArgs: 1,
+			flags: func(f *flag.FlagSet, s *settings) { f.BoolVar(&s.deep, "deep", false, "decode every pod as well") }, run: verify},
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	e := &env{out: os.Stdout, err: os.Stderr, tty: isTerminal(os.Stderr)}
+	if err := run(ctx, e, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "poddb:", oneLine(err))
+		os.Exit(1)
+	}
+}
+
+// errUsage has been explained already.
+var errUsage = errors.New("wrong use; see poddb help")
+
+func run(ctx context.Context, e *env, args []string) error {
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		usage(e.err)
+		if len(args) == 0 {
+			return errUsage
+		}
+		return nil
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			return c.start(ctx, e, args[1:])
+		}
+	}
+	return fmt.Errorf("no command %q; see poddb help", args[0])
+}
+
+// start parses flags before, between and after the arguments.
+func (c command) start(ctx context.Context, e *env, args []string) error {
+	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	f.SetOutput(e.err)
+	f.Usage = func() {
+		fmt.Fprintf(e.err, "usage: poddb %s %s\n%s\n", c.name, c.args, c.help)
+		f.PrintDefaults()
+	}
+	f.BoolVar(&e.json, "json", false, "print JSON for scripts")
+	if c.flags != nil {
+		c.flags(f, &e.settings)
+	}
+	var rest []string
+	for {
+		if err := f.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil
+			}
+			return errUsage
+		}
+		if f.NArg() == 0 {
+			break
+		}
+		rest = append(rest, f.Arg(0))
+		args = f.Args()[1:]
+	}
+	if len(rest) < c.minArgs || len(rest) > c.maxArgs {
+		return fmt.Errorf("usage: poddb %s %s", c.name, c.args)
+	}
+	return c.run(ctx, e, rest)
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintln(w, "usage: poddb COMMAND [flags] …")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-22s %s\n", strings.TrimSpace(c.name+" "+c.args), c.help)
+	}
+}
+
+// open opens a file for a command that only reads.
+func open(ctx context.Context, path string) (*db.DB, error) {
+	return db.Open(ctx, path, &db.Options{ReadOnly: true})
+}
+
+// snapshot opens the version asked for, or the newest.
+func (e *env) snapshot(ctx context.Context, d *db.DB) (*db.Snapshot, error) {
+	v := db.Version(e.at)
+	if v == 0 {
+		var err error
+		if v, err = d.Head(ctx, "main"); err != nil {
+			return nil, err
+		}
+	}
+	return d.At(ctx, v)
+}
+
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}
