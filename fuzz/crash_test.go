@@ -41,7 +41,11 @@ func workload(ctx context.Context, fs vfs.FS, seed uint64) outcome {
 	if out.err = open(); out.err != nil {
 		return out
 	}
-	defer func() { _ = d.Close() }()
+	defer func() {
+		if d != nil { // nil when a reopening failed
+			_ = d.Close() // a second Close, or one after the crash
+		}
+	}()
 	for i := range crashSaves {
 		p.step()
 		if out.err = p.bind(ctx, ns); out.err != nil {
