@@ -10,6 +10,7 @@ package cache
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/dgraph-io/ristretto/v2"
 
@@ -19,7 +20,11 @@ import (
 // Cache maps pod version numbers to values of type V. All methods are safe for
 // concurrent use; a nil Cache is an empty one that keeps nothing.
 type Cache[V any] struct {
-	c *ristretto.Cache[uint64, V]
+	// mu keeps Close apart from the rest: ristretto panics when it is used
+	// while it closes.
+	mu     sync.RWMutex
+	closed bool
+	c      *ristretto.Cache[uint64, V]
 }
 
 // Stats are figures since New.
@@ -63,8 +68,13 @@ func New[V any](budget int64) (*Cache[V], error) {
 
 // Get returns the value of a pod version number.
 func (c *Cache[V]) Get(number uint64) (V, bool) {
+	var zero V
 	if c == nil {
-		var zero V
+		return zero, false
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
 		return zero, false
 	}
 	return c.c.Get(number)
@@ -72,7 +82,12 @@ func (c *Cache[V]) Get(number uint64) (V, bool) {
 
 // Set offers a value that occupies cost bytes. The cache may decline it.
 func (c *Cache[V]) Set(number uint64, v V, cost int64) {
-	if c != nil {
+	if c == nil {
+		return
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if !c.closed {
 		c.c.Set(number, v, cost+entryOverhead)
 	}
 }
@@ -80,6 +95,11 @@ func (c *Cache[V]) Set(number uint64, v V, cost int64) {
 // Stats returns figures; it is cheap.
 func (c *Cache[V]) Stats() Stats {
 	if c == nil {
+		return Stats{}
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
 		return Stats{}
 	}
 	m := c.c.Metrics
@@ -96,7 +116,13 @@ func (c *Cache[V]) settle() { c.c.Wait() }
 // Close lets go of all values and ends the cache's goroutines. The cache keeps
 // nothing afterwards, and its methods may still be called.
 func (c *Cache[V]) Close() {
-	if c != nil {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.closed = true
 		c.c.Close()
 	}
 }

@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"fmt"
 	"iter"
 
 	"github.com/poddb/poddb/internal/vfs"
@@ -46,7 +45,7 @@ func Open(ctx context.Context, path string, opts *Options) (*DB, error) {
 	}
 	store, err := mvcc.Open(ctx, o.engine(path))
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, err
 	}
 	return &DB{store: store, conf: o.podding(reg, store.Secret())}, nil
 }

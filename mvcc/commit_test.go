@@ -131,12 +131,12 @@ func (f *slowSync) hold() (release func()) {
 	defer f.mu.Unlock()
 	held := make(chan struct{})
 	f.held = held
-	return func() {
+	return sync.OnceFunc(func() {
 		f.mu.Lock()
 		f.held = nil
 		f.mu.Unlock()
 		close(held)
-	}
+	})
 }
 
 type outcome struct {
@@ -194,6 +194,7 @@ func TestQueuedCommitsAreValidatedAndInvisible(t *testing.T) {
 		t.Fatal(err)
 	}
 	release := fs.hold()
+	defer release()
 	a := commitAsync(first)
 	waitQueued(t, s, 1)
 	if _, err := loser.Commit(bg, CommitInfo{}); !errors.Is(err, dberr.ErrConflict) {
@@ -280,6 +281,7 @@ func TestReferenceAndDroppedSlotConflict(t *testing.T) {
 				if queued {
 					release = fs.hold()
 				}
+				defer release()
 				first := commitAsync(a)
 				if queued {
 					waitQueued(t, s, 1)

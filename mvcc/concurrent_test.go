@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
@@ -216,4 +217,40 @@ func TestCloseWhileBusyLosesNothing(t *testing.T) {
 		t.Fatalf("head is %d, acknowledged %d", h, acked.Load())
 	}
 	verifyClean(t, s)
+}
+
+func TestCloseFinishesQueuedCommits(t *testing.T) {
+	fs := &slowSync{FS: newFS(t)}
+	o := testOptions(fs)
+	s := mustOpen(t, o)
+	id, v1, err := commitBox(t, s, MainBranch, "x", 0, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := begin(t, s, MainBranch)
+	if err := tx.Put(bg, boxAgain(id, "two")); err != nil {
+		t.Fatal(err)
+	}
+	release := fs.hold()
+	defer release()
+	commit := commitAsync(tx)
+	waitQueued(t, s, 1)
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	for !s.closing.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond) // a Close that does not wait would be past its checkpoint
+	release()
+	if o := <-commit; o.err != nil || o.v != v1+1 {
+		t.Fatalf("the queued commit: %+v", o)
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, o)
+	defer s.Close()
+	if got := read(t, s, v1+1, id); got != "two" {
+		t.Fatalf("read %q", got)
+	}
 }

@@ -114,6 +114,7 @@ func TestFullDiskUndoesQueuedCommits(t *testing.T) {
 		t.Fatal(err)
 	}
 	release := slow.hold()
+	defer release()
 	ra := commitAsync(a)
 	waitQueued(t, s, 1)
 	for s.log.Load().Stats().Batches < 2 && !slow.waiting() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,11 +27,11 @@ func seeded(n uint64) io.Reader {
 func (s seededReader) Read(p []byte) (int, error) { return s.r.Read(p) }
 
 func testOptions(fs vfs.FS) Options {
-	var ticks int64
+	var ticks atomic.Int64
 	return Options{
 		FS: fs, Path: "dir/a.pod", PageSize: 4096, PodCacheBytes: 1 << 20, PageCacheBytes: 1 << 20,
 		CheckpointBytes: -1, IdlePromise: -1, Rand: seeded(7),
-		Now: func() time.Time { ticks++; return time.Unix(1, ticks/2) },
+		Now: func() time.Time { return time.Unix(1, ticks.Add(1)/2) },
 	}
 }
 

@@ -26,9 +26,12 @@ func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 		return err
 	}
 	defer v.close()
-	base, at, err := v.pod(t.base.lineage, c.ID)
-	if err != nil {
-		return err
+	var base *merged
+	var at found
+	if !c.New || uint64(c.ID) < t.s.published.Load().counters.pod { // else nothing durable has the id
+		if base, at, err = v.pod(t.base.lineage, c.ID); err != nil {
+			return err
+		}
 	}
 	if c.New != (base == nil) {
 		return fmt.Errorf("%w: pod %d put as new=%v, but the base, version %d, has it=%v",

@@ -245,11 +245,11 @@ func (s *Store) apply(g *group, l *line, h head, end uint64, newLine bool) {
 	defer s.applying.Unlock()
 	g.apply(s.layers.Load().active, l.branch)
 	s.applied = end
-	l.head.Store(&h)
+	s.published.Store(&published{counters: g.counters, version: g.counters.version})
+	l.head.Store(&h) // after published, so that what Head returns can be opened
 	if newLine {
 		s.lines.Store(s.lines.Load().with(l))
 	}
-	s.published.Store(&published{counters: g.counters, version: g.counters.version})
 	if s.checkpointDue() {
 		s.wakeCheckpointer()
 	}

@@ -230,15 +230,18 @@ func (p *Pager) stateMeta() *meta {
 // publish is steps 3 to 6.
 func (b *Batch) publish(m meta) error {
 	p := b.p
+	if err := b.usable(); err != nil {
+		return err
+	}
+	if b.unsynced > 0 || p.size.Load() > b.startSize {
+		if err := b.sync(); err != nil {
+			return err
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.writable(); err != nil {
 		return err
-	}
-	if b.unsynced > 0 || p.size.Load() > b.startSize {
-		if err := p.file.SyncData(); err != nil {
-			return p.fail(fmt.Errorf("syncing %s: %w", p.path, err))
-		}
 	}
 	isNew := m.rootGeneration > b.base.number
 	if isNew && p.newest().generation+1 != m.rootGeneration {
@@ -271,12 +274,7 @@ func (b *Batch) release(no uint64) error {
 	if no < firstPage(b.p.pageSize) || !b.edit.give(no) {
 		return b.p.corrupt(b.p.pageOffset(no), "page %d is in use and marked free", no)
 	}
-	if b.fresh.has(no) {
-		if b.tree.holds(b.p.pageOffset(no)) { // before another writer gets the page
-			if err := b.tree.flush(); err != nil {
-				return err
-			}
-		}
+	if b.fresh.has(no) { // written: it was opened to be changed, and open flushes
 		b.fresh.remove(no)
 		b.alloc.give(no, 1)
 		return nil
@@ -453,11 +451,17 @@ func (w *pageWriter) flush() error {
 	if w.b.unsynced < pacedBytes {
 		return nil
 	}
+	return w.b.sync()
+}
+
+// sync makes what was written durable.
+func (b *Batch) sync() error {
+	p := b.p
 	if err := p.file.SyncData(); err != nil {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return p.fail(fmt.Errorf("syncing %s: %w", p.path, err))
 	}
-	w.b.unsynced = 0
+	b.unsynced = 0
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -20,6 +21,7 @@ type history struct {
 	begun   int // the last commit that was called
 	opened  bool
 	opening bool
+	chosen  int // while opening: the newest state that can be seen
 }
 
 func newHistory() *history { return &history{states: []*model{newModel()}} }
@@ -27,13 +29,16 @@ func newHistory() *history { return &history{states: []*model{newModel()}} }
 // session opens the file, runs some batches, and closes, until an error.
 // every, if not nil, is called after each commit.
 func (h *history) session(o Options, r *rand.Rand, batches int, clean bool, every func(*Pager) error) error {
-	h.opening = true
+	h.opening, h.chosen = true, newestSeen(o.FS)
 	p, err := Open(context.Background(), o)
 	if err != nil {
 		return err
 	}
 	defer p.Close(false)
 	h.opened, h.opening = true, false
+	if at := int(p.State().LogPos - firstLogPos); at > h.acked && at <= h.begun {
+		h.acked = at // in doubt until a session rests on it
+	}
 	p.openedBytes = 128 << 10
 	if err := p.MarkUnclean(context.Background()); err != nil {
 		return err
@@ -95,7 +100,7 @@ func (h *history) verify(o Options) (int, error) {
 func (h *history) verifyImage(image vfs.FS, pageSize int) error {
 	least := h.acked
 	if h.opening && h.tornMeta(image) {
-		least = max(least-1, 0)
+		least = max(min(least, h.chosen-1), 0)
 	}
 	at, err := h.verify(testOptions(image, pageSize))
 	if errors.Is(err, fs.ErrNotExist) && !h.opened {
@@ -165,19 +170,34 @@ func TestAfterACrashAtAnyOperationTheStateIsTheAcknowledgedOne(t *testing.T) {
 // which writes the newest meta again: if that is torn the older one is the
 // root, and the log, which is held as long, has the rest.
 func (h *history) tornMeta(image vfs.FS) bool {
+	valid, _ := readSlots(image)
+	return valid < 2
+}
+
+// readSlots returns how many meta slots are valid and the log position of the
+// newest.
+func readSlots(image vfs.FS) (valid int, newest meta) {
 	f, err := image.Open(testPath, 0)
 	if err != nil {
-		return false
+		return 2, newest
 	}
 	defer f.Close()
 	for slot := range 2 {
 		b := make([]byte, metaSize)
 		_, _ = f.ReadAt(b, slotOffset(slot))
-		if _, state, _ := decodeMeta(b, slot); state != slotValid {
-			return true
+		if m, state, _ := decodeMeta(b, slot); state == slotValid {
+			valid++
+			if m.generation > newest.generation {
+				newest = m
+			}
 		}
 	}
-	return false
+	return valid, newest
+}
+
+func newestSeen(image vfs.FS) int {
+	_, m := readSlots(image)
+	return int(m.logPos) - firstLogPos
 }
 
 // crashTwice crashes in every operation of the open that follows a crash.
@@ -185,13 +205,14 @@ func crashTwice(t *testing.T, mem *vfs.MemFS, h *history, n, pageSize int) {
 	for k := 1; ; k++ {
 		image := mem.Crash(vfs.CrashMix, uint64(n))
 		before := image.Ops()
+		seen := newestSeen(image)
 		image.CrashAt(before + k)
 		p, err := Open(context.Background(), testOptions(image, pageSize))
 		if err == nil {
 			p.Close(false)
 		}
 		for _, c := range crashImages {
-			h.opening = true
+			h.opening, h.chosen = true, seen
 			if err := h.verifyImage(image.Crash(c.kind, c.seed+uint64(k)), pageSize); err != nil {
 				t.Fatalf("crash at operation %d, then at %d of opening (%v %d): %v", n, k, c.kind, c.seed, err)
 			}
@@ -223,12 +244,18 @@ func TestWhatAReopenAfterAFailedSyncRestsOnSurvivesAPowerCut(t *testing.T) {
 		}
 		tried++
 		mem = mem.Restart()
+		h.dieWhileReopened(t, mem, n, pageSize)
 		o := testOptions(mem, pageSize)
 		at, err := h.verify(o)
 		if err != nil || at < h.acked || at > h.begun {
 			t.Fatalf("failed sync %d: state %d, acknowledged %d, begun %d: %v", n, at, h.acked, h.begun, err)
 		}
 		h.acked, h.begun = at, at
+		for _, c := range crashImages {
+			if err := h.verifyImage(mem.Crash(c.kind, c.seed+uint64(n)), pageSize); err != nil {
+				t.Fatalf("failed sync %d, opened, power cut (%v %d): %v", n, c.kind, c.seed, err)
+			}
+		}
 		for range 2 {
 			if err := h.session(o, r, 2, false, nil); err != nil {
 				t.Fatal(err)
@@ -242,6 +269,95 @@ func TestWhatAReopenAfterAFailedSyncRestsOnSurvivesAPowerCut(t *testing.T) {
 	}
 	if tried < 10 {
 		t.Errorf("only %d syncs failed", tried)
+	}
+}
+
+// dieWhileReopened lets the power fail at each of the first operations of the
+// process that comes after a failed sync.
+func (h *history) dieWhileReopened(t *testing.T, mem *vfs.MemFS, n, pageSize int) {
+	for k := 1; k <= 7; k++ {
+		next := mem.Restart()
+		next.CrashAt(next.Ops() + k)
+		after := *h
+		after.states = slices.Clone(h.states)
+		_ = after.session(testOptions(next, pageSize), rand.New(rand.NewPCG(uint64(k), 5)), 2, false, nil)
+		for seed := range uint64(20) {
+			if err := after.verifyImage(next.Crash(vfs.CrashMix, seed), pageSize); err != nil {
+				t.Fatalf("failed sync %d, power cut at operation %d after it (image %d): %v", n, k, seed, err)
+			}
+		}
+	}
+}
+
+// The twin of a clean meta never reaches the disk, and shows nevertheless. The
+// next session must not write over the one that did.
+func TestTheFirstMetaWriteOfASessionSparesTheDurableTwin(t *testing.T) {
+	const pageSize = 4096
+	mem := newFS(t)
+	h := newHistory()
+	r := seeded(t, 80)
+	o := testOptions(mem, pageSize)
+	must(t, h.session(o, r, 2, false, nil))
+	p := mustOpen(t, o)
+	must(t, p.MarkUnclean(context.Background()))
+	b, err := p.Begin()
+	must(t, err)
+	must(t, b.Put([]byte("k"), nil))
+	mem.FailSync(3) // data, meta, twin
+	if err := b.Commit(context.Background(), 99, true); !errors.Is(err, dberr.ErrPoisoned) {
+		t.Fatal(err)
+	}
+	must(t, p.Close(true))
+	next := mem.Restart()
+	p = mustOpen(t, testOptions(next, pageSize))
+	if !p.State().Clean {
+		t.Fatal("both slots should read clean")
+	}
+	for k := 1; k <= 4; k++ {
+		dying := next.Restart()
+		p := mustOpen(t, testOptions(dying, pageSize))
+		dying.CrashAt(dying.Ops() + k)
+		_ = p.MarkUnclean(context.Background())
+		for seed := range uint64(200) {
+			q := mustOpen(t, testOptions(dying.Crash(vfs.CrashMix, seed), pageSize))
+			if pos := q.State().LogPos; pos != 99 {
+				t.Fatalf("operation %d, image %d: log position %d", k, seed, pos)
+			}
+			q.Close(false)
+		}
+	}
+}
+
+// The process dies at any operation, another one goes on from what the system
+// shows, then the power fails.
+func TestWhatAReopenAfterAProcessDeathRestsOnSurvivesAPowerCut(t *testing.T) {
+	const pageSize = 8192
+	seed := seeded(t, 78).Uint64()
+	ops := crashOps(t, seed, pageSize)
+	for n := 1; n <= ops; n++ {
+		if n > 30 && n%4 != 0 { // creation and the first session whole
+			continue
+		}
+		mem := newFS(t)
+		mem.CrashAt(n)
+		h := newHistory()
+		_ = h.run(testOptions(mem, pageSize), rand.New(rand.NewPCG(seed, 2)))
+		mem = mem.Restart()
+		o := testOptions(mem, pageSize)
+		at, err := h.verify(o)
+		if err != nil || at < h.acked || at > h.begun {
+			t.Fatalf("died at operation %d: state %d, acknowledged %d, begun %d: %v", n, at, h.acked, h.begun, err)
+		}
+		h.acked, h.begun, h.opened = at, at, true
+		r := rand.New(rand.NewPCG(seed, 4))
+		if err := h.session(o, r, 3, n%2 == 0, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range crashImages {
+			if err := h.verifyImage(mem.Crash(c.kind, c.seed+uint64(n)), pageSize); err != nil {
+				t.Fatalf("died at operation %d, reopened, power cut (%v %d): %v", n, c.kind, c.seed, err)
+			}
+		}
 	}
 }
 
@@ -346,10 +462,29 @@ func TestEitherMetaIsAFullRootAtAnyTime(t *testing.T) {
 	}
 }
 
+// Also while a batch writes: at any operation, with the newest meta damaged,
+// the older one has all that it needs.
+func TestTheOlderMetaIsAFullRootWhileABatchWrites(t *testing.T) {
+	const pageSize = 8192
+	seed := seeded(t, 79).Uint64()
+	ops := crashOps(t, seed, pageSize)
+	for n := 30; n <= ops; n++ {
+		mem := newFS(t)
+		mem.CrashAt(n)
+		h := newHistory()
+		_ = h.run(testOptions(mem, pageSize), rand.New(rand.NewPCG(seed, 2)))
+		image := mem.Crash(vfs.CrashKeepAll, 1)
+		corruptSlot(t, image, true)
+		if at, err := h.verify(testOptions(image, pageSize)); err != nil || at > h.begun || at < h.acked-1 {
+			t.Fatalf("operation %d: state %d, acknowledged %d: %v", n, at, h.acked, err)
+		}
+	}
+}
+
 func TestAFullDiskChangesNothing(t *testing.T) {
 	r := seeded(t, 31)
 	failed := 0
-	for kind := range 2 {
+	for kind := range 3 {
 		for n := 1; ; n++ {
 			fault := vfs.NewFault(newFS(t))
 			o := testOptions(fault, 4096)
@@ -361,6 +496,8 @@ func TestAFullDiskChangesNothing(t *testing.T) {
 			must(t, b.Commit(context.Background(), 9, false))
 			if kind == 0 {
 				fault.FailOp(fault.Ops()+n, vfs.ErrDiskFull)
+			} else if kind == 1 {
+				fault.ShortWrite(n, vfs.ErrDiskFull)
 			} else {
 				fault.Space(int64(n-1) * 8192)
 			}
@@ -385,6 +522,9 @@ func TestAFullDiskChangesNothing(t *testing.T) {
 			}
 			if !errors.Is(err, dberr.ErrDiskFull) {
 				t.Fatalf("operation %d: %v", n, err)
+			}
+			if valid, _ := readSlots(fault); valid != 2 {
+				t.Fatalf("operation %d: a meta slot was left torn", n)
 			}
 			must(t, m.verify(p))
 			b, err = p.Begin()

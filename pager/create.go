@@ -16,11 +16,14 @@ import (
 	"github.com/poddb/poddb/internal/vfs"
 )
 
-// firstLogPos is the log position of an empty database: a legal LSN.
-const firstLogPos = 8
+const (
+	firstLogPos     = 8 // of an empty database: a legal LSN
+	firstGeneration = 2 // of its newer meta
+)
 
 // create makes the file so that it appears complete, durable and locked, or
-// not at all: write under a temporary name, sync, rename, sync the directory.
+// not at all: write under a temporary name, sync, rename. The directory is
+// synced by settleName.
 //
 // The lock is taken before the name is looked at again. Whoever locks the
 // temporary file after another creator renamed it therefore finds the
@@ -45,9 +48,6 @@ func create(o Options) (vfs.File, error) {
 		_ = o.FS.Remove(tmp)
 		return nil, errors.Join(fmt.Errorf("creating %s: %w", o.Path, diskFull(err)), file.Close())
 	}
-	if err := o.FS.SyncDir(path.Dir(o.Path)); err != nil {
-		return nil, errors.Join(fmt.Errorf("creating %s: %w", o.Path, err), file.Close())
-	}
 	return file, nil
 }
 
@@ -66,7 +66,7 @@ func fill(o Options, file vfs.File) error {
 	if err := o.databaseID(m.databaseID[:]); err != nil {
 		return err
 	}
-	for g := uint64(1); g <= 2; g++ {
+	for g := uint64(1); g <= firstGeneration; g++ {
 		m.generation = g
 		if _, err := file.WriteAt(m.encode(slotOf(g)), slotOffset(slotOf(g))); err != nil {
 			return err
@@ -141,4 +141,16 @@ func readLockInfo(o Options) error {
 		}
 	}
 	return locked
+}
+
+// settleName makes the name of a file that nobody wrote since its creation
+// durable: whoever created it may have died before that. If the sync fails the
+// file, which holds nothing, is removed: syncing again would not heal it.
+func settleName(o Options) error {
+	err := o.FS.SyncDir(path.Dir(o.Path))
+	if err != nil {
+		_ = o.FS.Remove(o.Path)
+		return fmt.Errorf("creating %s: %w", o.Path, err)
+	}
+	return nil
 }

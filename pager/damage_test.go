@@ -73,6 +73,35 @@ func TestOneFlippedBitAnywhereIsATypedErrorOrHarmless(t *testing.T) {
 	}
 }
 
+// A page that is whole in itself but not the one that its parent wrote, as a
+// lost write leaves it, is found.
+func TestAStalePageIsFound(t *testing.T) {
+	mem := newFS(t)
+	p := mustOpen(t, testOptions(mem, 4096))
+	b, err := p.Begin()
+	must(t, err)
+	must(t, b.Put([]byte("new"), nil))
+	must(t, b.Commit(context.Background(), 9, true))
+	root := p.current.Load().root.page
+	must(t, p.Close(false))
+	stale := &node{}
+	stale.insertLeaf(0, []byte("old"), nil)
+	image := stale.encode(4096)
+	seal(image, root)
+	f, err := mem.Open(testPath, vfs.ReadWrite)
+	must(t, err)
+	_, err = f.WriteAt(image, int64(root)*4096)
+	must(t, err)
+	f.Close()
+	p = mustOpen(t, testOptions(mem, 4096))
+	defer p.Close(false)
+	v := p.View()
+	defer v.Close()
+	if _, _, err := v.Get([]byte("old")); !errors.Is(err, dberr.ErrCorrupt) {
+		t.Errorf("stale page: %v", err)
+	}
+}
+
 func TestATruncatedFileIsATypedError(t *testing.T) {
 	mem := newFS(t)
 	closedFile(t, mem, 4096, true)
@@ -188,11 +217,16 @@ func TestCleanFlag(t *testing.T) {
 	mem := newFS(t)
 	o := testOptions(mem, 4096)
 	closedFile(t, mem, 4096, true)
-	p := mustOpen(t, o)
-	if !p.State().Clean {
-		t.Error("not clean after a clean commit")
+	for _, newest := range []bool{true, false} {
+		image := mem.Restart()
+		corruptSlot(t, image, newest)
+		q := mustOpen(t, testOptions(image, 4096))
+		if !q.State().Clean {
+			t.Error("a slot said unclean after a clean commit")
+		}
+		q.Close(false)
 	}
-	must(t, p.MarkUnclean(context.Background()))
+	p := mustOpen(t, o)
 	must(t, p.MarkUnclean(context.Background()))
 	if p.State().Clean {
 		t.Error("clean after MarkUnclean")

@@ -345,6 +345,20 @@ func TestAscendingLoadFillsPages(t *testing.T) {
 	if fill := float64(rep.TreeBytes) / float64(rep.TreePages*8192); fill < 0.97 {
 		t.Errorf("pages are filled to %.2f", fill)
 	}
+	// Full leaves are emptied from the left: first children go one by one.
+	for at := 0; at < 40000; at += 8000 {
+		b, err := p.Begin()
+		must(t, err)
+		for i := at; i < at+8000; i++ {
+			must(t, b.Delete(fmt.Appendf(nil, "key/%09d", i)))
+		}
+		must(t, b.Commit(context.Background(), 1, false))
+		rep, err := p.Check(context.Background(), nil)
+		must(t, err)
+		if want := uint64(50000 - at - 8000); rep.Entries != want {
+			t.Errorf("%d entries, wanted %d", rep.Entries, want)
+		}
+	}
 }
 
 func TestOneBatchAtATime(t *testing.T) {

@@ -104,6 +104,11 @@ func openFile(o Options, file vfs.File) (*Pager, error) {
 	if need := chosen.pages; p.size.Load() < need {
 		return nil, p.corrupt(size, "file has %d bytes where its meta needs %d pages of %d", size, need, p.pageSize)
 	}
+	if !o.ReadOnly && chosen.generation <= firstGeneration {
+		if err := settleName(o); err != nil {
+			return nil, err
+		}
+	}
 	p.cache = newPageCache(o.CacheBytes, p.pageSize)
 	if !o.ReadOnly && !p.settled() {
 		if err := p.rewriteMeta(size); err != nil {

@@ -122,8 +122,10 @@ func (l *loader) ifaceReflect(p *loadPod, c *cursor, st *storedType, iface refle
 		return
 	}
 	l.depth++
+	l.scratch++
 	v := reflect.New(st.typ)
 	l.value(p, c, st.plan, v.UnsafePointer())
+	l.scratch--
 	l.depth--
 	reflect.NewAt(iface, at).Elem().Set(v.Elem())
 }

@@ -86,11 +86,12 @@ type mapFiller struct {
 
 func (f *mapFiller) entry(c *cursor) {
 	l := f.l
+	l.scratch++
 	l.value(f.p, c, f.pl.key, f.key.UnsafePointer())
-	if l.err != nil {
-		return
+	if l.err == nil {
+		l.value(f.p, c, f.pl.elem, f.elem.UnsafePointer())
 	}
-	l.value(f.p, c, f.pl.elem, f.elem.UnsafePointer())
+	l.scratch--
 	f.seen++
 	if l.err != nil || l.missing {
 		return

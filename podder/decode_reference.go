@@ -88,7 +88,7 @@ func (l *loader) referTo(p *loadPod, code uint64, hops int) (spot, bool) {
 // nowhere until it is fetched.
 func (l *loader) referOutside(p *loadPod, s pod.Slot, interior bool) (spot, bool) {
 	if l.lookup != nil && !l.inPlace && !interior {
-		if lr, ok := l.lookup(p.id, s); ok && lr.addr != nil && lr.kind != pod.SlotBox {
+		if lr, ok := l.lookup(p.id, s); ok && lr.addr != nil && (lr.kind >= pod.SlotObject && lr.kind <= pod.SlotString) {
 			return spot{addr: lr.addr, typ: lr.typ, avail: lr.count, kind: lr.kind}, true
 		}
 	}

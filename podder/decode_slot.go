@@ -76,11 +76,28 @@ func (l *loader) allocate(d *pod.Data, st *storedType, p *loadPod, s pod.Slot) (
 	if !ok || !l.charge(h.extent, uint64(st.typ.Size()), len(d.Bytes)) {
 		return nil, 0, false
 	}
-	if st.slice == nil {
-		st.slice = reflect.SliceOf(st.typ)
+	return makeElems(st, int(h.extent)), int(h.extent), true
+}
+
+// makeElems allocates n zero elements. Go code that knows the type saves the
+// slice header that reflect allocates beside them.
+func makeElems(st *storedType, n int) unsafe.Pointer {
+	switch st.id {
+	case typeString:
+		return unsafe.Pointer(unsafe.SliceData(make([]string, n)))
+	case typeAny:
+		return unsafe.Pointer(unsafe.SliceData(make([]any, n)))
+	case typeUint8:
+		return unsafe.Pointer(unsafe.SliceData(make([]byte, n)))
+	case typeInt:
+		return unsafe.Pointer(unsafe.SliceData(make([]int, n)))
+	case typeFloat64:
+		return unsafe.Pointer(unsafe.SliceData(make([]float64, n)))
 	}
-	n := int(h.extent)
-	return reflect.MakeSlice(st.slice, n, n).UnsafePointer(), n, true
+	if n == 1 {
+		return reflect.New(st.typ).UnsafePointer()
+	}
+	return reflect.MakeSlice(st.sliceOf(), n, n).UnsafePointer()
 }
 
 // placeLive takes over what lives already, as it is.

@@ -25,6 +25,14 @@ type storedType struct {
 	box        boxKind
 }
 
+// sliceOf returns the type of slices of the type.
+func (st *storedType) sliceOf() reflect.Type {
+	if st.slice == nil {
+		st.slice = reflect.SliceOf(st.typ)
+	}
+	return st.slice
+}
+
 type boxKind uint8
 
 const (

@@ -149,9 +149,18 @@ func (l *loader) str(p *loadPod, c *cursor, at unsafe.Pointer) {
 }
 
 func (l *loader) pointer(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) {
+	start, missing := c.off, l.missing
 	addr, ok := l.address(p, c, m.typ, m.empty)
 	if ok {
 		*(*unsafe.Pointer)(at) = addr
+		return
+	}
+	if l.err == nil && l.scratch == 0 && !c.bad {
+		again := cursor{buf: c.buf, off: start}
+		if code := again.uvarint(); (code-codeBase)&codeInterior == 0 {
+			l.late = append(l.late, latePointer{slot: l.at, at: at, code: code, typ: m.typ})
+			l.missing = missing
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package podder
 import (
 	"context"
 	"reflect"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -27,6 +28,8 @@ import (
 const (
 	maxNesting = maxValueDepth
 	maxBoxes   = 1 << 20
+
+	tooManyBoxes = 1 << 40
 )
 
 // longString is the length from which strings are regions.
@@ -127,7 +130,7 @@ func (w *walk) drain() error {
 				w.current = i
 				w.scan(i, 0, w.elements(r))
 			}
-			w.edgeEnd = append(w.edgeEnd, uint32(len(w.edges)))
+			w.edgeEnd = append(roomy(w.edgeEnd), uint32(len(w.edges)))
 		default:
 			return nil
 		}
@@ -238,7 +241,10 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 	}
 	w.boxes++
 	if w.nesting >= maxNesting || w.boxes > maxBoxes {
-		w.problem(p, d.plan.typ, "interface values hold each other by value too deep or too often: put pointers in them", false)
+		if w.boxes < tooManyBoxes { // once for each element, and without looking for the place
+			w.problem(nil, d.plan.typ, "interface values hold each other by value too deep or too often: put pointers in them", false)
+			w.boxes = tooManyBoxes
+		}
 		return 0
 	}
 	w.nesting++
@@ -250,8 +256,17 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 // edge records a reference of the region that is being scanned.
 func (w *walk) edge(to int32) {
 	if to >= 0 {
-		w.edges = append(w.edges, to)
+		w.edges = append(roomy(w.edges), to)
 	}
+}
+
+// roomy doubles the room of a full slice: append alone would copy large ones
+// five times over while they grow.
+func roomy[T any](s []T) []T {
+	if len(s) == cap(s) {
+		s = slices.Grow(s, max(1024, len(s)))
+	}
+	return s
 }
 
 // addBox makes the region of a variable: a private copy of its value.
@@ -265,7 +280,7 @@ func (w *walk) addBox(r Root) {
 // append adds a region that is not in an index.
 func (w *walk) append(r region) int32 {
 	r.pod, r.next = -1, -1
-	w.st.regions = append(w.st.regions, r)
+	w.st.regions = append(roomy(w.st.regions), r)
 	return int32(len(w.st.regions) - 1)
 }
 

@@ -149,8 +149,8 @@ func (w *walk) replace(index *regionIndex, hits []int32, c candidate) int32 {
 	for _, j := range hits {
 		if j != keep {
 			r := &w.st.regions[j]
-			r.kind, r.extra = pod.SlotFree, keep
-			r.addr = nil
+			r.kind, r.extra, r.addr = pod.SlotFree, keep, nil
+			r.pod, r.flags = -1, r.flags&^flagSticky
 		}
 	}
 	r := &w.st.regions[keep]

@@ -18,27 +18,29 @@ type encoder struct {
 	*placer
 	ctx context.Context
 
-	cur     int32 // pod being written
-	edge    uint32
-	buf     []byte
-	runs    []uint32
-	out     []slotOut
-	links   []uint32 // what slots refer to: slot<<1, or number<<1 | 1
-	refs    []pod.Ref
-	numbers map[pod.Ref]uint32
-	used    []bool
-	free    uint32 // no unused number lies below it
-	steps   []uint64
-	entries []entryBytes
-	keys    []byte
-	change  pod.Change
-	writes  []pod.SlotWrite
-	slots   []uint32 // of out
-	marked  []uint32 // slots that are exported, and slot 0
-	sets    edgeSets
-	stale   map[pod.ID]struct{}
-	err     error
-	saved   *Saved
+	cur      int32 // pod being written
+	edge     uint32
+	buf      []byte
+	runs     []uint32
+	out      []slotOut
+	links    []uint32 // what slots refer to: slot<<1, or number<<1 | 1
+	refs     []pod.Ref
+	numbers  map[pod.Ref]uint32
+	used     []bool
+	free     uint32 // no unused number lies below it
+	steps    []uint64
+	entries  []entryBytes
+	keys     []byte
+	change   pod.Change
+	writes   []pod.SlotWrite
+	slots    []uint32 // of out
+	marked   []uint32 // slots that are exported, and slot 0
+	sets     edgeSets
+	stale    map[pod.ID]struct{}
+	lastType typeKey // asked last, and its id
+	lastID   pod.TypeID
+	err      error
+	saved    *Saved
 }
 
 // slotOut is one encoded slot of the pod being written.
@@ -264,7 +266,11 @@ func (e *encoder) forwarder(q unsafe.Pointer) bool {
 
 // typeID returns the catalogue id of a type.
 func (e *encoder) typeID(k typeKey) pod.TypeID {
+	if k == e.lastType {
+		return e.lastID
+	}
 	if id, ok := e.st.types[k]; ok {
+		e.lastType, e.lastID = k, id
 		return id
 	}
 	id, err := e.askType(k)

@@ -41,5 +41,5 @@ func (w *walk) faultPath() (path string) {
 	}
 	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
 	f.want(w.current)
-	return f.path(problem{region: w.current, elem: -2})
+	return f.path(problem{region: w.current})
 }

@@ -16,19 +16,18 @@ type hash128 struct{ hi, lo uint64 }
 // parts, what is encoded (of an array its header) and what may be hashed where
 // it lies in memory.
 func (e *engine) hashSlot(kind pod.Kind, typ pod.TypeID, head, body []byte) hash128 {
-	var b [37]byte
-	b[0] = byte(kind)
-	binary.LittleEndian.PutUint32(b[1:], uint32(typ))
 	h := xxh3.Hash128Seed(head, e.seed)
-	binary.LittleEndian.PutUint64(b[5:], h.Hi)
-	binary.LittleEndian.PutUint64(b[13:], h.Lo)
 	if kind == pod.SlotArray || kind == pod.SlotString {
-		h = e.hashBody(body)
-		binary.LittleEndian.PutUint64(b[21:], h.Hi)
-		binary.LittleEndian.PutUint64(b[29:], h.Lo)
+		g := e.hashBody(body)
+		var b [32]byte
+		binary.LittleEndian.PutUint64(b[0:], h.Hi)
+		binary.LittleEndian.PutUint64(b[8:], h.Lo)
+		binary.LittleEndian.PutUint64(b[16:], g.Hi)
+		binary.LittleEndian.PutUint64(b[24:], g.Lo)
+		h = xxh3.Hash128Seed(b[:], e.seed)
 	}
-	h = xxh3.Hash128Seed(b[:], e.seed)
-	return hash128{h.Hi, h.Lo}
+	is := uint64(kind)<<32 | uint64(typ)
+	return hash128{h.Hi + is*0x9E3779B97F4A7C15, h.Lo ^ is*0xC2B2AE3D27D4EB4F}
 }
 
 // hashKey orders map entries.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"unsafe"
 
@@ -26,8 +27,9 @@ import (
 //  1. A placed slot has its final address, so references to it are stored at
 //     once, whether it is filled or not. Cycles need nothing else.
 //  2. Everything a slot refers to is placed when the slot is filled. If the pod
-//     of a target has not been fetched, the slot is blocked and decoded again
-//     after the fetch; decoding twice stores the same addresses.
+//     of a target has not been fetched, a plain pointer is noted and stored
+//     after the fetch (late); for anything else the slot is blocked and decoded
+//     again, which stores the same addresses.
 //  3. Memory is allocated with its true type, and pointers, slices, strings and
 //     interfaces are stored through Go types, so that the collector sees them.
 //  4. What is allocated is bounded by the bytes that ask for it, times
@@ -53,12 +55,15 @@ type loader struct {
 	itabs map[itabKey]unsafe.Pointer
 
 	pods    map[pod.ID]*loadPod
-	fetched []*loadPod // in order of fetching
-	ask     []*loadPod // needed, not fetched
-	queue   []loadSlot // placed, not filled
-	head    int        // first of queue that is not done
-	blocked []loadSlot // to be decoded again after the next fetch
-	shadows []loadSlot // live regions that have shadow memory
+	fetched []*loadPod    // in order of fetching
+	ask     []*loadPod    // needed, not fetched
+	queue   []loadSlot    // placed, not filled
+	head    int           // first of queue that is not done
+	blocked []loadSlot    // to be decoded again after the next fetch
+	late    []latePointer // plain pointers to be stored after the next fetch
+	spare   []latePointer // memory for the next late
+	scratch int           // >0 while decoding to memory that will be copied
+	shadows []loadSlot    // live regions that have shadow memory
 	// forwarders that were followed, with the address they lead to
 	forwarders map[loadSlot]unsafe.Pointer
 
@@ -163,6 +168,37 @@ func (l *loader) pod(id pod.ID) *loadPod {
 	return p
 }
 
+// latePointer is a pointer whose target was not here when its slot was decoded.
+type latePointer struct {
+	slot loadSlot
+	at   unsafe.Pointer // where it belongs
+	code uint64
+	typ  reflect.Type // of the target
+}
+
+// storeLate stores the pointers that waited for the pods just fetched. Those
+// that lead to a forwarder into yet another pod wait on.
+func (l *loader) storeLate() error {
+	late := l.late
+	l.late, l.spare = l.spare[:0], late
+	for _, f := range late {
+		l.at, l.missing = f.slot, false
+		s, ok := l.referTo(f.slot.pod, f.code, 0)
+		switch {
+		case l.err != nil:
+			return l.err
+		case !ok:
+			l.late = append(l.late, f)
+		case !s.fits(f.typ):
+			l.wrongTarget("*"+l.reg.typeText(f.typ), &s)
+			return l.err
+		default:
+			*(*unsafe.Pointer)(f.at) = s.addr
+		}
+	}
+	return nil
+}
+
 // need asks for a pod that is not here, and blocks the slot being decoded.
 func (l *loader) need(p *loadPod) {
 	l.missing = true
@@ -216,13 +252,17 @@ func (l *loader) run() error {
 			}
 		}
 		if l.head == len(l.queue) {
-			if len(l.blocked) == 0 {
+			if len(l.blocked)+len(l.late) == 0 {
 				return nil
 			}
 			if err := l.fetch(); err != nil {
 				return err
 			}
 			l.queue, l.blocked, l.head = l.blocked, l.queue[:0], 0
+			if err := l.storeLate(); err != nil {
+				return err
+			}
+			continue
 		}
 		s := l.queue[l.head]
 		l.head++
@@ -255,8 +295,8 @@ func (l *loader) fillSlot(s loadSlot) error {
 // charge accounts for memory of size bytes that stored bytes ask for. It
 // reports false, with an error recorded, if that is out of proportion.
 func (l *loader) charge(count, size uint64, stored int) bool {
-	const most = 1 << 46
-	if size != 0 && count > most/size {
+	const most = min(1<<46, math.MaxInt>>1)
+	if count > most || size != 0 && count > most/size {
 		l.corrupt("%d elements of %d bytes", count, size)
 		return false
 	}

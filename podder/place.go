@@ -239,6 +239,7 @@ func (p *placer) freeSlots() {
 
 // giveSlots numbers the new regions of each pod (rule 4).
 func (p *placer) giveSlots() {
+	p.roomForSlots()
 	for i := range p.st.regions {
 		r := &p.st.regions[i]
 		if !p.newRegion(i) || r.kind == pod.SlotFree {
@@ -255,5 +256,23 @@ func (p *placer) giveSlots() {
 		ps.slots[s] = slotState{region: int32(i)}
 		r.slot = s
 		p.next[r.pod] = s + 1
+	}
+}
+
+// roomForSlots cuts the slots of all new pods from one piece of memory.
+func (p *placer) roomForSlots() {
+	counts := make([]int32, len(p.st.pods))
+	total := 0
+	for i := range p.st.regions {
+		if r := &p.st.regions[i]; p.newRegion(i) && r.kind != pod.SlotFree && p.st.pods[r.pod].isNew {
+			counts[r.pod]++
+			total++
+		}
+	}
+	all := make([]slotState, total)
+	for i, n := range counts {
+		if n > 0 {
+			p.st.pods[i].slots, all = all[:0:n], all[n:]
+		}
 	}
 }

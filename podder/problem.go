@@ -14,6 +14,9 @@ import (
 // maxProblems bounds the problems of one save that are reported one by one.
 const maxProblems = 10_000
 
+// maxVisits bounds the values looked at to find one step of a path.
+const maxVisits = 1 << 20
+
 // problem is one value that cannot be stored, before its path is known. Paths
 // are made only when a save has failed, by walking the regions on the way once
 // more.
@@ -87,6 +90,7 @@ type pathFinder struct {
 	w      *walk
 	steps  map[int32]string // region to the step from its parent
 	walked map[int32]bool   // parents whose children have their steps
+	visits int
 }
 
 // Long paths keep their ends.
@@ -154,15 +158,27 @@ func (f *pathFinder) childAt(at unsafe.Pointer, t reflect.Type) int32 {
 
 func (f *pathFinder) path(p problem) string {
 	last := ""
+	if p.at == nil {
+		return f.pathTo(p.region)
+	}
 	f.each(p.region, p.elem, func(at unsafe.Pointer, t reflect.Type, step func() string) bool {
-		if at == p.at && t == p.typ {
+		if at == p.at && (t == p.typ || leadsTo(t, p.typ)) {
 			last = step()
 			return false
 		}
 		return true
 	})
+	return f.pathTo(p.region) + last
+}
+
+func leadsTo(t, part reflect.Type) bool {
+	k := t.Kind()
+	return (k == reflect.Pointer || k == reflect.Slice) && t.Elem() == part
+}
+
+// pathTo returns the way to region i.
+func (f *pathFinder) pathTo(i int32) string {
 	var back []string // from the region up to the variable
-	i := p.region
 	for f.w.st.regions[i].parent >= 0 {
 		back = append(back, f.steps[i])
 		i = f.w.st.regions[i].parent
@@ -181,7 +197,7 @@ func (f *pathFinder) path(p problem) string {
 		}
 		b.WriteString(back[k])
 	}
-	return b.String() + last
+	return b.String()
 }
 
 // visitor is called for every leaf of a region: what refers elsewhere or cannot
@@ -192,6 +208,7 @@ type visitor func(at unsafe.Pointer, t reflect.Type, step func() string) bool
 // element, unless it is -1.
 func (f *pathFinder) each(i int32, elem int, visit visitor) {
 	r := &f.w.st.regions[i]
+	f.visits = 0
 	switch r.kind {
 	case pod.SlotObject, pod.SlotBox:
 		f.value(r.plan.typ, r.addr, "", 0, visit)
@@ -247,6 +264,9 @@ func keyText(t reflect.Type, p unsafe.Pointer) string {
 // value visits the leaves of the value of type t at p.
 func (f *pathFinder) value(t reflect.Type, p unsafe.Pointer, path string, depth int, visit visitor) bool {
 	leaf := func() string { return path }
+	if f.visits++; f.visits > maxVisits {
+		return false
+	}
 	if len(f.w.eng.planOf(t).refs) == 0 && f.w.eng.refusal(t) == "" {
 		return true
 	}

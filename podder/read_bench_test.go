@@ -1,7 +1,9 @@
 package podder
 
 import (
+	"bytes"
 	"context"
+	"encoding/gob"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -124,6 +126,14 @@ func treeStore(levels int) *handStore {
 			p.Slots = append(p.Slots, pod.Data{Kind: pod.SlotObject, Type: t, Bytes: b}, h.array(ts, 2, 2, hand{}.str("tag"), hand{}.str("other tag")))
 		}
 		h.pods[pod.ID(first/perPod+2)] = p
+		var all []byte // the slots of a stored pod lie in one piece
+		for _, d := range p.Slots {
+			all = append(all, d.Bytes...)
+		}
+		for i := range p.Slots {
+			n := len(p.Slots[i].Bytes)
+			p.Slots[i].Bytes, all = all[:n:n], all[n:]
+		}
 	}
 	return h
 }
@@ -142,6 +152,19 @@ func benchLoad(b *testing.B, src pod.Source, objects int, want reflect.Type) {
 func BenchmarkLoad(b *testing.B) {
 	b.Run("list", func(b *testing.B) { benchLoad(b, listStore(1_000_000), 1_000_000, reflect.TypeFor[*listNode]()) })
 	b.Run("tree", func(b *testing.B) { benchLoad(b, treeStore(17), 1<<17-1, reflect.TypeFor[*benchUser]()) })
+	b.Run("tree by gob", func(b *testing.B) {
+		var enc bytes.Buffer
+		if err := gob.NewEncoder(&enc).Encode(mustGet[*benchUser](b, treeStore(17), "x")); err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			var x *benchUser
+			if err := gob.NewDecoder(bytes.NewReader(enc.Bytes())).Decode(&x); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(1<<17-1), "ns/object")
+	})
 	b.Run("anys", func(b *testing.B) {
 		h := newHandStore()
 		var elems []hand

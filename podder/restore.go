@@ -153,8 +153,8 @@ func (p *loadPod) overwrite(s pod.Slot) {
 		overwriteMap(reflect.NewAt(t, unsafe.Pointer(&r.addr)).Elem(), reflect.NewAt(t, unsafe.Pointer(&shadow)).Elem())
 	case pod.SlotArray:
 		n := r.elements()
-		overwriteElems(reflect.NewAt(r.typ.slice, unsafe.Pointer(&sliceHeader{r.addr, n, n})).Elem(),
-			reflect.NewAt(r.typ.slice, unsafe.Pointer(&sliceHeader{shadow, n, n})).Elem())
+		overwriteElems(reflect.NewAt(r.typ.sliceOf(), unsafe.Pointer(&sliceHeader{r.addr, n, n})).Elem(),
+			reflect.NewAt(r.typ.sliceOf(), unsafe.Pointer(&sliceHeader{shadow, n, n})).Elem())
 	default:
 		overwriteValue(reflect.NewAt(t, r.addr).Elem(), reflect.NewAt(t, shadow).Elem())
 	}

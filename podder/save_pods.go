@@ -147,9 +147,6 @@ func (e *encoder) finish(i int32, ps *podState) error {
 	c := &e.change
 	*c = pod.Change{ID: ps.id, New: ps.isNew, Refs: e.refs, Exports: exports, Whole: whole, Drop: c.Drop[:0]}
 	e.writes = e.writes[:0]
-	if whole && !ps.isNew && ps.merged != nil && e.keep[i] {
-		e.keepMerged(ps)
-	}
 	for k := range e.out {
 		if o := &e.out[k]; whole || o.changed {
 			e.writes = append(e.writes, pod.SlotWrite{Slot: pod.Slot(e.slots[k]), Data: e.data(o, e.slots[k])})
@@ -157,7 +154,10 @@ func (e *encoder) finish(i int32, ps *podState) error {
 			e.saved.Bytes += int64(len(e.writes[len(e.writes)-1].Data.Bytes))
 		}
 	}
-	slices.SortFunc(e.writes, func(a, b pod.SlotWrite) int { return int(a.Slot) - int(b.Slot) })
+	if whole && ps.merged != nil && e.keep[i] {
+		e.keepMerged(ps)
+		slices.SortFunc(e.writes, func(a, b pod.SlotWrite) int { return int(a.Slot) - int(b.Slot) })
+	}
 	c.Slots = e.writes
 	if !whole {
 		e.drops(ps, c)

@@ -223,18 +223,18 @@ func (v *viewer) resolve(r reference) (view, error) {
 
 // part is the struct field with an id, or the array element at an index.
 func (v *viewer) part(w view, step uint64) (view, error) {
+	if w.n == nil { // beyond what is stored
+		return w, nil
+	}
 	switch w.n.kind {
 	case nodeArray:
 		if step >= w.n.length {
 			return w, v.corrupt(w.at, "element %d of %s", step, w.n.text)
 		}
-		for range step {
-			if err := v.skip(&w, w.n.elem, w.fixed); err != nil {
-				return w, err
-			}
-		}
-		w.n = w.n.elem
-		return w, nil
+		elem := w.n.elem
+		err := v.skipMany(&w, elem, step, w.fixed)
+		w.n = elem
+		return w, err
 	case nodeStruct:
 		for i := range w.n.fields {
 			f := &w.n.fields[i]
@@ -305,12 +305,7 @@ func (a array) elem(v *viewer, i uint64) (view, error) {
 		return w, v.corrupt(a.at, "element %d is in run %d of %d", i, run, a.data.NumRuns())
 	}
 	w.c = cursor{buf: a.data.Run(int(run))}
-	for range skip {
-		if err := v.skip(&w, a.elemN, a.numeric); err != nil {
-			return w, err
-		}
-	}
-	return w, nil
+	return w, v.skipMany(&w, a.elemN, skip, a.numeric)
 }
 
 // each calls f for elements [from, from+n); f must consume its view.
@@ -349,6 +344,21 @@ func basicWidth(id pod.TypeID) uint64 {
 	return 8
 }
 
+// skipMany moves w past count values of layout n. Values without bytes need
+// only one look, however many a hostile length claims.
+func (v *viewer) skipMany(w *view, n *node, count uint64, fixed bool) error {
+	for range count {
+		before := w.c.off
+		if err := v.skip(w, n, fixed); err != nil {
+			return err
+		}
+		if w.c.off == before {
+			return nil
+		}
+	}
+	return nil
+}
+
 // skip moves w past one value of layout n.
 func (v *viewer) skip(w *view, n *node, fixed bool) error {
 	c := &w.c
@@ -381,14 +391,7 @@ func (v *viewer) skip(w *view, n *node, fixed bool) error {
 			}
 		}
 	case nodeArray:
-		for range n.length {
-			if err := v.skip(w, n.elem, fixed); err != nil {
-				return err
-			}
-			if c.bad {
-				break
-			}
-		}
+		return v.skipMany(w, n.elem, n.length, fixed)
 	case nodeStruct:
 		for i := range n.fields {
 			if err := v.skip(w, n.fields[i].node, fixed); err != nil {

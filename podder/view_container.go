@@ -43,8 +43,13 @@ func (v *viewer) slice(w *view) (sliceView, error) {
 	}
 	if d.Kind == pod.SlotArray && len(r.steps) == 0 {
 		s.from = r.index
-		s.array, err = v.array(at, p, d)
-		return s, err
+		if s.array, err = v.array(at, p, d); err != nil {
+			return s, err
+		}
+		if s.from > s.stored || s.length > s.stored-s.from {
+			return s, v.corrupt(at, "slice [%d, +%d) of %d elements", s.from, s.length, s.stored)
+		}
+		return s, nil
 	}
 	return s, v.sliceOfField(&s, r)
 }

@@ -82,6 +82,7 @@ type jsonWriter struct {
 	seen   map[seenKey]string
 	indent bool
 	depth  int
+	level  int // values inside values, pointers included
 }
 
 func (j *jsonWriter) raw(s string) { _, _ = j.w.WriteString(s) } // errors stick until Flush
@@ -112,7 +113,9 @@ func (j *jsonWriter) value(w *view, path string, depth int) error {
 		j.raw("null")
 		return nil
 	}
-	if depth > j.depth && w.n.kind != nodeBasic && w.n.kind != nodeCodec {
+	j.level++
+	defer func() { j.level-- }()
+	if (depth > j.depth || j.level > maxJSONDepth) && w.n.kind != nodeBasic && w.n.kind != nodeCodec {
 		j.note("$more", path)
 		return j.skip(w, w.n, w.fixed)
 	}
@@ -137,7 +140,7 @@ func (j *jsonWriter) value(w *view, path string, depth int) error {
 		}
 		outer, fixed := w.n, w.fixed
 		w.n, w.fixed = n, false
-		err = j.value(w, path, depth+1)
+		err = j.value(w, path, depth)
 		w.n, w.fixed = outer, fixed
 		return err
 	case nodeStruct:
@@ -210,8 +213,16 @@ func (j *jsonWriter) arrayValue(w *view, path string, depth int) error {
 		}
 		j.line(depth + 1)
 		w.n = n.elem
+		before := w.c.off
 		if err := j.value(w, path+"["+strconv.FormatUint(i, 10)+"]", depth+1); err != nil {
 			return err
+		}
+		if w.c.off == before { // no bytes: all elements are alike
+			if i+1 < n.length {
+				j.raw(",")
+				j.note("$more", path+"["+strconv.FormatUint(i+1, 10)+"]")
+			}
+			break
 		}
 	}
 	w.n = n

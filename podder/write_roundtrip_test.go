@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -204,4 +206,49 @@ func TestSaveIgnoresLocksAndSkippedFields(t *testing.T) {
 	}
 	g.mu.Unlock()
 	mustStayQuiet(t, gr, s, "g", g)
+}
+
+// Locks and atomics may be in use while a save runs: under the race detector
+// this fails if a plan reads a lock, or an atomic without its functions.
+func TestSaveRunsBesideLocksAndAtomicsInUse(t *testing.T) {
+	type counters struct {
+		mu   lockAlias
+		once sync.Once
+		n    atomic.Int64
+		b    atomic.Bool
+		u    [3]atomic.Uint32
+		v    atomic.Value
+		text string
+	}
+	x := &counters{text: "t"}
+	x.v.Store("stored")
+	s := newFakeStore()
+	g := mustGraph(t, s.config())
+	stop := make(chan struct{})
+	var busy sync.WaitGroup
+	busy.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				x.mu.Lock()
+				x.n.Add(1)
+				x.b.Store(!x.b.Load())
+				x.u[1].Add(1)
+				x.mu.Unlock()
+			}
+		}
+	})
+	for range 200 {
+		mustSave(t, g, s, "x", x)
+	}
+	close(stop)
+	busy.Wait()
+	mustSave(t, g, s, "x", x)
+	_, vs := reload(t, s, s.config(), "x", x)
+	y := vs[0].Interface().(*counters)
+	if y.n.Load() != x.n.Load() || y.u[1].Load() != x.u[1].Load() || y.b.Load() != x.b.Load() || y.v.Load() != "stored" {
+		t.Error("atomics came back as something else")
+	}
 }

@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+
+	"github.com/poddb/poddb/internal/dberr"
 )
 
 // forEachFS runs a property on all implementations. root is an existing,
@@ -70,11 +73,20 @@ func read(t testing.TB, file File) []byte {
 	return data
 }
 
-func content1(t testing.TB, f FS, name string) string {
+func contents(t testing.TB, f FS, name string) string {
 	t.Helper()
 	file := open(t, f, name, 0)
 	defer file.Close()
 	return string(read(t, file))
+}
+
+func diskFullNaming(t *testing.T, err error, name string) {
+	t.Helper()
+	mustBe(t, err, ErrDiskFull)
+	mustBe(t, err, dberr.ErrDiskFull)
+	if !strings.Contains(err.Error(), name) {
+		t.Fatalf("%v does not name %s", err, name)
+	}
 }
 
 func put(t testing.TB, f FS, name, data string) {
@@ -98,7 +110,7 @@ func TestConformanceOpen(t *testing.T) {
 		mustBe(t, err, fs.ErrExist)
 		write(t, file, 0, "first")
 		must(t, file.Close())
-		if again := content1(t, f, name); again != "first" {
+		if again := contents(t, f, name); again != "first" {
 			t.Fatalf("Create emptied or changed an existing file: %q", again)
 		}
 		must(t, open(t, f, name, ReadWrite|Create).Close())
@@ -244,7 +256,7 @@ func TestConformanceRename(t *testing.T) {
 		defer replaced.Close()
 		must(t, f.Rename(root+"/old", root+"/new"))
 		must(t, f.SyncDir(root))
-		if got := content1(t, f, root+"/new"); got != "old" {
+		if got := contents(t, f, root+"/new"); got != "old" {
 			t.Fatalf("renamed file holds %q", got)
 		}
 		if got := read(t, replaced); string(got) != "newer" {
@@ -262,7 +274,7 @@ func TestConformanceRename(t *testing.T) {
 		}
 		must(t, f.Rename(root+"/new", root+"/dir/sub/moved"))
 		must(t, f.Rename(root+"/dir/sub", root+"/up"))
-		if got := content1(t, f, root+"/up/moved"); got != "old" {
+		if got := contents(t, f, root+"/up/moved"); got != "old" {
 			t.Fatalf("moved file holds %q", got)
 		}
 	})

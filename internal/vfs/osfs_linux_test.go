@@ -109,15 +109,6 @@ func TestFullDiskIsTyped(t *testing.T) {
 	diskFullNaming(t, pathError("sync", "app.pod", syscall.EDQUOT), "app.pod")
 }
 
-func diskFullNaming(t *testing.T, err error, name string) {
-	t.Helper()
-	mustBe(t, err, ErrDiskFull)
-	mustBe(t, err, dberr.ErrDiskFull)
-	if !strings.Contains(err.Error(), name) {
-		t.Fatalf("%v does not name %s", err, name)
-	}
-}
-
 func TestPreallocateFallbackKeepsData(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "data")
 	put(t, OS(), name, "data")

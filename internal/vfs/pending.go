@@ -112,7 +112,7 @@ func (f *inode) sync() {
 	size := max(f.durable.size, reach)
 	if resized {
 		size = f.cur.size
-		behind := size
+		_, behind := sectors(0, size)
 		if cut, _ := sectors(size, size+1); size < f.durable.size {
 			f.durable.copyFrom(f.cur, cut, size)
 			behind = cut
@@ -126,12 +126,13 @@ func (f *inode) sync() {
 			failed = withoutRange(failed, from, to)
 		}
 	}
-	for i := range failed {
-		if resized || failed[i].size < reach {
-			failed[i].resized = false
+	f.pending = nil
+	for _, op := range failed {
+		op.resized = op.resized && !resized && op.size >= reach
+		if op.resized || op.off < op.end {
+			f.pending = append(f.pending, op)
 		}
 	}
-	f.pending = failed
 }
 
 // sectors widens a range to whole sectors; an empty one stays empty.

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"slices"
 )
@@ -118,8 +119,8 @@ func garbage(rng *rand.Rand) []byte {
 	if rng.IntN(4) == 0 {
 		return sector // a sector that reads as zeros is garbage, too
 	}
-	for i := range sector {
-		sector[i] = byte(rng.Uint32())
+	for i := 0; i < len(sector); i += 8 {
+		binary.LittleEndian.PutUint64(sector[i:], rng.Uint64())
 	}
 	return sector
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 )
@@ -46,7 +48,7 @@ func promises() []promise {
 				about: "pods written when one element of one of 100 lists of 1,000 strings changes"},
 			{name: "edit-bytes", set: "podding", unit: "bytes", limit: 20_480, about: "bytes of pods written then"},
 			{name: "edit-cpu", set: "podding", unit: "x-of-gob", limit: 0.2,
-				about: "CPU time of that save against a gob snapshot of everything"},
+				about: "CPU time of that save against a gob snapshot file of everything, both synced"},
 		}},
 		{measure: measureStorage, bars: []bar{{
 			name: "storage/TRACE", set: "podding", unit: "bytes", limit: math.NaN(),
@@ -71,8 +73,20 @@ func barsCommand(ctx context.Context, args []string, out io.Writer) error {
 		traces  = flags.String("traces", defaultTraces, "directory of recordings, from here or from the root of the repository")
 		scratch = flags.String("dir", "", "directory for the stores while they are measured (default the system's)")
 	)
+	profile := flags.String("cpuprofile", "", "write a CPU profile of the bars measured in this process to this file")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	fmt.Fprintf(out, "# commit %s on %s\n", commit(), machine())
 	passed, failed := 0, 0

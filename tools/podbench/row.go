@@ -42,7 +42,7 @@ type row struct {
 	Error   string  `json:"error,omitempty"`
 }
 
-// measured are the fields that differ from run to run.
+// times are the fields in seconds that differ from run to run.
 func (r *row) times() []*float64 {
 	return []*float64{&r.SaveTotal, &r.SaveMedian, &r.SaveP99, &r.SaveMax, &r.SaveCPUTotal,
 		&r.SaveCPUMedian, &r.BlockedTotal, &r.LoadFullMedian, &r.LoadPartialMedian}

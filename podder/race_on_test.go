@@ -1,0 +1,5 @@
+//go:build race
+
+package podder
+
+const raceEnabled = true

@@ -1,0 +1,173 @@
+package podder
+
+import (
+	"context"
+	"errors"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+type viewed struct {
+	Name   string
+	hidden int
+	Next   *viewed
+	List   []any
+	Bytes  []byte
+	Floats []float64
+	Grid   [2][2]int16
+	ByName map[string]*viewed
+	ByPair map[[2]int]bool
+	When   time.Time
+	Part   []int16 // of Grid
+	In     *float64
+	Nil    *viewed
+	C      complex128
+	Fn     func()
+	Empty  struct{}
+}
+
+// view saves v as the variable x.y and returns the store.
+func viewSource(t testing.TB, v any) *fakeStore {
+	t.Helper()
+	g, err := NewGraph(Config{Registry: NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := newFakeStore()
+	tx := store.begin()
+	saved, err := g.Save(context.Background(), []Root{{Name: "x.y", Value: reflect.ValueOf(v)}}, tx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.commit(); err != nil {
+		t.Fatal(err)
+	}
+	saved.Commit()
+	return store
+}
+
+func jsonOf(t *testing.T, src pod.Source, path string, o JSONOptions) string {
+	t.Helper()
+	var b strings.Builder
+	if err := WriteJSON(context.Background(), src, &b, path, o); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return b.String()
+}
+
+func TestJSONShowsAnyObjectWithoutItsTypes(t *testing.T) {
+	v := &viewed{
+		Name: "a", hidden: 7, Bytes: []byte("bytes"), Floats: []float64{1.5, math.NaN(), math.Inf(-1)},
+		Grid: [2][2]int16{{1, -2}, {3, 4}}, ByPair: map[[2]int]bool{{1, 2}: true},
+		When: time.Date(2026, 11, 22, 1, 2, 3, 4, time.UTC), C: complex(1, -2),
+	}
+	v.Next = &viewed{Name: strings.Repeat("long", 2000), Next: v}
+	v.List = []any{1, "two", 3.5, nil, v.Next, []int{1, 2}}
+	v.ByName = map[string]*viewed{"self": v, "odd \"key\"": v.Next}
+	v.Part, v.In = v.Grid[1][:], &v.Floats[0]
+	src := viewSource(t, v)
+	for path, want := range map[string]string{
+		"x.y.Name":                    `"a"`,
+		"x.y.hidden":                  `7`,
+		"x.y.Bytes":                   `"Ynl0ZXM="`,
+		"x.y.Floats":                  `[1.5,"NaN","-Inf"]`,
+		"x.y.Floats[0]":               `1.5`,
+		"x.y.Grid":                    `[[1,-2],[3,4]]`,
+		"x.y.Grid[0][1]":              `-2`,
+		"x.y.Part":                    `[3,4]`,
+		"x.y.In":                      `1.5`,
+		"x.y.List[1]":                 `"two"`,
+		"x.y.List[5]":                 `[1,2]`,
+		"x.y.List[4].Next.Name":       `"a"`,
+		"x.y.ByName[\"self\"].hidden": `7`,
+		"x.y.ByPair":                  `[[[1,2],true]]`,
+		"x.y.When":                    `"2026-11-22T01:02:03.000000004Z"`,
+		"x.y.Nil":                     `null`,
+		"x.y.C":                       `"(1-2i)"`,
+		"x.y.Fn":                      `null`,
+		"x.y.Empty":                   `{}`,
+		"x.y.Next.Name":               `"` + strings.Repeat("long", 2000) + `"`,
+	} {
+		if got := jsonOf(t, src, path, JSONOptions{}); got != want {
+			t.Errorf("%s = %.200s, want %.200s", path, got, want)
+		}
+	}
+	whole := jsonOf(t, src, "x.y", JSONOptions{})
+	for _, part := range []string{`"Next":{"$ref":"x.y"}`, `"odd \"key\"":{"$ref":"x.y.Next"}`} {
+		if !strings.Contains(whole, part) {
+			t.Errorf("no %s in %s", part, whole)
+		}
+	}
+}
+
+func TestJSONOfWhatIsNotThereIsNotFound(t *testing.T) {
+	src := viewSource(t, &viewed{List: []any{1}})
+	for _, path := range []string{"z", "x", "x.y.None", "x.y.List[1]", "x.y.List[-1]", "x.y.Grid[2]", "x.y.Next.Name", "x.y.ByName[\"no\"]", "x.y.Name.More"} {
+		if err := WriteJSON(context.Background(), src, &strings.Builder{}, path, JSONOptions{}); !errors.Is(err, dberr.ErrNotFound) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	for _, path := range []string{"x.y[", "x.y[\"a", "x.y.List[0"} {
+		if err := WriteJSON(context.Background(), src, &strings.Builder{}, path, JSONOptions{}); !errors.Is(err, dberr.ErrInvalid) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestJSONOfDeepAndCyclicGraphsEnds(t *testing.T) {
+	var list *viewed
+	for range 100_000 {
+		list = &viewed{Next: list}
+	}
+	got := jsonOf(t, viewSource(t, list), "x.y", JSONOptions{Depth: 3})
+	if !strings.Contains(got, `{"$more":"x.y.Next.Next.Next.Next"}`) {
+		t.Errorf("depth is not cut: %.300s", got)
+	}
+	type ptr *ptr
+	var p ptr
+	for range 100_000 {
+		q := p
+		p = &q
+	}
+	if got := jsonOf(t, viewSource(t, &p), "x.y", JSONOptions{}); !strings.Contains(got, "$more") {
+		t.Errorf("pointers to pointers: %.100s", got)
+	}
+	self := []any{nil}
+	self[0] = self
+	if got := jsonOf(t, viewSource(t, &self), "x.y", JSONOptions{}); got != `[{"$ref":"x.y"}]` {
+		t.Errorf("a slice inside itself: %s", got)
+	}
+}
+
+// FuzzView damages the slots of a stored graph: whatever the bytes say, the
+// viewer ends, without a panic, and without output out of proportion.
+func FuzzView(f *testing.F) {
+	v := &viewed{Name: "a", List: []any{1, "two", []int{3}}, Floats: []float64{1}, ByName: map[string]*viewed{"k": {}}}
+	v.Next = v
+	v.Part = v.Grid[0][:]
+	for i := range 8 {
+		f.Add(uint16(i*7), byte(i), []byte{0xff, byte(i), 0x80})
+	}
+	f.Fuzz(func(t *testing.T, at uint16, slot byte, patch []byte) {
+		store := viewSource(t, v)
+		for _, p := range store.pods {
+			d := &p.Slots[int(slot)%len(p.Slots)]
+			b := append([]byte(nil), d.Bytes...)
+			if len(b) > 0 {
+				copy(b[int(at)%len(b):], patch)
+			}
+			d.Bytes = b
+		}
+		var out strings.Builder
+		_ = WriteJSON(context.Background(), store, &out, "x.y", JSONOptions{}) // an error or some JSON
+		if out.Len() > 1<<20 {
+			t.Errorf("%d bytes of JSON", out.Len())
+		}
+	})
+}

@@ -1,0 +1,142 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+	"path"
+	"testing"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/vfs"
+)
+
+// forge writes a segment file behind the log's back: a group "real", then one
+// that twist has changed, framed with fitting checksums.
+func forge(t *testing.T, twist func(a *appender), commit func(sum *groupSum, payload []byte)) (Options, error, []Group) {
+	t.Helper()
+	o := testOptions(vfs.NewMem(), 1)
+	if err := o.FS.MkdirAll(testDir); err != nil {
+		t.Fatal(err)
+	}
+	info := segmentInfo{number: 1, first: FirstLSN, salt: 99}
+	f, err := o.FS.Open(info.path(testDir), vfs.ReadWrite|vfs.Create)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := writeFull(f, info.encode(), 0); err != nil {
+		t.Fatal(err)
+	}
+	a := &appender{f: f, info: info, at: info.first, promise: info.first, bufOff: segmentHeader}
+	if err := frame(a, group{records: [][]byte{[]byte("real")}}, true); err != nil {
+		t.Fatal(err)
+	}
+	twist(a)
+	start, sum := a.at, groupSum{}
+	sum.add([]byte("forged"))
+	if err := a.record(dataRecord, []byte("forged")); err != nil {
+		t.Fatal(err)
+	}
+	payload := sum.commit(start, padTo(a.info.offset(a.at), commitPayload))
+	commit(&sum, payload)
+	if err := errors.Join(a.record(commitRecord, payload), a.flush()); err != nil {
+		t.Fatal(err)
+	}
+	l, _, groups, err := openLog(o, 0)
+	if err == nil {
+		l.Close()
+	}
+	return o, err, groups
+}
+
+// A record counts only with the right position, salt and predecessor, whatever
+// its own checksum says.
+func TestRecordOutOfSequenceDoesNotCount(t *testing.T) {
+	keep := func(*groupSum, []byte) {}
+	for what, twist := range map[string]func(a *appender){
+		"position":    func(a *appender) { a.at += 512 },
+		"salt":        func(a *appender) { a.info.salt++ },
+		"predecessor": func(a *appender) { a.prev++ },
+	} {
+		_, err, groups := forge(t, twist, keep)
+		if err != nil || strs(groups) != "real;" {
+			t.Errorf("wrong %s: %v, %s", what, err, strs(groups))
+		}
+	}
+	if _, err, groups := forge(t, func(*appender) {}, keep); err != nil || strs(groups) != "real;forged;" {
+		t.Errorf("nothing wrong: %v, %s", err, strs(groups))
+	}
+}
+
+func TestCommitRecordMustFitItsGroup(t *testing.T) {
+	for at := range commitPayload {
+		_, err, _ := forge(t, func(*appender) {}, func(_ *groupSum, payload []byte) { payload[at]++ })
+		if !errors.Is(err, dberr.ErrCorrupt) {
+			t.Errorf("byte %d of the commit record: %v", at, err)
+		}
+	}
+	// A promise of what was not written yet is no promise, and no record.
+	_, err, groups := forge(t, func(a *appender) { a.promise = 1 << 40 }, func(*groupSum, []byte) {})
+	if err != nil || strs(groups) != "real;" {
+		t.Errorf("promise of the future: %v, %s", err, strs(groups))
+	}
+}
+
+// A segment of another log, or of another past of this one, is no continuation.
+func TestSegmentMustContinueTheOneBefore(t *testing.T) {
+	fs, _, _ := sampleLog(t)
+	name := path.Join(testDir, segmentName(2))
+	for what, at := range map[string]int{"salt": 40, "checksum of the last record": 48, "first position": 24} {
+		fs := fs.Crash(vfs.CrashKeepAll, 0)
+		f, err := fs.Open(name, vfs.ReadWrite)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, segmentHeader)
+		if err := readFull(f, b, 0); err != nil {
+			t.Fatal(err)
+		}
+		b[at] += 8
+		binary.LittleEndian.PutUint32(b[12:], segmentCRC(b))
+		if err := writeFull(f, b, 0); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if _, _, _, err := openLog(testOptions(fs, 1), 0); !errors.Is(err, dberr.ErrCorrupt) {
+			t.Errorf("other %s: %v", what, err)
+		}
+	}
+}
+
+// The seal that recovery writes names the new segment, so that losing it is seen.
+func TestLosingTheSegmentThatRecoveryMadeIsFound(t *testing.T) {
+	fs := vfs.NewMem()
+	l, _, _ := mustOpen(t, testOptions(fs, 1), 0)
+	ack(t, l, text("promised"))
+	ack(t, l, text("last"))
+	l.w.closeFilesForCrash(t, l)
+	l, r, _ := mustOpen(t, testOptions(fs, 2), 0)
+	if r.Rewritten != 1 {
+		t.Fatalf("%+v", r)
+	}
+	l.w.closeFilesForCrash(t, l)
+	if err := fs.Remove(path.Join(testDir, segmentName(2))); err != nil {
+		t.Fatal(err)
+	}
+	var c *dberr.CorruptError
+	if _, _, _, err := openLog(testOptions(fs, 3), 0); !errors.As(err, &c) || c.File != path.Join(testDir, segmentName(2)) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestReadErrorInsideALargeRecordCutsNothing(t *testing.T) {
+	fs := vfs.NewMem()
+	l, _, _ := mustOpen(t, testOptions(fs, 1), 0)
+	ack(t, l, entry{records: [][]byte{make([]byte, 3*windowBytes)}})
+	l.w.closeFilesForCrash(t, l)
+	for n := 1; n <= 3; n++ {
+		if _, _, _, err := openLog(testOptions(&eioFS{FS: fs, failAt: n}, 2), 0); err == nil || errors.Is(err, dberr.ErrCorrupt) {
+			t.Errorf("read %d failed: %v", n, err)
+		}
+	}
+}
