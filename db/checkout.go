@@ -26,7 +26,8 @@ type CheckoutOptions struct {
 // and the next Save commits it on top. Variables that did not exist then are
 // deleted by that Save. Changes that were never saved are ErrUnsaved unless
 // forced. Moved lists variables whose value could not keep its address.
-func (ns *Namespace) Checkout(ctx context.Context, v Version, opts ...CheckoutOptions) error {
+func (ns *Namespace) Checkout(ctx context.Context, v Version, opts ...CheckoutOptions) (err error) {
+	defer func() { err = ns.d.named(err) }()
 	force := len(opts) > 0 && opts[len(opts)-1].Force
 	ns.mu.Lock()
 	defer ns.mu.Unlock()

@@ -27,6 +27,7 @@ type VerifyReport = mvcc.VerifyReport
 
 // DB is an open database. All methods are safe for concurrent use.
 type DB struct {
+	path  string
 	store *mvcc.Store
 	conf  podder.Config
 }
@@ -45,9 +46,9 @@ func Open(ctx context.Context, path string, opts *Options) (*DB, error) {
 	}
 	store, err := mvcc.Open(ctx, o.engine(path))
 	if err != nil {
-		return nil, err
+		return nil, nameFile(path, err)
 	}
-	return &DB{store: store, conf: o.podding(reg, store.Secret())}, nil
+	return &DB{path: path, store: store, conf: o.podding(reg, store.Secret())}, nil
 }
 
 // OpenMemory opens a new, empty database on the same engine with nothing on
@@ -65,11 +66,12 @@ func OpenMemory(ctx context.Context, opts *Options) (*DB, error) {
 // log into the file and closes it: afterwards the one file is the database.
 // It does not wait for snapshots that were never closed. Values that were
 // loaded stay valid. A second Close returns nil.
-func (d *DB) Close() error { return d.store.Close() }
+func (d *DB) Close() error { return d.named(d.store.Close()) }
 
 // Head returns the newest version of a branch, 0 before its first commit.
 func (d *DB) Head(ctx context.Context, branch string) (Version, error) {
-	return d.store.Head(ctx, branch)
+	v, err := d.store.Head(ctx, branch)
+	return v, d.named(err)
 }
 
 // LogOptions selects the history that Log walks.
@@ -83,18 +85,25 @@ func (d *DB) Log(ctx context.Context, o LogOptions) iter.Seq2[Commit, error] {
 	if o.Branch == "" {
 		o.Branch = mainBranch
 	}
-	return d.store.Log(ctx, o.Branch)
+	return func(yield func(Commit, error) bool) {
+		for c, err := range d.store.Log(ctx, o.Branch) {
+			if !yield(c, d.named(err)) {
+				return
+			}
+		}
+	}
 }
 
 // Checkpoint moves what the log holds into the page file. It happens by
 // itself in the background and at Close; a call is never needed for safety.
-func (d *DB) Checkpoint(ctx context.Context) error { return d.store.Checkpoint(ctx) }
+func (d *DB) Checkpoint(ctx context.Context) error { return d.named(d.store.Checkpoint(ctx)) }
 
 // Verify checks the whole file against itself: checksums, tree order, free
 // space, the set of every version, every reference. Deep decodes every pod.
 // Damage is listed in the report; an error means that Verify could not run.
 func (d *DB) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, error) {
-	return d.store.Verify(ctx, o)
+	rep, err := d.store.Verify(ctx, o)
+	return rep, d.named(err)
 }
 
 // Stats returns current figures; it is cheap.

@@ -2,6 +2,7 @@ package db
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/poddb/poddb/internal/dberr"
 )
@@ -62,6 +63,22 @@ type LockedError = dberr.LockedError
 // cannot be stored.
 type UnsupportedError = dberr.UnsupportedError
 
+// named makes sure that a CorruptError names the database file: lower layers
+// know the pod or row, and not always the file.
+func (d *DB) named(err error) error { return nameFile(d.path, err) }
+
+func nameFile(path string, err error) error {
+	var c *CorruptError
+	if errors.As(err, &c) && !strings.Contains(c.File, path) {
+		if c.File == "" {
+			c.File = path
+		} else {
+			c.File = path + ": " + c.File
+		}
+	}
+	return err
+}
+
 // PathProblem is one entry of an UnsupportedError.
 type PathProblem = dberr.PathProblem
 
@@ -69,5 +86,8 @@ type PathProblem = dberr.PathProblem
 // without reopening the database: conflicts and a full disk. An unknown
 // outcome (ErrCommitUnknown) is never retryable.
 func Retryable(err error) bool {
+	if errors.Is(err, ErrCommitUnknown) || errors.Is(err, ErrPoisoned) {
+		return false
+	}
 	return errors.Is(err, ErrConflict) || errors.Is(err, ErrDiskFull)
 }

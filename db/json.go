@@ -14,10 +14,11 @@ type JSONOptions = podder.JSONOptions
 // as JSON, without the program's types: descriptors stored in the database say
 // how to read it. An object met a second time is {"$ref": path of the first}.
 func (s *Snapshot) WriteJSON(ctx context.Context, w io.Writer, path string, o JSONOptions) error {
-	return podder.WriteJSON(ctx, s.sn, w, path, o)
+	return s.d.named(podder.WriteJSON(ctx, s.sn, w, path, o))
 }
 
 // TypeOf returns the stored type of a variable as text.
 func (s *Snapshot) TypeOf(ctx context.Context, name string) (string, error) {
-	return podder.TypeText(ctx, s.sn, name)
+	text, err := podder.TypeText(ctx, s.sn, name)
+	return text, s.d.named(err)
 }

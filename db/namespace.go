@@ -51,7 +51,8 @@ type SaveStats struct {
 
 // Namespace opens the live variables of a branch at its newest version.
 // Variables load when they are first asked for.
-func (d *DB) Namespace(ctx context.Context, branch string) (*Namespace, error) {
+func (d *DB) Namespace(ctx context.Context, branch string) (_ *Namespace, err error) {
+	defer func() { err = d.named(err) }()
 	head, err := d.store.Head(ctx, branch)
 	if err != nil {
 		return nil, err
@@ -220,7 +221,8 @@ func (ns *Namespace) Load(ctx context.Context, dst any) error {
 	return load(ctx, ns, dst, has, all)
 }
 
-func (ns *Namespace) read(ctx context.Context, names []string, want []reflect.Type) ([]reflect.Value, error) {
+func (ns *Namespace) read(ctx context.Context, names []string, want []reflect.Type) (_ []reflect.Value, err error) {
+	defer func() { err = ns.d.named(err) }()
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	var missing []string
@@ -284,7 +286,8 @@ type SaveOptions struct {
 // ErrConflict. Values that cannot be stored give an UnsupportedError with all
 // their paths. A failed Save changes nothing; the next one finds the same
 // changes again.
-func (ns *Namespace) Save(ctx context.Context, opts ...SaveOptions) (Version, error) {
+func (ns *Namespace) Save(ctx context.Context, opts ...SaveOptions) (_ Version, err error) {
+	defer func() { err = ns.d.named(err) }()
 	var o SaveOptions
 	if len(opts) > 0 {
 		o = opts[len(opts)-1]

@@ -25,7 +25,7 @@ type Snapshot struct {
 func (d *DB) At(ctx context.Context, v Version) (*Snapshot, error) {
 	sn, err := d.store.At(ctx, v)
 	if err != nil {
-		return nil, err
+		return nil, d.named(err)
 	}
 	return &Snapshot{d: d, sn: sn}, nil
 }
@@ -42,11 +42,18 @@ func (s *Snapshot) Version() Version { return s.sn.Version() }
 // Names yields the variables whose names begin with prefix, in byte order. At
 // most one error is yielded, and it ends the sequence.
 func (s *Snapshot) Names(ctx context.Context, prefix string) iter.Seq2[string, error] {
-	return s.sn.Names(ctx, prefix)
+	return func(yield func(string, error) bool) {
+		for n, err := range s.sn.Names(ctx, prefix) {
+			if !yield(n, s.d.named(err)) {
+				return
+			}
+		}
+	}
 }
 
 func (s *Snapshot) read(ctx context.Context, names []string, want []reflect.Type) ([]reflect.Value, error) {
-	return podder.Decode(ctx, s.d.conf, s.sn, names, want)
+	vals, err := podder.Decode(ctx, s.d.conf, s.sn, names, want)
+	return vals, s.d.named(err)
 }
 
 // Load reads several variables in one call, so that what they share is one
@@ -66,7 +73,7 @@ func (s *Snapshot) Load(ctx context.Context, dst any) error {
 
 func (s *Snapshot) has(ctx context.Context, name string) (bool, error) {
 	_, err := s.sn.Root(ctx, name)
-	return found(err)
+	return found(s.d.named(err))
 }
 
 func (s *Snapshot) allNames(ctx context.Context) ([]string, error) {

@@ -146,7 +146,14 @@ func (r *faultRun) try(what string, call func() error) (reopened bool, err error
 	}
 	r.restart()
 	r.reopens++
-	return true, r.openOnce()
+	if err := r.openOnce(); err != nil {
+		return true, err
+	}
+	// What the reopening showed must be durable, though a sync failed before.
+	if _, err := check(r.ctx, r.mem.Crash(vfs.CrashLoseAll, 0), r.o); err != nil {
+		return true, fmt.Errorf("after a failed %s, reopening showed version %d; a power cut then: %w", what, r.o.acked, err)
+	}
+	return true, nil
 }
 
 func (r *faultRun) life() error {

@@ -98,10 +98,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.layers.Store(&layers{active: newOverlay()})
 	if err := s.start(ctx); err != nil {
 		if log := s.log.Load(); log != nil {
-			err = errors.Join(err, log.Close())
+			err = dberr.Join(err, log.Close())
 		}
 		s.pods.Close()
-		return nil, errors.Join(err, pg.Close(false))
+		return nil, dberr.Join(err, pg.Close(false))
 	}
 	return s, nil
 }

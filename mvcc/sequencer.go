@@ -226,7 +226,7 @@ func (s *Store) submit(c *queued) error {
 func (s *Store) outcome(c *queued, end wal.LSN, err error) {
 	defer close(c.finished)
 	if err != nil {
-		if errors.Is(err, dberr.ErrDiskFull) {
+		if undone(err) {
 			s.seq.undone.Store(true)
 			c.err = err
 			return
@@ -236,6 +236,13 @@ func (s *Store) outcome(c *queued, end wal.LSN, err error) {
 	}
 	s.apply(c.g, c.line, c.head, uint64(end), c.newLine)
 	s.settled(c)
+}
+
+// undone says that the log took a group back and goes on. A sync may fail for
+// lack of space as well (quotas, thin volumes): then the outcome is unknown,
+// and what cannot be known poisons whatever the cause.
+func undone(err error) bool {
+	return errors.Is(err, dberr.ErrDiskFull) && !errors.Is(err, dberr.ErrCommitUnknown) && !errors.Is(err, dberr.ErrPoisoned)
 }
 
 // apply is the one way in which a group becomes part of the database, live or
@@ -264,7 +271,7 @@ type published struct {
 // logError turns what the log says at once into the store's error.
 func (s *Store) logError(err error) error {
 	switch {
-	case errors.Is(err, dberr.ErrDiskFull):
+	case undone(err):
 		s.seq.undone.Store(true)
 		return err
 	case errors.Is(err, dberr.ErrClosed), errors.Is(err, dberr.ErrInvalid), errors.Is(err, dberr.ErrTooLarge):

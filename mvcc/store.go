@@ -125,7 +125,7 @@ func (s *Store) Close() error {
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	s.pods.Close()
-	return errors.Join(err, s.pager.Close(err == nil && !s.o.ReadOnly))
+	return dberr.Join(err, s.pager.Close(err == nil && !s.o.ReadOnly))
 }
 
 // finish settles the log before the files are closed.
@@ -151,7 +151,7 @@ func (s *Store) finish() error {
 		err = s.checkpoint(ctx, true)
 	}
 	if err != nil {
-		return errors.Join(err, s.closeLog(log))
+		return dberr.Join(err, s.closeLog(log))
 	}
 	if err := log.Close(); err != nil {
 		return err

@@ -36,6 +36,9 @@ func (s *Store) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 		states: map[uint32]*lineState{}, forks: map[Version][]*line{}, uses: map[uint64]uint64{},
 		types: map[pod.TypeID]bool{}, names: map[Version][]nameChange{},
 	}
+	if damage := s.pager.State().Damage; damage != "" && s.o.ReadOnly { // else Open has repaired it
+		w.problem("%s", damage)
+	}
 	err = w.run()
 	return w.report, err
 }

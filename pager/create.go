@@ -35,10 +35,10 @@ func create(o Options) (vfs.File, error) {
 		return nil, diskFull(err)
 	}
 	if err := lock(o, file); err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, dberr.Join(err, file.Close())
 	}
 	if _, err := o.FS.Stat(o.Path); err == nil {
-		return nil, errors.Join(fs.ErrExist, file.Close())
+		return nil, dberr.Join(fs.ErrExist, file.Close())
 	}
 	err = fill(o, file)
 	if err == nil {
@@ -46,7 +46,7 @@ func create(o Options) (vfs.File, error) {
 	}
 	if err != nil {
 		_ = o.FS.Remove(tmp)
-		return nil, errors.Join(fmt.Errorf("creating %s: %w", o.Path, diskFull(err)), file.Close())
+		return nil, dberr.Join(fmt.Errorf("creating %s: %w", o.Path, diskFull(err)), file.Close())
 	}
 	return file, nil
 }

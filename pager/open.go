@@ -31,7 +31,7 @@ func Open(ctx context.Context, o Options) (*Pager, error) {
 	}
 	p, err := openFile(o, file)
 	if err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, dberr.Join(err, file.Close())
 	}
 	if !o.ReadOnly {
 		p.lockInfo = writeLockInfo(o)
@@ -83,7 +83,7 @@ func openLocked(o Options) (vfs.File, error) {
 		return nil, err
 	}
 	if err := lock(o, file); err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, dberr.Join(err, file.Close())
 	}
 	return file, nil
 }
@@ -283,7 +283,7 @@ func (p *Pager) Close(trim bool) error {
 	if p.lockInfo != "" && p.poison == nil {
 		_ = p.fs.Remove(p.lockInfo) // information only
 	}
-	return errors.Join(err, p.file.Close())
+	return dberr.Join(err, p.file.Close())
 }
 
 // trim cuts the file behind the last page that either meta needs. Both metas

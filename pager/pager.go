@@ -173,13 +173,13 @@ type Stats struct {
 	Views       int // open
 }
 
-// Stats may be called at any time. The page counts are zero while the free
-// space is not loaded: before the first Begin or Check.
+// Stats may be called at any time. The first call reads the free space map; the
+// page counts are zero if that is damaged, which Check reports.
 func (p *Pager) Stats() Stats {
 	g := p.current.Load()
 	s := Stats{Pages: g.pages, Entries: g.entries, FileBytes: p.size.Load() * uint64(p.pageSize), Generation: g.number}
 	p.mu.Lock()
-	if p.space != nil {
+	if err := p.loadSpace(); err == nil {
 		used, rec := p.space.counts()
 		s.RecordPages = rec
 		s.TreePages = used - rec - firstPage(p.pageSize)

@@ -83,6 +83,7 @@ type boxCell struct {
 func (w *walk) discover(roots []Root) error {
 	for i, r := range roots {
 		w.root = i + 1
+		w.eng.walks++
 		w.static = w.eng.reg.reachable(r.Value.Type())
 		w.addBox(r)
 		if err := w.drain(); err != nil {
@@ -229,12 +230,12 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 		return 0
 	}
 	d := w.eng.dynamicOf(t, p)
-	if d.okFor != w.root && !w.settled {
+	if d.okFor != w.eng.walks && !w.settled {
 		if !w.eng.reg.known(d.plan.typ, w.static) {
 			w.unregistered(p, d.plan.typ)
 			return 0
 		}
-		d.okFor = w.root
+		d.okFor = w.eng.walks
 	}
 	if len(d.plan.refs) == 0 {
 		return d.plan.est

@@ -25,7 +25,7 @@ func (w *walk) catchFault(err *error) {
 	*err = fmt.Errorf("%s at %#x: %w", w.faultPath(), f.Addr(), dberr.ErrMemoryFault)
 }
 
-// faultPath names the region that was being read. Finding the way to it reads
+// faultPath names the region that is being read. Finding the way to it reads
 // memory again, and may fail again.
 func (w *walk) faultPath() (path string) {
 	defer func() {

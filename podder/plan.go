@@ -90,6 +90,7 @@ type engine struct {
 	seed     uint64
 	plans    map[reflect.Type]*plan
 	dynamics map[uintptr]*dynamic
+	walks    uint64 // walks of a variable so far
 	modules  ownModules
 }
 

@@ -18,9 +18,9 @@ type interfaceWords struct {
 type dynamic struct {
 	plan   *plan
 	direct bool // the data word is the value
-	// okFor is the number of the last root (from 1) for which a later process
-	// would know this type.
-	okFor int
+	// okFor is the last walk of a variable (engine.walks) for which it was found
+	// that a later process would know this type.
+	okFor uint64
 }
 
 // dynamicOf returns the dynamic type of the interface value of type t at p,

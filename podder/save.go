@@ -54,7 +54,8 @@ func (s *Saved) Abort() { s.next, s.base = nil, nil }
 // memory that cannot be read is ErrMemoryFault. After an error, and until
 // Commit, the graph is as it was; what went to the sink is to be thrown away.
 func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved, err error) {
-	if err := checkRoots(roots); err != nil {
+	roots, err = checkRoots(roots)
+	if err != nil {
 		return nil, err
 	}
 	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(len(g.cur.regions))}
@@ -84,22 +85,25 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	return s, nil
 }
 
-func checkRoots(roots []Root) error {
+// checkRoots returns the roots with the values that interfaces hold.
+func checkRoots(roots []Root) ([]Root, error) {
 	names := make([]string, len(roots))
-	for i, r := range roots {
-		if !r.Value.IsValid() {
-			return fmt.Errorf("variable %q has no value: %w", r.Name, dberr.ErrInvalid)
+	roots = slices.Clone(roots)
+	for i := range roots {
+		r := &roots[i]
+		if r.Value.IsValid() && r.Value.Kind() == reflect.Interface {
+			r.Value = r.Value.Elem()
 		}
-		if k := r.Value.Kind(); k == reflect.Func || k == reflect.Chan || k == reflect.UnsafePointer {
-			return &dberr.UnsupportedError{Problems: []dberr.PathProblem{{Path: r.Name, Type: r.Value.Type().String(), Reason: "a " + k.String() + " cannot be stored"}}}
+		if !r.Value.IsValid() {
+			return nil, fmt.Errorf("variable %q has no value: %w", r.Name, dberr.ErrInvalid)
 		}
 		names[i] = r.Name
 	}
 	slices.Sort(names)
 	for i := 1; i < len(names); i++ {
 		if names[i] == names[i-1] {
-			return fmt.Errorf("variable %q twice in one save: %w", names[i], dberr.ErrInvalid)
+			return nil, fmt.Errorf("variable %q twice in one save: %w", names[i], dberr.ErrInvalid)
 		}
 	}
-	return nil
+	return roots, nil
 }

@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"unsafe"
@@ -79,7 +80,11 @@ func (e *encoder) pod(i int32, moves []*move) error {
 	for s := range ps.slots {
 		slot := uint32(s)
 		if r := ps.slots[s].region; r >= 0 {
+			e.current = r
 			e.slot(&e.st.regions[r], ps.slots[s])
+			if e.err != nil {
+				return fmt.Errorf("%s: %w", e.faultPath(), e.err)
+			}
 			e.slots = append(e.slots, slot)
 			if s == 0 || e.st.regions[r].flags&flagExported != 0 {
 				e.marked = append(e.marked, slot)
@@ -92,9 +97,6 @@ func (e *encoder) pod(i int32, moves []*move) error {
 				e.slots = append(e.slots, slot)
 			}
 		}
-	}
-	if e.err != nil {
-		return e.err
 	}
 	return e.finish(i, ps)
 }

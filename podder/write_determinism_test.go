@@ -163,7 +163,8 @@ func TestMutatedGraphsReadBackAfterEverySave(t *testing.T) {
 						todo = append(append(todo, d.Next), d.Other...)
 					}
 				}
-				all = append(all, &dNode{}, &dNode{}, &dNode{})
+				// Distinct: the comparison pairs pointer keys by what is near them.
+				all = append(all, &dNode{ID: 1000 + r.IntN(1<<30)}, &dNode{ID: 1000 + r.IntN(1<<30)}, &dNode{ID: 1000 + r.IntN(1<<30)})
 			}
 		}
 	}

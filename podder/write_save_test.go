@@ -378,3 +378,43 @@ func TestPodsAreBounded(t *testing.T) {
 		t.Errorf("%d of %d pods are tiny", small, len(s.pods))
 	}
 }
+
+func TestVariablesOfEveryKindAreCheckedAndNamed(t *testing.T) {
+	g := mustGraph(t, Config{})
+	f, x := func() {}, any(&leaf{Text: "in an interface"})
+	for _, v := range []any{f, make(chan int), unsafe.Pointer(new(int))} {
+		if _, err := g.Save(context.Background(), rootsOf("f", v), newNullSink()); !errors.Is(err, dberr.ErrUnsupported) || !strings.Contains(err.Error(), " f (") {
+			t.Error(err)
+		}
+	}
+	for _, rs := range [][]Root{{{Name: "n"}}, {{Name: "n", Value: reflect.ValueOf(&x).Elem()}, {Name: "n", Value: reflect.ValueOf(1)}}} {
+		if _, err := g.Save(context.Background(), rs, newNullSink()); !errors.Is(err, dberr.ErrInvalid) {
+			t.Error(err)
+		}
+	}
+	s := newFakeStore()
+	g = mustGraph(t, s.config())
+	tx := s.begin()
+	saved, err := g.Save(context.Background(), []Root{{Name: "n", Value: reflect.ValueOf(&x).Elem()}}, tx)
+	if err != nil || tx.commit() != nil {
+		t.Fatal(err)
+	}
+	saved.Commit()
+	reload(t, s, s.config(), "n", &leaf{})
+}
+
+func TestATypeKnownThroughOneVariableIsNotKnownForAnother(t *testing.T) {
+	s := newFakeStore()
+	g := mustGraph(t, s.config())
+	a := &struct {
+		static *leaf
+		x      any
+	}{x: &leaf{}}
+	mustSave(t, g, s, "a", a)
+	b := []any{&leaf{}}
+	for _, rs := range [][]Root{rootsOf("b", &b), rootsOf("a", a, "b", &b)} {
+		if _, err := g.Save(context.Background(), rs, s.begin()); !errors.Is(err, dberr.ErrUnregistered) || !strings.Contains(err.Error(), "b[0]") {
+			t.Error(err)
+		}
+	}
+}

@@ -19,8 +19,7 @@ const testDir = "db.wal"
 // entry is a group as the model knows it.
 type entry struct {
 	records [][]byte
-	start   LSN // known once acknowledged
-	end     LSN
+	end     LSN // known once acknowledged
 }
 
 func (e entry) same(g Group) bool {
@@ -103,12 +102,11 @@ func (m *model) commit(t *testing.T, l *Log, es []entry) bool {
 	for i, err := range errs {
 		switch {
 		case err == nil:
-			start := ends[i]
 			if i > 0 && errs[i-1] != nil {
 				t.Fatalf("group %d acknowledged after one that failed: %v", i, errs[i-1])
 			}
 			e := es[i]
-			e.start, e.end = start, ends[i]
+			e.end = ends[i]
 			m.acked = append(m.acked, e)
 			m.flight = es[i+1:]
 		case errors.Is(err, dberr.ErrCommitUnknown):

@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -184,7 +183,7 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.closed = true
-	return errors.Join(l.poison, l.closeErr)
+	return dberr.Join(l.poison, l.closeErr)
 }
 
 // run is the log's goroutine, the only one that writes.
@@ -302,7 +301,7 @@ func (l *Log) process(batch *[]group) bool {
 			l.undo(batch, err)
 			return true
 		} else {
-			err = errors.Join(err, cutErr)
+			err = dberr.Join(err, cutErr)
 		}
 	}
 	if err == nil && wantSync {

@@ -117,6 +117,40 @@ func TestFailedSyncPoisons(t *testing.T) {
 	}
 }
 
+// What was queued behind a group that a full disk stopped was built on it.
+func TestDiskFullUndoesWhatIsQueuedBehind(t *testing.T) {
+	fs := vfs.NewMem()
+	full := &fullFS{FS: fs, failAt: 1 << 30}
+	l, _, _ := mustOpen(t, testOptions(full, 1), 0)
+	ack(t, l, text("before"))
+	full.failAt, full.times = full.writes+1, 1
+	errs := make(chan error, 3)
+	l.mu.Lock()
+	for range 3 { // each one is a batch
+		l.queue = append(l.queue, group{[][]byte{[]byte("undone")}, batchBytes, func(_ LSN, err error) { errs <- err }})
+	}
+	l.signal()
+	l.mu.Unlock()
+	for range 3 {
+		if err := <-errs; !errors.Is(err, dberr.ErrDiskFull) || errors.Is(err, dberr.ErrPoisoned) {
+			t.Errorf("%v", err)
+		}
+	}
+	if err := l.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	ack(t, l, text("behind"))
+	if n := l.Stats().Undone; n != 3 {
+		t.Errorf("%d undone", n)
+	}
+	l.Close()
+	l, _, groups := mustOpen(t, testOptions(fs, 2), 0)
+	l.Close()
+	if strs(groups) != "before;behind;" {
+		t.Error(strs(groups))
+	}
+}
+
 func TestPanicInDonePoisons(t *testing.T) {
 	l, _, _ := mustOpen(t, testOptions(vfs.NewMem(), 1), 0)
 	answered := make(chan error, 1)

@@ -68,6 +68,28 @@ func TestRecordOutOfSequenceDoesNotCount(t *testing.T) {
 	}
 }
 
+func TestHeaderMisfits(t *testing.T) {
+	good := header{length: 16, lsn: 64, salt: 5, kind: dataRecord, promise: 8}
+	if reason := good.misfit(64, 5, 56); reason != "" {
+		t.Fatal(reason)
+	}
+	for what, change := range map[string]func(h *header){
+		"position": func(h *header) { h.lsn = 72 },
+		"salt":     func(h *header) { h.salt = 6 },
+		"room":     func(h *header) { h.length = 17 },
+		"length":   func(h *header) { h.length = 1<<32 - 1 },
+		"no type":  func(h *header) { h.kind = 0 },
+		"type":     func(h *header) { h.kind = 5 },
+		"promise":  func(h *header) { h.promise = 72 },
+	} {
+		h := good
+		change(&h)
+		if h.misfit(64, 5, 56) == "" {
+			t.Errorf("wrong %s fits", what)
+		}
+	}
+}
+
 func TestCommitRecordMustFitItsGroup(t *testing.T) {
 	for at := range commitPayload {
 		_, err, _ := forge(t, func(*appender) {}, func(_ *groupSum, payload []byte) { payload[at]++ })
@@ -85,26 +107,33 @@ func TestCommitRecordMustFitItsGroup(t *testing.T) {
 // A segment of another log, or of another past of this one, is no continuation.
 func TestSegmentMustContinueTheOneBefore(t *testing.T) {
 	fs, _, _ := sampleLog(t)
-	name := path.Join(testDir, segmentName(2))
+	names, _ := fs.List(testDir)
 	for what, at := range map[string]int{"salt": 40, "checksum of the last record": 48, "first position": 24} {
-		fs := fs.Crash(vfs.CrashKeepAll, 0)
-		f, err := fs.Open(name, vfs.ReadWrite)
-		if err != nil {
-			t.Fatal(err)
+		for _, name := range names[1:] {
+			notContinued(t, fs.Crash(vfs.CrashKeepAll, 0), path.Join(testDir, name), what, at)
 		}
-		b := make([]byte, segmentHeader)
-		if err := readFull(f, b, 0); err != nil {
-			t.Fatal(err)
-		}
-		b[at] += 8
-		binary.LittleEndian.PutUint32(b[12:], segmentCRC(b))
-		if err := writeFull(f, b, 0); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-		if _, _, _, err := openLog(testOptions(fs, 1), 0); !errors.Is(err, dberr.ErrCorrupt) {
-			t.Errorf("other %s: %v", what, err)
-		}
+	}
+}
+
+// notContinued changes one field of a segment header, with a fitting checksum.
+func notContinued(t *testing.T, fs vfs.FS, name, what string, at int) {
+	t.Helper()
+	f, err := fs.Open(name, vfs.ReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, segmentHeader)
+	if err := readFull(f, b, 0); err != nil {
+		t.Fatal(err)
+	}
+	b[at] += 8
+	binary.LittleEndian.PutUint32(b[12:], segmentCRC(b))
+	if err := writeFull(f, b, 0); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if _, _, _, err := openLog(testOptions(fs, 1), 0); !errors.Is(err, dberr.ErrCorrupt) {
+		t.Errorf("%s with another %s: %v", name, what, err)
 	}
 }
 
