@@ -225,12 +225,6 @@ func clearError(t *testing.T, err error, want ...error) {
 	if !strings.Contains(err.Error(), sampleName) {
 		t.Errorf("error does not name the file: %v", err)
 	}
-	oneLine(t, err, want...)
-}
-
-// oneLine checks that an error is typed and one line.
-func oneLine(t *testing.T, err error, want ...error) {
-	t.Helper()
 	if strings.ContainsAny(err.Error(), "\n\r") {
 		t.Errorf("error of several lines: %q", err)
 	}

@@ -42,8 +42,7 @@ func (s *script) step(name string, f func() error) error {
 			return nil
 		}
 		s.errs = append(s.errs, fmt.Errorf("%s: %w", name, err))
-		// Closing may fail in two places at once, and says both.
-		if strings.ContainsAny(err.Error(), "\n\r") && name != "close" {
+		if strings.ContainsAny(err.Error(), "\n\r") {
 			s.t.Errorf("%s: %s: error of several lines: %q", s.what, name, err)
 		}
 		if !strings.Contains(err.Error(), sampleName) && !strings.Contains(err.Error(), "removing the log") {
@@ -369,5 +368,50 @@ func TestAfterAFailedSyncOfACommitNothingIsWritten(t *testing.T) {
 	}
 	if !reflect.DeepEqual(imageOf(t, m), before) {
 		t.Error("the files changed after the failed sync")
+	}
+}
+
+// A sync of the log that fails with ENOSPC gives ErrCommitUnknown, which is
+// never retryable, though it matches ErrDiskFull too.
+func TestAnUnknownOutcomeIsNeverRetryable(t *testing.T) {
+	f := vfs.NewFault(vfs.NewMem())
+	s := &script{t: t, fs: f}
+	if err := errors.Join(s.open(), s.save()); err != nil {
+		t.Fatal(err)
+	}
+	f.FailKind(vfs.OpSync, syscall.ENOSPC, false)
+	if err := s.save(); !errors.Is(err, db.ErrCommitUnknown) || db.Retryable(err) {
+		t.Errorf("Retryable(%v) = %v", err, db.Retryable(err))
+	}
+	if err := s.save(); db.Retryable(err) {
+		t.Errorf("Retryable(%v) = true", err)
+	}
+}
+
+// A sync of the log that fails with ENOSPC (quota, thin volumes, NFS) is no full disk
+// that can be undone: it poisons like any failed sync.
+func TestAFullDiskAtASyncPoisons(t *testing.T) {
+	f := vfs.NewFault(vfs.NewMem())
+	s := &script{t: t, fs: f}
+	if err := errors.Join(s.open(), s.save()); err != nil {
+		t.Fatal(err)
+	}
+	f.FailKind(vfs.OpSync, syscall.ENOSPC, false)
+	if err := s.save(); !errors.Is(err, db.ErrCommitUnknown) {
+		t.Fatal(err)
+	}
+	before := imageOf(t, f)
+	if err := s.checkpoint(); !errors.Is(err, db.ErrPoisoned) {
+		t.Errorf("Checkpoint after a failed sync: %v", err)
+	}
+	_ = s.close()
+	if !reflect.DeepEqual(imageOf(t, f), before) {
+		t.Error("the files changed after the failed sync")
+	}
+	o := sampleOptions(f)
+	o.ReadOnly = true
+	a, b := look(o), look(sampleOptions(f))
+	if a.head != b.head {
+		t.Errorf("reading only shows version %d, opening for writing version %d", a.head, b.head)
 	}
 }

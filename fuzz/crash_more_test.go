@@ -130,6 +130,7 @@ const (
 // commit from the last acknowledged to the last begun, all older versions read
 // as they were, and Verify is clean.
 func TestCrashAfterCrash(t *testing.T) {
+	t.Parallel()
 	n := livesDefault
 	if *flagImages > 0 {
 		n = max(1, *flagImages/crashesEach)

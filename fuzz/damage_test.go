@@ -158,6 +158,7 @@ const damageDefault = 400
 // is an error or it is the data that was stored. In a closed database, and in
 // the page file of one whose log is there, harmless damage loses no version.
 func TestDamageNeverReadsAsOtherData(t *testing.T) {
+	t.Parallel()
 	ctx, seed := context.Background(), *flagSeed
 	type state struct {
 		now, older disk

@@ -229,6 +229,7 @@ const faultDefault = 300 // faults that one run of go test tries
 // write is short, each sync fails and is never healed. A bounded run tries an
 // even selection that moves with the seed; -images N tries N of them.
 func TestFaultAtAnyOperation(t *testing.T) {
+	t.Parallel()
 	ctx, seed := context.Background(), *flagSeed
 	whole := newFaultRun(ctx, seed, fault{})
 	if err := whole.guarded(); err != nil || len(whole.errs) > 0 {
