@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -62,7 +61,7 @@ func (ns *Namespace) restore(ctx context.Context, then, head *mvcc.Snapshot) err
 	if err != nil {
 		return err
 	}
-	restored, err := ns.graph.Restore(ctx, then, names, differs(ctx, then, head))
+	restored, err := ns.graph.Restore(ctx, then, names, headStates(ctx, then, head))
 	if err != nil {
 		return err
 	}
@@ -108,18 +107,33 @@ func bindings(ctx context.Context, then, head *mvcc.Snapshot) (names []string, r
 	return names, roots, rebound, nil
 }
 
-// differs tells whether a pod has another state in head than in then.
-func differs(ctx context.Context, then, head *mvcc.Snapshot) func(pod.ID) (bool, error) {
-	return func(id pod.ID) (bool, error) {
-		a, err := then.Number(ctx, id)
+// headStates gives pods as head has them, nil where that is what then has.
+func headStates(ctx context.Context, then, head *mvcc.Snapshot) func([]pod.ID) ([]*pod.Pod, error) {
+	return func(ids []pod.ID) ([]*pod.Pod, error) {
+		var differ []pod.ID
+		var at []int
+		for i, id := range ids {
+			a, err := then.Number(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			b, err := head.Number(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			if a != b {
+				differ, at = append(differ, id), append(at, i)
+			}
+		}
+		states := make([]*pod.Pod, len(ids))
+		now, err := head.Pods(ctx, differ)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		b, err := head.Number(ctx, id)
-		if errors.Is(err, ErrNotFound) {
-			return true, nil
+		for k, i := range at {
+			states[i] = now[k]
 		}
-		return a != b, err
+		return states, nil
 	}
 }
 

@@ -117,3 +117,30 @@ func TestCheckoutBringsBackDeletedVariables(t *testing.T) {
 		t.Error("p is not in the version saved after checkout")
 	}
 }
+
+// What the head exports stays exported when an older state is saved on top of
+// it: pods that no name reaches any more may still refer to it.
+func TestSaveAfterCheckoutKeepsWhatTheHeadExports(t *testing.T) {
+	ctx := context.Background()
+	d := must(db.OpenMemory(ctx, &db.Options{Types: testTypes(), PodTargetBytes: 128, PodMaxBytes: 256}))(t)
+	defer d.Close()
+	ns := namespace(t, d)
+	people := make([]*person, 40)
+	for i := range people {
+		people[i] = &person{Name: "person with a longer name"}
+	}
+	set(t, ns, "all", &people)
+	v1 := save(t, ns)
+	for i := range people {
+		people[i].Friend = &person{Name: "new friend", Friend: people[(i*7+3)%len(people)]}
+	}
+	set(t, ns, "one", people[5].Friend)
+	v2 := save(t, ns)
+	for _, v := range []db.Version{v1, v2, v1} {
+		if err := ns.Checkout(ctx, v); err != nil {
+			t.Fatal(err)
+		}
+		save(t, ns)
+		verifyClean(t, d)
+	}
+}

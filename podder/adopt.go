@@ -8,8 +8,8 @@ import (
 
 // adopt takes over what a load has made: the pods as they are stored, the
 // regions with their places, the pods of variables. A save straight after finds
-// no difference. A pod may be adopted again with further regions, or with
-// another stored state.
+// what differs between the two, after a load nothing. A pod may be adopted again
+// with further regions, or with another stored state.
 func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]pod.ID) {
 	st := g.cur
 	for _, p := range pods {
@@ -41,10 +41,6 @@ func (g *Graph) adoptPod(p loadedPod) {
 	}
 	ps := &st.pods[i]
 	ps.refs, ps.exports = p.merged.Refs, p.merged.Exports
-	ps.merged = nil
-	if _, ok := g.stale[p.id]; ok {
-		ps.whole, ps.merged = true, p.merged
-	}
 	was := ps.slots
 	ps.slots = make([]slotState, len(p.merged.Slots))
 	for s, d := range p.merged.Slots {
@@ -87,7 +83,11 @@ func (g *Graph) adoptRegion(lr *liveRegion) {
 	if lr.kind == pod.SlotMap {
 		p = g.eng.mapPlan(lr.typ)
 	}
-	slot := &st.pods[n].slots[lr.slot]
+	ps := &st.pods[n]
+	for int(lr.slot) >= len(ps.slots) { // the head may have fewer
+		ps.slots = append(ps.slots, slotState{region: -1})
+	}
+	slot := &ps.slots[lr.slot]
 	if slot.region >= 0 {
 		if r := &st.regions[slot.region]; r.addr == lr.addr && r.plan == p && r.kind == lr.kind {
 			return

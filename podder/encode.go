@@ -36,7 +36,6 @@ type encoder struct {
 	slots    []uint32 // of out
 	marked   []uint32 // slots that are exported, and slot 0
 	sets     edgeSets
-	stale    map[pod.ID]struct{}
 	lastType typeKey // asked last, and its id
 	lastID   pod.TypeID
 	err      error

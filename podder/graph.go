@@ -22,9 +22,6 @@ type Config struct {
 	// MaxBytes is the size above which no pod takes in another region, 64 KiB
 	// by default. A single larger region is a pod of its own.
 	MaxBytes int
-	// VerifyEvery makes every n-th save compare the whole memory with what is
-	// stored. Saves walk everything today, so each one verifies.
-	VerifyEvery int
 }
 
 // Default sizes of Config.
@@ -64,9 +61,6 @@ type Graph struct {
 	eng   *engine
 	cur   *state
 	roots map[string]pod.ID
-	// stale pods were brought back to an older version in memory: the next
-	// save writes them whole.
-	stale map[pod.ID]struct{}
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.
@@ -80,7 +74,6 @@ func NewGraph(cfg Config) (*Graph, error) {
 		eng:   newEngine(cfg.Registry, binary.LittleEndian.Uint64(cfg.Secret[:8])),
 		cur:   newState(0),
 		roots: map[string]pod.ID{},
-		stale: map[pod.ID]struct{}{},
 	}, nil
 }
 
@@ -100,8 +93,3 @@ func (g *Graph) rootPod(name string) (pod.ID, bool) {
 	id, ok := g.roots[name]
 	return id, ok
 }
-
-// invalidate says that the stored state of a pod differs from what the graph
-// will adopt next, so that the next Save writes it whole. It is called before
-// adopt.
-func (g *Graph) invalidate(id pod.ID) { g.stale[id] = struct{}{} }

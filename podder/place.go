@@ -90,7 +90,7 @@ func (p *placer) carry(o int32) int32 {
 		return n
 	}
 	was := &p.old.pods[o]
-	ps := podState{id: was.id, refs: was.refs, exports: was.exports, whole: was.whole, merged: was.merged}
+	ps := podState{id: was.id, refs: was.refs, exports: was.exports}
 	ps.slots = make([]slotState, len(was.slots))
 	for s := range was.slots {
 		ps.slots[s] = was.slots[s]

@@ -353,7 +353,15 @@ func checkStored(t *testing.T, s *fakeStore, cfg Config, x, y *rnd) {
 
 func checkRestore(t *testing.T, g *Graph, old, head *fakeStore, cfg Config, x, y *rnd) {
 	t.Helper()
-	res, err := g.Restore(t.Context(), old, []string{"x", "y"}, func(id pod.ID) (bool, error) { return old.pods[id] != head.pods[id], nil })
+	res, err := g.Restore(t.Context(), old, []string{"x", "y"}, func(ids []pod.ID) ([]*pod.Pod, error) {
+		now := make([]*pod.Pod, len(ids))
+		for i, id := range ids {
+			if old.pods[id] != head.pods[id] {
+				now[i] = head.pods[id]
+			}
+		}
+		return now, nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

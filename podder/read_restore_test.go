@@ -73,7 +73,7 @@ func loadRest(t *testing.T, g *Graph, h *handStore) *restItem {
 	return vs[0].Interface().(*restItem)
 }
 
-func nothingDiffers(pod.ID) (bool, error) { return false, nil }
+func nothingDiffers(ids []pod.ID) ([]*pod.Pod, error) { return make([]*pod.Pod, len(ids)), nil }
 
 func TestRestoreIsInPlace(t *testing.T) {
 	h := restoreStore()
@@ -165,7 +165,7 @@ func TestFailedRestoreChangesNothing(t *testing.T) {
 		}
 	}
 	stop := errors.New("stop")
-	_, err = g.Restore(t.Context(), h, []string{"x"}, func(pod.ID) (bool, error) { return false, stop })
+	_, err = g.Restore(t.Context(), h, []string{"x"}, func([]pod.ID) ([]*pod.Pod, error) { return nil, stop })
 	check("changed fails", err, stop)
 	bad := h.clone()
 	bad.pods[2].Slots[0].Bytes = bad.pods[2].Slots[0].Bytes[:4]

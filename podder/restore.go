@@ -18,11 +18,12 @@ import (
 //     address: it is decoded into shadow memory, while references to it
 //     already hold the live address. All other objects get new memory, so they
 //     are decoded where they will stay.
-//  2. Ask which pods differ at the head of the branch. Last possible error.
+//  2. Ask what the pods are at the head of the branch. Last possible error.
 //  3. Copy each shadow over its live object by typed stores, leaving alone what
 //     plans mask: locks and fields tagged pod:"-". Maps are cleared and refilled.
-//  4. Take over the snapshot's placement; pods that differ are written by the
-//     next Save.
+//  4. Take over the snapshot's placement on top of the head's pods: what differs
+//     from the head is unsaved and written by the next Save, and what the head
+//     exports stays exported.
 
 // Restored says what Restore did.
 type Restored struct {
@@ -35,10 +36,10 @@ type Restored struct {
 }
 
 // Restore makes the named variables what they are in src, at the addresses
-// that they have now where that is possible. changed reports whether the
-// version of a pod in src differs from the one at the head of the branch, which
-// the next Save compares with. After an error nothing has changed.
-func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, changed func(pod.ID) (bool, error)) (*Restored, error) {
+// that they have now where that is possible. head returns the states that pods
+// have at the head of the branch, on which the next Save commits; nil where
+// that is the state in src. After an error nothing has changed.
+func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, head func([]pod.ID) ([]*pod.Pod, error)) (*Restored, error) {
 	want := make([]reflect.Type, len(names))
 	old := make([]reflect.Value, len(names))
 	for i, name := range names {
@@ -53,14 +54,17 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, cha
 		return nil, err
 	}
 	pods, regions := l.loaded()
-	var differ []pod.ID
-	for _, p := range pods {
-		is, err := changed(p.id)
-		if err != nil {
-			return nil, fmt.Errorf("compare pod %d with the head: %w", p.id, err)
-		}
-		if is {
-			differ = append(differ, p.id)
+	ids := make([]pod.ID, len(pods))
+	for i, p := range pods {
+		ids[i] = p.id
+	}
+	now, err := head(ids)
+	if err != nil {
+		return nil, fmt.Errorf("compare with the head: %w", err)
+	}
+	for i, p := range now {
+		if p != nil {
+			pods[i].merged = p
 		}
 	}
 	for _, s := range l.shadows {
@@ -68,10 +72,6 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, cha
 	}
 	g.cur = newState(0)
 	clear(g.roots)
-	clear(g.stale)
-	for _, id := range differ {
-		g.invalidate(id)
-	}
 	res := &Restored{Values: make(map[string]reflect.Value, len(vars))}
 	roots := make(map[string]pod.ID, len(vars))
 	for i, v := range vars {

@@ -39,7 +39,6 @@ func (s *Saved) Commit() {
 	}
 	s.g.cur = s.next
 	maps.Copy(s.g.roots, s.Roots)
-	clear(s.g.stale)
 	s.next, s.base = nil, nil
 }
 
@@ -68,7 +67,7 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	p.place(g, roots)
 	w.edges = append(w.edges, 0) // so that one past the last edge can be looked at
 	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: w.st}
-	e := &encoder{placer: p, ctx: ctx, saved: s, numbers: map[pod.Ref]uint32{}, stale: g.stale}
+	e := &encoder{placer: p, ctx: ctx, saved: s, numbers: map[pod.Ref]uint32{}}
 	if err := e.run(); err != nil {
 		return nil, err
 	}

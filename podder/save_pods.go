@@ -122,9 +122,7 @@ func (e *encoder) begin(i int32, ps *podState) {
 // finish compares the encoded pod with its state before, puts it if it differs,
 // and notes its new state.
 func (e *encoder) finish(i int32, ps *podState) error {
-	_, stale := e.stale[ps.id]
-	whole := ps.isNew || ps.whole || stale
-	changed := whole
+	changed := ps.isNew
 	for k := range e.out {
 		changed = changed || e.out[k].changed
 	}
@@ -147,21 +145,17 @@ func (e *encoder) finish(i int32, ps *podState) error {
 	}
 	exports := e.exports(ps, e.slots, e.marked)
 	c := &e.change
-	*c = pod.Change{ID: ps.id, New: ps.isNew, Refs: e.refs, Exports: exports, Whole: whole, Drop: c.Drop[:0]}
+	*c = pod.Change{ID: ps.id, New: ps.isNew, Whole: ps.isNew, Refs: e.refs, Exports: exports, Drop: c.Drop[:0]}
 	e.writes = e.writes[:0]
 	for k := range e.out {
-		if o := &e.out[k]; whole || o.changed {
+		if o := &e.out[k]; o.changed {
 			e.writes = append(e.writes, pod.SlotWrite{Slot: pod.Slot(e.slots[k]), Data: e.data(o, e.slots[k])})
 			e.saved.SlotsChanged++
 			e.saved.Bytes += int64(len(e.writes[len(e.writes)-1].Data.Bytes))
 		}
 	}
-	if whole && ps.merged != nil && e.keep[i] {
-		e.keepMerged(ps)
-		slices.SortFunc(e.writes, func(a, b pod.SlotWrite) int { return int(a.Slot) - int(b.Slot) })
-	}
 	c.Slots = e.writes
-	if !whole {
+	if !ps.isNew {
 		e.drops(ps, c)
 	}
 	if err := e.sink.Put(e.ctx, c); err != nil {
@@ -177,7 +171,7 @@ func (e *encoder) finish(i int32, ps *podState) error {
 	}
 	ps.refs = slices.Clone(e.refs)
 	ps.exports = exports
-	ps.isNew, ps.whole, ps.merged = false, false, nil
+	ps.isNew = false
 	return nil
 }
 
@@ -196,15 +190,6 @@ func (e *encoder) data(o *slotOut, slot uint32) pod.Data {
 		d.Runs = runs
 	}
 	return d
-}
-
-// keepMerged writes the slots of a stale pod that are not live as they were.
-func (e *encoder) keepMerged(ps *podState) {
-	for s, d := range ps.merged.Slots {
-		if d.Kind != pod.SlotFree && s < len(ps.slots) && ps.slots[s].region < 0 && !slices.Contains(e.slots, uint32(s)) {
-			e.writes = append(e.writes, pod.SlotWrite{Slot: pod.Slot(s), Data: d})
-		}
-	}
 }
 
 // drops lists the slots that were in use and are free now.

@@ -29,10 +29,6 @@ type podState struct {
 	exports []pod.Export
 	slots   []slotState
 	bytes   int // estimate of the contents, for placing more
-	// whole is set where the stored state is not the one described here;
-	// merged then has the slots that are not live.
-	whole  bool
-	merged *pod.Pod
 }
 
 // slotState is one slot. Slots without a region are free, forwarders, or not
