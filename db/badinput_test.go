@@ -68,7 +68,7 @@ const sampleName = "app.pod"
 func sampleOptions(fsys vfs.FS) *db.Options {
 	return &db.Options{
 		FS: fsys, Types: db.Types(db.Type[room]("test.room")), PageSize: 4096,
-		PodTargetBytes: 256, PodMaxBytes: 1024, CheckpointBytes: -1,
+		PodTargetBytes: 256, CheckpointBytes: -1,
 		Rand: rand.NewChaCha8([32]byte{7}), Now: func() time.Time { return time.Unix(1_700_000_000, 0) },
 	}
 }

@@ -122,7 +122,7 @@ func TestCheckoutBringsBackDeletedVariables(t *testing.T) {
 // it: pods that no name reaches any more may still refer to it.
 func TestSaveAfterCheckoutKeepsWhatTheHeadExports(t *testing.T) {
 	ctx := context.Background()
-	d := must(db.OpenMemory(ctx, &db.Options{Types: testTypes(), PodTargetBytes: 128, PodMaxBytes: 256}))(t)
+	d := must(db.OpenMemory(ctx, &db.Options{Types: testTypes(), PodTargetBytes: 128}))(t)
 	defer d.Close()
 	ns := namespace(t, d)
 	people := make([]*person, 40)

@@ -29,10 +29,10 @@ type Options struct {
 	// CheckpointBytes is the size of the log at which a checkpoint runs in the
 	// background. 0 means 64 MiB; negative means never by itself.
 	CheckpointBytes int64
-	// PodTargetBytes and PodMaxBytes bound the encoded size of a pod: podding
-	// starts a new pod at the target, and no pod of more than one region is
-	// larger than the maximum. 0 means 8 KiB and 64 KiB.
-	PodTargetBytes, PodMaxBytes int
+	// PodTargetBytes is the encoded size to which pods are filled: small ones
+	// make saves of scattered changes write less, large ones loads read faster.
+	// A larger single object is a pod of its own. 0 means 8 KiB.
+	PodTargetBytes int
 	// Logger receives what an operator may want to know; nil is silent.
 	Logger *slog.Logger
 
@@ -48,7 +48,6 @@ const (
 	defaultPageCacheBytes = 32 << 20
 	defaultPodCacheBytes  = 64 << 20
 	defaultPodTarget      = 8 << 10
-	defaultPodMax         = 64 << 10
 )
 
 // withDefaults validates o and fills what is zero.
@@ -72,11 +71,8 @@ func (o *Options) withDefaults() (Options, error) {
 	if r.PodTargetBytes == 0 {
 		r.PodTargetBytes = defaultPodTarget
 	}
-	if r.PodMaxBytes == 0 {
-		r.PodMaxBytes = max(defaultPodMax, r.PodTargetBytes)
-	}
-	if r.PodTargetBytes < 64 || r.PodMaxBytes < r.PodTargetBytes {
-		return r, fmt.Errorf("%w: need 64 <= Options.PodTargetBytes (%d) <= PodMaxBytes (%d)", ErrInvalid, r.PodTargetBytes, r.PodMaxBytes)
+	if r.PodTargetBytes < 64 || r.PodTargetBytes > 1<<30 {
+		return r, fmt.Errorf("%w: Options.PodTargetBytes %d is not from 64 to 2^30", ErrInvalid, r.PodTargetBytes)
 	}
 	if r.FS == nil {
 		r.FS = vfs.OS()
@@ -104,6 +100,6 @@ func (o Options) engine(path string) mvcc.Options {
 func (o Options) podding(reg *podder.Registry, secret [32]byte) podder.Config {
 	return podder.Config{
 		Registry: reg, Secret: secret,
-		TargetBytes: o.PodTargetBytes, MaxBytes: o.PodMaxBytes,
+		TargetBytes: o.PodTargetBytes,
 	}
 }

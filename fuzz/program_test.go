@@ -30,7 +30,7 @@ func types() db.TypeSet { return db.Types(db.Type[node]("fuzz.node")) }
 
 func dbOptions(fs vfs.FS) *db.Options {
 	// Small pods and pages make many of both.
-	return &db.Options{FS: fs, Types: types(), PageSize: 4096, PodTargetBytes: 256, PodMaxBytes: 1024, CheckpointBytes: -1}
+	return &db.Options{FS: fs, Types: types(), PageSize: 4096, PodTargetBytes: 256, CheckpointBytes: -1}
 }
 
 // program is a deterministic random program over a namespace. Its state is

@@ -49,8 +49,11 @@ func (g *Graph) adoptPod(p loadedPod) {
 	for s := range was {
 		switch r := was[s].region; {
 		case r < 0:
-		case s < len(ps.slots) && ps.slots[s].kind == st.regions[r].kind:
+		case s < len(ps.slots) && ps.slots[s].kind == st.regions.at(r).kind:
 			ps.slots[s].region = r
+			if ps.slots[s].hash != was[s].hash {
+				st.forgetShadow(st.regions.at(r))
+			}
 		default:
 			g.drop(r) // the slot holds something else now
 		}
@@ -89,7 +92,7 @@ func (g *Graph) adoptRegion(lr *liveRegion) {
 	}
 	slot := &ps.slots[lr.slot]
 	if slot.region >= 0 {
-		if r := &st.regions[slot.region]; r.addr == lr.addr && r.plan == p && r.kind == lr.kind {
+		if r := st.regions.at(slot.region); r.addr == lr.addr && r.plan == p && r.kind == lr.kind {
 			return
 		}
 		g.drop(slot.region)
@@ -99,8 +102,7 @@ func (g *Graph) adoptRegion(lr *liveRegion) {
 		r.extra = int32(len(st.spans))
 		st.spans = append(st.spans, span{count: lr.count, reach: lr.count, perRun: lr.perRun})
 	}
-	i := int32(len(st.regions))
-	st.regions = append(st.regions, r)
+	i := st.regions.add(r)
 	slot.region = i
 	if size := st.size(&r); size > 0 {
 		switch lr.kind {
@@ -116,7 +118,7 @@ func (g *Graph) adoptRegion(lr *liveRegion) {
 // drop takes region i out of the state; its number stays unused.
 func (g *Graph) drop(i int32) {
 	st := g.cur
-	r := &st.regions[i]
+	r := st.regions.at(i)
 	if st.size(r) > 0 {
 		switch r.kind {
 		case pod.SlotBox, pod.SlotFree:
@@ -139,7 +141,7 @@ func (g *Graph) live(id pod.ID, s pod.Slot) (liveRegion, bool) {
 	if i < 0 {
 		return liveRegion{}, false
 	}
-	r := &g.cur.regions[i]
+	r := g.cur.regions.at(i)
 	lr := liveRegion{pod: id, slot: s, kind: r.kind, typ: r.plan.typ, addr: r.addr, count: 1}
 	if r.extra >= 0 && (r.kind == pod.SlotArray || r.kind == pod.SlotString) {
 		sp := g.cur.spans[r.extra]

@@ -19,8 +19,8 @@ const flagHead = 1 << 7
 //
 // It returns each region's first child and, for the heads of pieces, their size.
 func (p *placer) cut() (first []int32, sizes []uint32) {
-	regions := p.st.regions
-	n := len(regions)
+	regions := &p.st.regions
+	n := regions.len()
 	first = make([]int32, n)
 	sizes = make([]uint32, n)
 	for i := range first {
@@ -28,9 +28,9 @@ func (p *placer) cut() (first []int32, sizes []uint32) {
 	}
 	target := uint32(p.cfg.TargetBytes)
 	for i := n - 1; i >= 0; i-- {
-		r := &regions[i]
+		r := regions.at(i)
 		if r.parent >= 0 {
-			first[r.parent] = int32(i)
+			first[r.parent] = i
 		}
 		if r.flags&flagSticky != 0 {
 			continue
@@ -40,11 +40,11 @@ func (p *placer) cut() (first []int32, sizes []uint32) {
 			own = 0
 		}
 		child, sibling := first[i], int32(-1)
-		if child >= 0 && regions[child].flags&flagSticky != 0 {
+		if child >= 0 && regions.at(child).flags&flagSticky != 0 {
 			child = -1
 		}
-		if i+1 < n && r.parent >= 0 && regions[i+1].parent == r.parent && regions[i+1].flags&flagSticky == 0 {
-			sibling = int32(i + 1)
+		if i+1 < n && r.parent >= 0 && regions.at(i+1).parent == r.parent && regions.at(i+1).flags&flagSticky == 0 {
+			sibling = i + 1
 		}
 		var below, beside uint32
 		if child >= 0 {
@@ -55,10 +55,10 @@ func (p *placer) cut() (first []int32, sizes []uint32) {
 		}
 		for own+below+beside > target && below+beside > 0 {
 			if below >= beside {
-				regions[child].flags |= flagHead
+				regions.at(child).flags |= flagHead
 				below = 0
 			} else {
-				regions[sibling].flags |= flagHead
+				regions.at(sibling).flags |= flagHead
 				beside = 0
 			}
 		}
@@ -69,16 +69,16 @@ func (p *placer) cut() (first []int32, sizes []uint32) {
 
 // joined returns the region whose piece region i continues, or -1 if it heads
 // one.
-func (p *placer) joined(i int, first []int32) int {
-	regions := p.st.regions
-	r := &regions[i]
+func (p *placer) joined(i int32, first []int32) int32 {
+	regions := &p.st.regions
+	r := regions.at(i)
 	switch {
 	case r.flags&flagHead != 0 || r.parent < 0:
-	case first[r.parent] == int32(i):
-		if p.newRegion(int(r.parent)) {
-			return int(r.parent)
+	case first[r.parent] == i:
+		if p.newRegion(r.parent) {
+			return r.parent
 		}
-	case regions[i-1].parent == r.parent && p.newRegion(i-1):
+	case regions.at(i-1).parent == r.parent && p.newRegion(i-1):
 		return i - 1
 	}
 	return -1

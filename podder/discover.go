@@ -94,12 +94,12 @@ func (w *walk) discover(roots []Root) error {
 		return w.unsupported()
 	}
 	w.settled = true
-	for i := range w.st.regions {
-		if r := &w.st.regions[i]; r.flags&flagRescan != 0 && r.kind != pod.SlotFree {
+	for i := range w.st.regions.len() {
+		if r := w.st.regions.at(i); r.flags&flagRescan != 0 && r.kind != pod.SlotFree {
 			r.edge = uint32(len(w.edges))
 			r.weight = 0
-			w.current = int32(i)
-			w.scan(int32(i), 0, w.elements(r))
+			w.current = i
+			w.scan(i, 0, w.elements(r))
 			w.edgeEnd[i] = uint32(len(w.edges))
 		}
 	}
@@ -121,13 +121,13 @@ func (w *walk) drain() error {
 			w.grown = w.grown[1:]
 			g.region = w.st.resolve(g.region)
 			w.current = g.region
-			w.scan(g.region, g.from, min(g.to, w.elements(&w.st.regions[g.region])))
-		case int(w.cursor) < len(w.st.regions):
+			w.scan(g.region, g.from, min(g.to, w.elements(w.st.regions.at(g.region))))
+		case w.cursor < w.st.regions.len():
 			i := w.cursor
 			w.cursor++
-			r := &w.st.regions[i]
+			r := w.st.regions.at(i)
 			r.edge = uint32(len(w.edges))
-			if r.kind != pod.SlotFree {
+			if r.kind != pod.SlotFree && r.flags&flagSame == 0 {
 				w.current = i
 				w.scan(i, 0, w.elements(r))
 			}
@@ -135,7 +135,7 @@ func (w *walk) drain() error {
 		default:
 			return nil
 		}
-		if len(w.st.regions) > maxRegions || uint64(len(w.edges)) > 1<<32-2 {
+		if w.st.regions.len() > maxRegions || uint64(len(w.edges)) > 1<<32-2 {
 			return dberr.ErrTooLarge
 		}
 	}
@@ -151,7 +151,7 @@ func (w *walk) elements(r *region) int {
 
 // scan visits the references of elements [from, to) of region i.
 func (w *walk) scan(i int32, from, to int) {
-	r := &w.st.regions[i]
+	r := w.st.regions.at(i)
 	p, base := r.plan, r.addr
 	switch r.kind {
 	case pod.SlotString:
@@ -171,7 +171,7 @@ func (w *walk) scan(i int32, from, to int) {
 			weight += w.refs(p, unsafe.Add(base, uintptr(k)*p.size))
 		}
 	}
-	r = &w.st.regions[i]
+	r = w.st.regions.at(i)
 	r.weight = clampWeight(int(r.weight) + weight)
 }
 
@@ -281,8 +281,7 @@ func (w *walk) addBox(r Root) {
 // append adds a region that is not in an index.
 func (w *walk) append(r region) int32 {
 	r.pod, r.next = -1, -1
-	w.st.regions = append(roomy(w.st.regions), r)
-	return int32(len(w.st.regions) - 1)
+	return w.st.regions.add(r)
 }
 
 // sliceWords is a slice in memory.

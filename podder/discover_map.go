@@ -29,7 +29,7 @@ const slabEntries = 1024
 
 // scanMap copies the entries of map region i and visits their references.
 func (w *walk) scanMap(i int32) {
-	r := &w.st.regions[i]
+	r := w.st.regions.at(i)
 	p := r.plan
 	m := w.copyMap(p, r.addr)
 	w.orderMap(p, &m)
@@ -43,7 +43,7 @@ func (w *walk) scanMap(i int32) {
 			weight += w.refs(p.elem, unsafe.Add(m.elems, uintptr(k)*p.elem.size))
 		}
 	}
-	w.st.regions[i].weight = clampWeight(weight)
+	w.st.regions.at(i).weight = clampWeight(weight)
 }
 
 // copyMap reads all entries of the map whose header is at p.

@@ -10,13 +10,13 @@ import (
 // pointer at `at` points.
 func (w *walk) object(at, q unsafe.Pointer, p *plan) int32 {
 	if i := w.st.memory.find(w.st, q); i >= 0 {
-		if r := &w.st.regions[i]; r.addr == q && r.plan == p && r.kind == pod.SlotObject {
+		if r := w.st.regions.at(i); r.addr == q && r.plan == p && r.kind == pod.SlotObject {
 			return i
 		}
 		return w.settle(at, candidate{addr: q, plan: p, kind: pod.SlotObject, count: 1, reach: 1}, i)
 	}
 	if o := w.old.memory.find(w.old, q); o >= 0 {
-		ro := &w.old.regions[o]
+		ro := w.old.regions.at(o)
 		if ro.addr == q && ro.plan == p && ro.kind == pod.SlotObject && !w.touches(q, p.size) {
 			i := w.add(candidate{addr: q, plan: p, kind: pod.SlotObject})
 			w.stick(i, ro)
@@ -62,7 +62,7 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan) int32 {
 	}
 	i := w.st.memory.find(w.st, h.data)
 	if i >= 0 {
-		r := &w.st.regions[i]
+		r := w.st.regions.at(i)
 		if r.kind == pod.SlotArray && r.plan == elem && r.addr == h.data && w.st.spans[r.extra].count >= h.cap {
 			w.reach(i, c.reach)
 			return i
@@ -71,7 +71,7 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan) int32 {
 	}
 	size := uintptr(h.cap) * elem.size
 	if o := w.old.memory.find(w.old, h.data); o >= 0 {
-		ro := &w.old.regions[o]
+		ro := w.old.regions.at(o)
 		if ro.addr == h.data && ro.plan == elem && ro.kind == pod.SlotArray && w.old.spans[ro.extra].count == h.cap && !w.touches(h.data, size) {
 			i := w.add(c)
 			w.stick(i, ro)
@@ -88,7 +88,7 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan) int32 {
 // mapHeader returns the region of the map whose header is at q.
 func (w *walk) mapHeader(at, q unsafe.Pointer, p *plan) int32 {
 	if i := w.st.memory.find(w.st, q); i >= 0 {
-		r := &w.st.regions[i]
+		r := w.st.regions.at(i)
 		if r.kind != pod.SlotMap || r.addr != q || !(r.plan == p || sameShape(r.plan.typ, p.typ)) {
 			w.overlap(at, i, p.typ)
 			return -1
@@ -97,7 +97,7 @@ func (w *walk) mapHeader(at, q unsafe.Pointer, p *plan) int32 {
 	}
 	i := w.add(candidate{addr: q, plan: p, kind: pod.SlotMap})
 	if o := w.old.memory.find(w.old, q); o >= 0 {
-		ro := &w.old.regions[o]
+		ro := w.old.regions.at(o)
 		if ro.kind == pod.SlotMap && ro.addr == q && ro.plan == p {
 			w.stick(i, ro)
 		}
@@ -110,7 +110,7 @@ func (w *walk) mapHeader(at, q unsafe.Pointer, p *plan) int32 {
 func (w *walk) longString(s string) int32 {
 	data := unsafe.Pointer(unsafe.StringData(s))
 	if i := w.st.strings.find(w.st, data); i >= 0 {
-		r := &w.st.regions[i]
+		r := w.st.regions.at(i)
 		sp := w.st.spans[r.extra]
 		if uintptr(data)+uintptr(len(s)) <= uintptr(r.addr)+uintptr(sp.count) {
 			return i
@@ -118,16 +118,16 @@ func (w *walk) longString(s string) int32 {
 	}
 	lo, hi := data, uintptr(data)+uintptr(len(s))
 	if o := w.old.strings.find(w.old, data); o >= 0 {
-		ro := &w.old.regions[o]
+		ro := w.old.regions.at(o)
 		lo = ro.addr
 		hi = max(hi, uintptr(lo)+uintptr(w.old.spans[ro.extra].count))
 	}
 	hits := w.st.strings.startsIn(w.st, uintptr(lo), hi, nil)
-	if i := w.st.strings.find(w.st, lo); i >= 0 && w.st.regions[i].addr != lo {
+	if i := w.st.strings.find(w.st, lo); i >= 0 && w.st.regions.at(i).addr != lo {
 		hits = append(hits, i)
 	}
 	for _, j := range hits {
-		r := &w.st.regions[j]
+		r := w.st.regions.at(j)
 		if uintptr(r.addr) < uintptr(lo) {
 			lo = r.addr
 		}
@@ -136,7 +136,7 @@ func (w *walk) longString(s string) int32 {
 	n := int(hi - uintptr(lo))
 	i := w.replace(&w.st.strings, hits, candidate{addr: lo, plan: w.eng.planOf(stringType), kind: pod.SlotString, count: n, reach: n})
 	if o := w.old.strings.find(w.old, lo); o >= 0 {
-		if ro := &w.old.regions[o]; ro.addr == lo {
+		if ro := w.old.regions.at(o); ro.addr == lo {
 			w.stick(i, ro)
 		}
 	}
@@ -162,22 +162,27 @@ func (w *walk) add(c candidate) int32 {
 
 // stick gives region i the place that ro had.
 func (w *walk) stick(i int32, ro *region) {
-	r := &w.st.regions[i]
+	r := w.st.regions.at(i)
 	r.pod, r.slot = ro.pod, ro.slot
 	r.flags |= flagSticky
 	if ro.kind == pod.SlotArray && r.kind == pod.SlotArray {
 		w.st.spans[r.extra].perRun = w.old.spans[ro.extra].perRun
+		w.sameAsShadow(r, ro)
 	}
 }
 
 // reach extends the kept elements of array i to n.
 func (w *walk) reach(i int32, n int) {
-	sp := &w.st.spans[w.st.regions[i].extra]
+	sp := &w.st.spans[w.st.regions.at(i).extra]
 	if n <= sp.reach {
 		return
 	}
 	from := sp.reach
 	sp.reach = n
+	if r := w.st.regions.at(i); r.flags&flagSame != 0 {
+		w.st.forgetShadow(r) // nothing of it was visited
+		from, r.weight = 0, 0
+	}
 	w.rescan(i, from, n)
 }
 
@@ -185,7 +190,7 @@ func (w *walk) reach(i int32, n int) {
 // when it was scanned.
 func (w *walk) rescan(i int32, from, to int) {
 	if i < w.cursor {
-		w.st.regions[i].flags |= flagRescan
+		w.st.regions.at(i).flags |= flagRescan
 		w.grown = append(w.grown, growth{i, from, to})
 	}
 }

@@ -32,17 +32,17 @@ func (w *walk) settle(at unsafe.Pointer, c candidate, in int32) int32 {
 	// What the state before knew about this memory still holds: an extent does
 	// not shrink while it lives.
 	if o := w.old.memory.find(w.old, c.addr); o >= 0 {
-		if g, ok := w.grownTo(&w.old.regions[o], w.old, c); ok {
+		if g, ok := w.grownTo(w.old.regions.at(o), w.old, c); ok {
 			c = g
 		}
 	}
 	hits := w.st.memory.startsIn(w.st, uintptr(c.addr), c.end(), nil)
-	if i := w.st.memory.find(w.st, c.addr); i >= 0 && w.st.regions[i].addr != c.addr {
+	if i := w.st.memory.find(w.st, c.addr); i >= 0 && w.st.regions.at(i).addr != c.addr {
 		hits = append(hits, i)
 	}
 	slices.Sort(hits)
 	for _, j := range hits {
-		g, ok := w.grownTo(&w.st.regions[j], w.st, c)
+		g, ok := w.grownTo(w.st.regions.at(j), w.st, c)
 		if !ok {
 			w.overlap(at, j, asked.plan.typ)
 			return -1
@@ -51,7 +51,7 @@ func (w *walk) settle(at unsafe.Pointer, c candidate, in int32) int32 {
 	}
 	i := w.replace(&w.st.memory, hits, c)
 	if o := w.old.memory.find(w.old, c.addr); o >= 0 {
-		ro := &w.old.regions[o]
+		ro := w.old.regions.at(o)
 		if ro.addr == c.addr && ro.plan == c.plan && ro.kind == c.kind {
 			w.stick(i, ro)
 		}
@@ -62,7 +62,7 @@ func (w *walk) settle(at unsafe.Pointer, c candidate, in int32) int32 {
 // within reports whether c lies inside region i as a part of it, and notes how
 // far into an array it reaches.
 func (w *walk) within(i int32, c candidate) bool {
-	r := &w.st.regions[i]
+	r := w.st.regions.at(i)
 	if c.end() > uintptr(r.addr)+w.st.size(r) {
 		return false
 	}
@@ -148,14 +148,14 @@ func (w *walk) replace(index *regionIndex, hits []int32, c candidate) int32 {
 	}
 	for _, j := range hits {
 		if j != keep {
-			r := &w.st.regions[j]
+			r := w.st.regions.at(j)
 			r.kind, r.extra, r.addr = pod.SlotFree, keep, nil
-			r.pod, r.flags = -1, r.flags&^flagSticky
+			r.pod, r.flags = -1, r.flags&^(flagSticky|flagSame)
 		}
 	}
-	r := &w.st.regions[keep]
+	r := w.st.regions.at(keep)
 	r.addr, r.plan, r.kind = c.addr, c.plan, c.kind
-	r.pod, r.flags, r.weight = -1, r.flags&^flagSticky, 0
+	r.pod, r.flags, r.weight = -1, r.flags&^(flagSticky|flagSame), 0
 	r.extra = -1
 	if c.kind == pod.SlotArray || c.kind == pod.SlotString {
 		r.extra = int32(len(w.st.spans))

@@ -70,9 +70,9 @@ func (e *encoder) take() *region {
 	}
 	i := e.edges[e.edge]
 	e.edge++
-	r := &e.st.regions[i]
+	r := e.st.regions.at(i)
 	if r.kind == pod.SlotFree {
-		r = &e.st.regions[e.st.resolve(i)]
+		r = e.st.regions.at(e.st.resolve(i))
 	}
 	return r
 }

@@ -15,10 +15,18 @@ const runBytes = 256
 func (e *encoder) slot(r *region, was slotState) {
 	e.edge = r.edge
 	o := slotOut{from: len(e.buf), runs: len(e.runs), links: len(e.links), kind: r.kind}
+	if r.flags&flagSame != 0 {
+		o.to, o.runEnd, o.hash = o.from, o.runs, was.hash
+		e.out = append(e.out, o)
+		return
+	}
 	switch r.kind {
 	case pod.SlotArray:
 		o.typ = e.typeID(typeKey{plan: r.plan})
 		e.array(r, &o)
+		if e.edge == r.edge {
+			e.shadow(r)
+		}
 	case pod.SlotMap:
 		o.typ = e.typeID(typeKey{plan: r.plan, entries: true})
 		e.mapSlot(r)
@@ -126,7 +134,7 @@ func (e *encoder) fixed(pl *plan, p unsafe.Pointer) {
 // forward encodes a forwarder.
 func (e *encoder) forward(m *move, was slotState) {
 	o := slotOut{from: len(e.buf), runs: len(e.runs), runEnd: len(e.runs), links: len(e.links), kind: pod.SlotForward}
-	e.way(&e.st.regions[m.to], m.in)
+	e.way(e.st.regions.at(m.to), m.in)
 	o.to = len(e.buf)
 	o.hash = e.eng.hashSlot(o.kind, 0, e.buf[o.from:o.to], nil)
 	o.changed = o.hash != was.hash || o.kind != was.kind

@@ -36,7 +36,7 @@ func (w *walk) faultPath() (path string) {
 			}
 		}
 	}()
-	if int(w.current) >= len(w.st.regions) {
+	if w.current >= w.st.regions.len() {
 		return "a variable"
 	}
 	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}

@@ -17,28 +17,20 @@ type Config struct {
 	Registry *Registry
 	// Secret keys every hash; see pod.Source.
 	Secret [32]byte
-	// TargetBytes is the size to which pods are filled, 8 KiB by default.
+	// TargetBytes is the encoded size to which pods are filled, 8 KiB by
+	// default. A larger region is a pod of its own.
 	TargetBytes int
-	// MaxBytes is the size above which no pod takes in another region, 64 KiB
-	// by default. A single larger region is a pod of its own.
-	MaxBytes int
 }
 
-// Default sizes of Config.
-const (
-	DefaultTargetBytes = 8 << 10
-	DefaultMaxBytes    = 64 << 10
-)
+// DefaultTargetBytes is the size of pods unless Config says otherwise.
+const DefaultTargetBytes = 8 << 10
 
 func (c Config) filled() (Config, error) {
 	if c.TargetBytes == 0 {
 		c.TargetBytes = DefaultTargetBytes
 	}
-	if c.MaxBytes == 0 {
-		c.MaxBytes = max(DefaultMaxBytes, c.TargetBytes)
-	}
-	if c.TargetBytes < 0 || c.MaxBytes < c.TargetBytes || c.MaxBytes > 1<<30 {
-		return c, fmt.Errorf("pod sizes: target %d, maximum %d: %w", c.TargetBytes, c.MaxBytes, dberr.ErrInvalid)
+	if c.TargetBytes < 0 || c.TargetBytes > 1<<30 {
+		return c, fmt.Errorf("pod size %d: %w", c.TargetBytes, dberr.ErrInvalid)
 	}
 	if c.Registry == nil {
 		c.Registry = NewRegistry()

@@ -77,7 +77,7 @@ func (w *walk) orderPlace(dst []byte, q unsafe.Pointer) []byte {
 	if o < 0 {
 		return append(dst, 3)
 	}
-	r := &w.old.regions[o]
+	r := w.old.regions.at(o)
 	dst = binary.AppendUvarint(append(dst, 2), uint64(w.old.pods[r.pod].id))
 	dst = binary.AppendUvarint(dst, uint64(r.slot))
 	return binary.AppendUvarint(dst, uint64(uintptr(q)-uintptr(r.addr)))

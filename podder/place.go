@@ -40,7 +40,7 @@ type move struct {
 }
 
 // newRegion reports whether region i has no place from before.
-func (p *placer) newRegion(i int) bool { return p.st.regions[i].flags&flagSticky == 0 }
+func (p *placer) newRegion(i int32) bool { return p.st.regions.at(i).flags&flagSticky == 0 }
 
 func (p *placer) place(g *Graph, roots []Root) {
 	p.remap = make([]int32, len(p.old.pods))
@@ -69,7 +69,7 @@ func (p *placer) placeBoxes(g *Graph, roots []Root) {
 		if id == 0 || !known {
 			continue
 		}
-		r := &p.st.regions[c.region]
+		r := p.st.regions.at(c.region)
 		if n := p.remap[o]; n >= 0 && len(p.st.pods[n].slots) > 0 && p.st.pods[n].slots[0].region >= 0 {
 			continue
 		}
@@ -106,8 +106,8 @@ func (p *placer) placeKnown() {
 	if len(p.old.pods) == 0 {
 		return
 	}
-	for i := range p.st.regions {
-		r := &p.st.regions[i]
+	for i := range p.st.regions.len() {
+		r := p.st.regions.at(i)
 		if r.flags&flagSticky == 0 || r.kind == pod.SlotBox {
 			continue
 		}
@@ -121,14 +121,14 @@ func (p *placer) placeKnown() {
 // placeNew gives new regions their pods.
 func (p *placer) placeNew() {
 	first, sizes := p.cut()
-	regions := p.st.regions
-	for i := range regions {
+	regions := &p.st.regions
+	for i := range regions.len() {
 		if !p.newRegion(i) {
 			continue
 		}
-		r := &regions[i]
-		if to := p.joined(i, first); to >= 0 && regions[to].pod >= 0 {
-			r.pod = regions[to].pod
+		r := regions.at(i)
+		if to := p.joined(i, first); to >= 0 && regions.at(to).pod >= 0 {
+			r.pod = regions.at(to).pod
 			continue
 		}
 		if r.pod = p.nearby(i, int(sizes[i])); r.pod < 0 {
@@ -143,25 +143,25 @@ func (p *placer) placeNew() {
 }
 
 // nearby returns a pod beside region i with room for n more bytes, or -1.
-func (p *placer) nearby(i, n int) int32 {
-	regions := p.st.regions
-	r := &regions[i]
+func (p *placer) nearby(i int32, n int) int32 {
+	regions := &p.st.regions
+	r := regions.at(i)
 	if r.parent < 0 {
 		return -1
 	}
 	fits := func(pod int32) bool { return pod >= 0 && p.st.pods[pod].bytes+n <= p.cfg.TargetBytes }
-	if up := regions[r.parent].pod; fits(up) {
+	if up := regions.at(r.parent).pod; fits(up) {
 		return up
 	}
-	if i > 0 && regions[i-1].parent == r.parent && fits(regions[i-1].pod) {
-		return regions[i-1].pod
+	if i > 0 && regions.at(i-1).parent == r.parent && fits(regions.at(i-1).pod) {
+		return regions.at(i - 1).pod
 	}
-	if i+1 < len(regions) && regions[i+1].parent == r.parent && !p.newRegion(i+1) && fits(regions[i+1].pod) {
-		return regions[i+1].pod
+	if i+1 < regions.len() && regions.at(i+1).parent == r.parent && !p.newRegion(i+1) && fits(regions.at(i+1).pod) {
+		return regions.at(i + 1).pod
 	}
 	if r.kind != pod.SlotFree && int(r.edge) < len(p.edges) {
-		if to := p.st.resolve(p.edges[r.edge]); !p.newRegion(int(to)) && fits(regions[to].pod) {
-			return regions[to].pod
+		if to := p.st.resolve(p.edges[r.edge]); !p.newRegion(to) && fits(regions.at(to).pod) {
+			return regions.at(to).pod
 		}
 	}
 	return -1
@@ -182,7 +182,7 @@ func (p *placer) findForwarders() {
 			if n := p.remap[o]; n >= 0 && p.st.pods[n].slots[ex.Slot].region >= 0 {
 				continue
 			}
-			ro := &p.old.regions[old]
+			ro := p.old.regions.at(old)
 			if ro.kind != pod.SlotObject && ro.kind != pod.SlotArray {
 				continue
 			}
@@ -201,7 +201,7 @@ func (p *placer) findForwarders() {
 
 // inside locates an old region within region j of the new state.
 func (p *placer) inside(j int32, ro *region) (interior, bool) {
-	r := &p.st.regions[j]
+	r := p.st.regions.at(j)
 	off := uintptr(ro.addr) - uintptr(r.addr)
 	if off+p.old.size(ro) > p.st.size(r) {
 		return interior{}, false
@@ -240,8 +240,8 @@ func (p *placer) freeSlots() {
 // giveSlots numbers the new regions of each pod (rule 4).
 func (p *placer) giveSlots() {
 	p.roomForSlots()
-	for i := range p.st.regions {
-		r := &p.st.regions[i]
+	for i := range p.st.regions.len() {
+		r := p.st.regions.at(i)
 		if !p.newRegion(i) || r.kind == pod.SlotFree {
 			continue
 		}
@@ -253,7 +253,7 @@ func (p *placer) giveSlots() {
 		if int(s) == len(ps.slots) {
 			ps.slots = append(ps.slots, slotState{})
 		}
-		ps.slots[s] = slotState{region: int32(i)}
+		ps.slots[s] = slotState{region: i}
 		r.slot = s
 		p.next[r.pod] = s + 1
 	}
@@ -263,8 +263,8 @@ func (p *placer) giveSlots() {
 func (p *placer) roomForSlots() {
 	counts := make([]int32, len(p.st.pods))
 	total := 0
-	for i := range p.st.regions {
-		if r := &p.st.regions[i]; p.newRegion(i) && r.kind != pod.SlotFree && p.st.pods[r.pod].isNew {
+	for i := range p.st.regions.len() {
+		if r := p.st.regions.at(i); p.newRegion(i) && r.kind != pod.SlotFree && p.st.pods[r.pod].isNew {
 			counts[r.pod]++
 			total++
 		}

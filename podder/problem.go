@@ -60,7 +60,7 @@ func (w *walk) unregistered(at unsafe.Pointer, t reflect.Type) {
 
 // overlap reports a reference of type t into region i that has no such part.
 func (w *walk) overlap(at unsafe.Pointer, i int32, t reflect.Type) {
-	r := &w.st.regions[i]
+	r := w.st.regions.at(i)
 	what := r.plan.typ.String()
 	if r.kind == pod.SlotArray {
 		what = "array of " + what
@@ -103,7 +103,7 @@ const (
 // shown.
 func (f *pathFinder) want(i int32) {
 	for n := 0; i >= 0; n++ {
-		p := f.w.st.regions[i].parent
+		p := f.w.st.regions.at(i).parent
 		if p < 0 || f.walked[i] && f.steps[i] != "" {
 			return
 		}
@@ -115,8 +115,8 @@ func (f *pathFinder) want(i int32) {
 }
 
 func (f *pathFinder) depth(i int32) (n int) {
-	for i = f.w.st.regions[i].parent; i >= 0 && n <= pathHead; n++ {
-		i = f.w.st.regions[i].parent
+	for i = f.w.st.regions.at(i).parent; i >= 0 && n <= pathHead; n++ {
+		i = f.w.st.regions.at(i).parent
 	}
 	return n
 }
@@ -130,7 +130,7 @@ func (f *pathFinder) stepsFrom(p int32) {
 	f.walked[p] = true
 	f.each(p, -1, func(at unsafe.Pointer, t reflect.Type, step func() string) bool {
 		child := f.childAt(at, t)
-		if child < 0 || f.w.st.regions[child].parent != p {
+		if child < 0 || f.w.st.regions.at(child).parent != p {
 			return true
 		}
 		if _, ok := f.steps[child]; !ok {
@@ -179,9 +179,9 @@ func leadsTo(t, part reflect.Type) bool {
 // pathTo returns the way to region i.
 func (f *pathFinder) pathTo(i int32) string {
 	var back []string // from the region up to the variable
-	for f.w.st.regions[i].parent >= 0 {
+	for f.w.st.regions.at(i).parent >= 0 {
 		back = append(back, f.steps[i])
-		i = f.w.st.regions[i].parent
+		i = f.w.st.regions.at(i).parent
 	}
 	var b strings.Builder
 	for _, c := range f.w.cells {
@@ -207,7 +207,7 @@ type visitor func(at unsafe.Pointer, t reflect.Type, step func() string) bool
 // each visits the leaves of region i; of an array or map only those of one
 // element, unless it is -1.
 func (f *pathFinder) each(i int32, elem int, visit visitor) {
-	r := &f.w.st.regions[i]
+	r := f.w.st.regions.at(i)
 	f.visits = 0
 	switch r.kind {
 	case pod.SlotObject, pod.SlotBox:

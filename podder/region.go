@@ -38,13 +38,15 @@ const (
 	flagExported = 1 << iota // referred to from another pod
 	flagRescan               // grew after it was scanned: its edges are collected again
 	flagSticky               // has its place from the state before
+	flagSame                 // equals its shadow: unchanged, and leads nowhere
 )
 
 // span is the length of an array or string region.
 type span struct {
-	count  int // elements allocated, as far as seen; bytes of a string
-	reach  int // elements kept
-	perRun int // elements of one run, 0 until placed
+	count  int            // elements allocated, as far as seen; bytes of a string
+	reach  int            // elements kept
+	perRun int            // elements of one run, 0 until placed
+	shadow unsafe.Pointer // the words of an array as they were encoded, nil for none
 }
 
 // liveRegion is a region with its place, as load, restore and adopt speak of

@@ -107,7 +107,7 @@ func (x *regionIndex) grow() {
 
 // add puts region i into the index.
 func (x *regionIndex) add(st *state, i int32) {
-	r := &st.regions[i]
+	r := st.regions.at(i)
 	a := uintptr(r.addr)
 	end := a + st.size(r)
 	c := x.makeChunk(a >> chunkBits)
@@ -136,7 +136,7 @@ func (x *regionIndex) add(st *state, i int32) {
 // remove takes region i out, as it was added. Marks in chunks above it stay:
 // they name an alias then, which resolves to the region that took its place.
 func (x *regionIndex) remove(st *state, i int32) {
-	r := &st.regions[i]
+	r := st.regions.at(i)
 	a := uintptr(r.addr)
 	c := x.chunkAt(a >> chunkBits)
 	g := a >> granuleBits % chunkSlots
@@ -147,10 +147,10 @@ func (x *regionIndex) remove(st *state, i int32) {
 		}
 	} else {
 		j := c.first[g]
-		for st.regions[j].next != i {
-			j = st.regions[j].next
+		for st.regions.at(j).next != i {
+			j = st.regions.at(j).next
 		}
-		st.regions[j].next = r.next
+		st.regions.at(j).next = r.next
 	}
 	if end := a + st.size(r); end-a >= largeBytes {
 		for page := a >> pageBits; page <= (end-1)>>pageBits; page++ {
@@ -202,8 +202,8 @@ func (x *regionIndex) find(st *state, p unsafe.Pointer) int32 {
 // below a, or -1.
 func (x *regionIndex) inGranule(st *state, i int32, a uintptr) int32 {
 	best, start := int32(-1), uintptr(0)
-	for ; i >= 0; i = st.regions[i].next {
-		if s := uintptr(st.regions[i].addr); s <= a && s >= start {
+	for ; i >= 0; i = st.regions.at(i).next {
+		if s := uintptr(st.regions.at(i).addr); s <= a && s >= start {
 			best, start = i, s
 		}
 	}
@@ -211,7 +211,7 @@ func (x *regionIndex) inGranule(st *state, i int32, a uintptr) int32 {
 }
 
 func (x *regionIndex) covers(st *state, i int32, a uintptr) int32 {
-	r := &st.regions[i]
+	r := st.regions.at(i)
 	if r.kind != pod.SlotFree && uintptr(r.addr) <= a && a-uintptr(r.addr) < st.size(r) {
 		return i
 	}
@@ -230,8 +230,8 @@ func (x *regionIndex) startsIn(st *state, from, end uintptr, list []int32) []int
 			if granule := key<<chunkBits + uintptr(g)<<granuleBits; granule >= end || granule+1<<granuleBits <= from {
 				continue
 			}
-			for i := c.first[g]; i >= 0; i = st.regions[i].next {
-				if s := uintptr(st.regions[i].addr); s >= from && s < end {
+			for i := c.first[g]; i >= 0; i = st.regions.at(i).next {
+				if s := uintptr(st.regions.at(i).addr); s >= from && s < end {
 					list = append(list, i)
 				}
 			}

@@ -57,7 +57,7 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(len(g.cur.regions))}
+	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(g.cur.regions.len())}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)
 	if err := w.discover(roots); err != nil {
@@ -72,7 +72,7 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 		return nil, err
 	}
 	for k, c := range w.cells {
-		id := w.st.pods[w.st.regions[c.region].pod].id
+		id := w.st.pods[w.st.regions.at(c.region).pod].id
 		s.Roots[c.name] = id
 		if was, ok := g.roots[c.name]; ok && was == id || !ok && roots[k].Pod == id {
 			continue

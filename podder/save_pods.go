@@ -41,8 +41,8 @@ func (e *encoder) run() error {
 		}
 	}
 	e.saved.Pods = len(st.pods)
-	for i := range st.regions {
-		if st.regions[i].kind != pod.SlotFree {
+	for i := range st.regions.len() {
+		if st.regions.at(i).kind != pod.SlotFree {
 			e.saved.Objects++
 		}
 	}
@@ -52,13 +52,13 @@ func (e *encoder) run() error {
 // markExports finds the regions that other pods refer to.
 func (e *encoder) markExports() {
 	st := e.st
-	for i := range st.regions {
-		r := &st.regions[i]
+	for i := range st.regions.len() {
+		r := st.regions.at(i)
 		if r.kind == pod.SlotFree || len(r.plan.refs) == 0 && r.kind != pod.SlotMap {
 			continue
 		}
 		for _, t := range e.edges[r.edge:e.edgeEnd[i]] {
-			to := &st.regions[st.resolve(t)]
+			to := st.regions.at(st.resolve(t))
 			if to.pod != r.pod {
 				to.flags |= flagExported
 			}
@@ -66,7 +66,7 @@ func (e *encoder) markExports() {
 	}
 	for i := range e.moves {
 		m := &e.moves[i]
-		if to := &st.regions[m.to]; to.pod != m.pod {
+		if to := st.regions.at(m.to); to.pod != m.pod {
 			to.flags |= flagExported
 		}
 	}
@@ -81,12 +81,12 @@ func (e *encoder) pod(i int32, moves []*move) error {
 		slot := uint32(s)
 		if r := ps.slots[s].region; r >= 0 {
 			e.current = r
-			e.slot(&e.st.regions[r], ps.slots[s])
+			e.slot(e.st.regions.at(r), ps.slots[s])
 			if e.err != nil {
 				return fmt.Errorf("%s: %w", e.faultPath(), e.err)
 			}
 			e.slots = append(e.slots, slot)
-			if s == 0 || e.st.regions[r].flags&flagExported != 0 {
+			if s == 0 || e.st.regions.at(r).flags&flagExported != 0 {
 				e.marked = append(e.marked, slot)
 			}
 			continue
@@ -184,7 +184,7 @@ func (e *encoder) data(o *slotOut, slot uint32) pod.Data {
 		d.Bytes = o.flat
 	case o.kind == pod.SlotArray && o.flat != nil && !o.changed:
 		d.Bytes = append(slices.Clone(d.Bytes), o.flat...)
-		e.arrayRuns(&e.st.regions[e.st.pods[e.cur].slots[slot].region], len(o.flat), o)
+		e.arrayRuns(e.st.regions.at(e.st.pods[e.cur].slots[slot].region), len(o.flat), o)
 	}
 	if runs := e.runs[o.runs:o.runEnd]; len(runs) > 1 {
 		d.Runs = runs

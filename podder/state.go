@@ -10,7 +10,7 @@ import (
 // stored, and what every pod looked like. A save builds the next one beside it;
 // committing is one assignment.
 type state struct {
-	regions []region
+	regions regionList
 	spans   []span
 	memory  regionIndex // regions of memory by address
 	strings regionIndex // bytes of long strings by address
@@ -45,17 +45,17 @@ type typeKey struct {
 	entries bool
 }
 
-func newState(regions int) *state {
-	return &state{
-		regions: make([]region, 0, regions),
-		byID:    map[pod.ID]int32{},
-	}
+// newState returns an empty state with room for so many regions.
+func newState(regions int32) *state {
+	st := &state{byID: map[pod.ID]int32{}}
+	st.regions.reserve(regions)
+	return st
 }
 
 // resolve follows aliases to the region that contains i.
 func (st *state) resolve(i int32) int32 {
-	for st.regions[i].kind == pod.SlotFree {
-		i = st.regions[i].extra
+	for st.regions.at(i).kind == pod.SlotFree {
+		i = st.regions.at(i).extra
 	}
 	return i
 }

@@ -54,7 +54,7 @@ func TestSlotsAreStickyUnderInsertAndDelete(t *testing.T) {
 	places := func() map[*leaf][2]int32 {
 		m := map[*leaf][2]int32{}
 		for _, l := range x.Items {
-			r := g.cur.regions[g.cur.memory.find(g.cur, unsafe.Pointer(l))]
+			r := *g.cur.regions.at(g.cur.memory.find(g.cur, unsafe.Pointer(l)))
 			m[l] = [2]int32{r.pod, int32(r.slot)}
 		}
 		return m
@@ -98,7 +98,7 @@ func TestContainerFoundLaterTakesOverAndLeavesAForwarder(t *testing.T) {
 	}
 	a, b := &holder{p: &arr[3]}, &holder{p: &arr[3], pad: "b"}
 	mustSave(t, g, s, "a", a, "b", b)
-	r := g.cur.regions[g.cur.memory.find(g.cur, unsafe.Pointer(&arr[3]))]
+	r := *g.cur.regions.at(g.cur.memory.find(g.cur, unsafe.Pointer(&arr[3])))
 	id, slot := g.cur.pods[r.pod].id, r.slot
 	if !s.pods[id].Exported(pod.Slot(slot)) {
 		t.Fatal("the shared element is not exported")
@@ -160,7 +160,7 @@ func TestAnAddressUsedAgainIsAnotherObject(t *testing.T) {
 			t.Fatal(round, err)
 		}
 	}
-	if n := len(g.cur.regions); n > 500 {
+	if n := g.cur.regions.len(); n > 500 {
 		t.Errorf("%d regions are still held", n)
 	}
 }

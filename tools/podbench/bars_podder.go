@@ -22,15 +22,23 @@ type treeNode struct {
 
 const walkObjects = 1_000_000
 
-// buildTree makes a balanced tree of n nodes, in the order of the walk.
-func buildTree(n int64) *treeNode {
-	if n == 0 {
-		return nil
+// buildTree makes a balanced tree of n nodes that lie in memory in the order in
+// which a save meets them, breadth first: the heap of a program that built its
+// graph in one go.
+func buildTree(n int) *treeNode {
+	nodes := make([]*treeNode, n)
+	for i := range nodes {
+		nodes[i] = &treeNode{ID: int64(i), Score: 1 / float64(i+1)}
 	}
-	t := &treeNode{ID: n, Score: 1 / float64(n)}
-	left := (n - 1) / 2
-	t.Left, t.Right = buildTree(left), buildTree(n-1-left)
-	return t
+	for i := range nodes {
+		if l := 2*i + 1; l < n {
+			nodes[i].Left = nodes[l]
+		}
+		if r := 2*i + 2; r < n {
+			nodes[i].Right = nodes[r]
+		}
+	}
+	return nodes[0]
 }
 
 func measureWalk(ctx context.Context, _ barEnv, bars []bar) []bar {
