@@ -97,14 +97,14 @@ func (g *Graph) adoptRegion(lr *liveRegion) {
 		}
 		g.drop(slot.region)
 	}
-	r := region{addr: lr.addr, plan: p, kind: lr.kind, extra: -1, parent: -1, pod: n, slot: uint32(lr.slot), next: -1}
+	r, i := st.regions.add()
+	*r = region{addr: lr.addr, plan: p, kind: lr.kind, extra: -1, parent: -1, pod: n, slot: uint32(lr.slot), next: -1}
 	if lr.kind == pod.SlotArray || lr.kind == pod.SlotString {
 		r.extra = int32(len(st.spans))
 		st.spans = append(st.spans, span{count: lr.count, reach: lr.count, perRun: lr.perRun})
 	}
-	i := st.regions.add(r)
 	slot.region = i
-	if size := st.size(&r); size > 0 {
+	if size := st.size(r); size > 0 {
 		switch lr.kind {
 		case pod.SlotBox:
 		case pod.SlotString:

@@ -73,6 +73,8 @@ func (f *fixedElem) decode(b []byte, p unsafe.Pointer) bool {
 	return true
 }
 
+// decode4 fills len(b)/4 numbers at p, for which the caller has made room in one
+// allocation of that element type.
 func decode4(b []byte, p unsafe.Pointer) {
 	for i, d := 0, unsafe.Slice((*uint32)(p), len(b)/4); i < len(d); i++ {
 		d[i] = binary.LittleEndian.Uint32(b[4*i:])

@@ -112,6 +112,8 @@ func (l *loader) ifaceBox(p *loadPod, c *cursor, st *storedType, word, at unsafe
 	*(*ifaceWords)(at) = ifaceWords{word, data}
 }
 
+// boxData returns the data word of v; ifaceWords is how the runtime lays out the
+// two words of an interface.
 func boxData(v any) unsafe.Pointer {
 	return (*ifaceWords)(unsafe.Pointer(&v)).data
 }

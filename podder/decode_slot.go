@@ -115,6 +115,8 @@ func (l *loader) placeLive(p *loadPod, s pod.Slot, lr liveRegion) bool {
 	return true
 }
 
+// placeString keeps the bytes of a shared string by the address of its data:
+// strings are immutable, and the pointer keeps them alive.
 func (l *loader) placeString(p *loadPod, s pod.Slot, d *pod.Data) {
 	text := string(d.Bytes)
 	addr := unsafe.Pointer(unsafe.StringData(text))
@@ -228,6 +230,7 @@ func (l *loader) fillArray(p *loadPod, s pod.Slot, d *pod.Data, r *loadRegion, t
 			l.corrupt("runs exceed the %d bytes of an array", len(d.Bytes))
 			return
 		}
+		// done < stored ≤ the elements that the array was allocated with.
 		at := unsafe.Add(to, uintptr(done)*size)
 		if pl.fixed != nil {
 			l.fixedRun(pl.fixed, b, n, at)
@@ -258,6 +261,7 @@ func (l *loader) valueRun(p *loadPod, pl *decodePlan, b []byte, n uint64, at uns
 	if len(pl.moves) > 0 {
 		size := pl.typ.Size()
 		for i := uint64(0); i < n && l.err == nil; i++ {
+			// The caller bounds n by the elements that are left in the array.
 			l.value(p, &c, pl, unsafe.Add(at, uintptr(i)*size))
 		}
 	}

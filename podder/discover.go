@@ -274,14 +274,16 @@ func roomy[T any](s []T) []T {
 func (w *walk) addBox(r Root) {
 	cell := reflect.New(r.Value.Type())
 	cell.Elem().Set(r.Value)
-	i := w.append(region{addr: cell.UnsafePointer(), plan: w.eng.planOf(r.Value.Type()), kind: pod.SlotBox, parent: -1, extra: -1})
+	box, i := w.append()
+	box.addr, box.plan, box.kind, box.parent = cell.UnsafePointer(), w.eng.planOf(r.Value.Type()), pod.SlotBox, -1
 	w.cells = append(w.cells, boxCell{name: r.Name, region: i})
 }
 
-// append adds a region that is not in an index.
-func (w *walk) append(r region) int32 {
-	r.pod, r.next = -1, -1
-	return w.st.regions.add(r)
+// append adds a region that is not in an index and has no place yet.
+func (w *walk) append() (*region, int32) {
+	r, i := w.st.regions.add()
+	r.pod, r.next, r.extra = -1, -1, -1
+	return r, i
 }
 
 // sliceWords is a slice in memory.

@@ -145,7 +145,8 @@ func (w *walk) longString(s string) int32 {
 
 // add makes a region for c, which touches nothing that is known.
 func (w *walk) add(c candidate) int32 {
-	r := region{addr: c.addr, plan: c.plan, kind: c.kind, parent: w.current, extra: -1}
+	r, i := w.append()
+	r.addr, r.plan, r.kind, r.parent = c.addr, c.plan, c.kind, w.current
 	index := &w.st.memory
 	switch c.kind {
 	case pod.SlotString:
@@ -155,7 +156,6 @@ func (w *walk) add(c candidate) int32 {
 		r.extra = int32(len(w.st.spans))
 		w.st.spans = append(w.st.spans, span{count: c.count, reach: c.reach})
 	}
-	i := w.append(r)
 	index.add(w.st, i)
 	return i
 }

@@ -133,6 +133,7 @@ func (e *encoder) str(s string) {
 	}
 	e.buf = binary.AppendUvarint(e.buf, uint64(len(s))<<1|1)
 	r := e.take()
+	// Only the address is used, to find how far into its region s begins.
 	data := unsafe.Pointer(unsafe.StringData(s))
 	if r == nil || r.kind != pod.SlotString || uintptr(data) < uintptr(r.addr) || uintptr(data)+uintptr(len(s)) > uintptr(r.addr)+e.st.size(r) {
 		e.fail(errChanged)

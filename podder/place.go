@@ -251,9 +251,10 @@ func (p *placer) giveSlots() {
 			s++
 		}
 		if int(s) == len(ps.slots) {
-			ps.slots = append(ps.slots, slotState{})
+			ps.slots = append(ps.slots, slotState{region: i})
+		} else {
+			ps.slots[s] = slotState{region: i}
 		}
-		ps.slots[s] = slotState{region: i}
 		r.slot = s
 		p.next[r.pod] = s + 1
 	}

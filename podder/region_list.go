@@ -28,13 +28,13 @@ func (l *regionList) at(i int32) *region {
 
 func (l *regionList) len() int32 { return l.n }
 
-// add appends a region and returns its number.
-func (l *regionList) add(r region) int32 {
+// add appends an empty region, to be filled in where it lies, and returns it
+// with its number.
+func (l *regionList) add() (*region, int32) {
 	i := l.n
 	if int(i>>regionBlockBits) == len(l.blocks) {
 		l.blocks = append(l.blocks, new([regionBlock]region))
 	}
 	l.n++
-	*l.at(i) = r
-	return i
+	return l.at(i), i
 }

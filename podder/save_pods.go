@@ -149,9 +149,13 @@ func (e *encoder) finish(i int32, ps *podState) error {
 	e.writes = e.writes[:0]
 	for k := range e.out {
 		if o := &e.out[k]; o.changed {
-			e.writes = append(e.writes, pod.SlotWrite{Slot: pod.Slot(e.slots[k]), Data: e.data(o, e.slots[k])})
+			n := len(e.writes)
+			e.writes = append(roomy(e.writes), pod.SlotWrite{})
+			w := &e.writes[n]
+			w.Slot = pod.Slot(e.slots[k])
+			e.data(&w.Data, o, e.slots[k])
 			e.saved.SlotsChanged++
-			e.saved.Bytes += int64(len(e.writes[len(e.writes)-1].Data.Bytes))
+			e.saved.Bytes += int64(len(w.Data.Bytes))
 		}
 	}
 	c.Slots = e.writes
@@ -175,10 +179,10 @@ func (e *encoder) finish(i int32, ps *podState) error {
 	return nil
 }
 
-// data returns an encoded slot; what lies in memory as it is stored and was not
+// data fills in an encoded slot; what lies in memory as it is stored and was not
 // encoded is copied now.
-func (e *encoder) data(o *slotOut, slot uint32) pod.Data {
-	d := pod.Data{Kind: o.kind, Type: o.typ, Bytes: e.buf[o.from:o.to:o.to]}
+func (e *encoder) data(d *pod.Data, o *slotOut, slot uint32) {
+	d.Kind, d.Type, d.Bytes = o.kind, o.typ, e.buf[o.from:o.to:o.to]
 	switch {
 	case o.kind == pod.SlotString:
 		d.Bytes = o.flat
@@ -189,7 +193,6 @@ func (e *encoder) data(o *slotOut, slot uint32) pod.Data {
 	if runs := e.runs[o.runs:o.runEnd]; len(runs) > 1 {
 		d.Runs = runs
 	}
-	return d
 }
 
 // drops lists the slots that were in use and are free now.

@@ -40,6 +40,7 @@ var (
 		"podder/restore.go",
 		"podder/save_pods.go",
 		"podder/scalar.go",
+		"podder/shadow.go",
 		"podder/state.go",
 		"podder/view_json.go",
 	}

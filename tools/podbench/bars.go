@@ -48,7 +48,7 @@ func promises() []promise {
 				about: "pods written when one element of one of 100 lists of 1,000 strings changes"},
 			{name: "edit-bytes", set: "podding", unit: "bytes", limit: 20_480, about: "bytes of pods written then"},
 			{name: "edit-cpu", set: "podding", unit: "x-of-gob", limit: 0.2,
-				about: "CPU time of that save against a gob snapshot file of everything, both synced"},
+				about: "CPU time of that durable save against a gob snapshot of everything into memory"},
 		}},
 		{measure: measureStorage, bars: []bar{{
 			name: "storage/TRACE", set: "podding", unit: "bytes", limit: math.NaN(),
