@@ -21,6 +21,9 @@ type outcome struct {
 
 const crashSaves = 32
 
+// recoveryOps is a little more than a recovery and the Close behind it need.
+const recoveryOps = 36
+
 // workload runs saves, checkpoints and reopenings on fs until it is done or an
 // operation fails.
 func workload(ctx context.Context, fs vfs.FS, seed uint64) outcome {
@@ -133,7 +136,7 @@ func checkVersion(ctx context.Context, d *db.DB, v db.Version, want string) erro
 
 // images of one crash: the three extremes, then seeded mixes.
 func imagesOf(fs *vfs.MemFS, mixes int, seed uint64) []*vfs.MemFS {
-	list := []*vfs.MemFS{fs.Crash(vfs.CrashLoseAll, 0), fs.Crash(vfs.CrashKeepAll, 0), fs.Crash(vfs.CrashNewestOnly, 0)}
+	list := []*vfs.MemFS{fs.Crash(vfs.CrashLoseAll, 0), fs.Crash(vfs.CrashKeepAll, 0), fs.Crash(vfs.CrashNewestOnly, seed)}
 	for i := range mixes {
 		list = append(list, fs.Crash(vfs.CrashMix, seed+uint64(i)))
 	}
@@ -219,11 +222,12 @@ func (c *campaign) crashAt(seed uint64, n int) {
 // secondCrash crashes inside the recovery of a copy of the image, at a few of
 // its operations.
 func (c *campaign) secondCrash(img *vfs.MemFS, o outcome, n, i int) {
-	for _, k := range []int{1, 3, 7} {
-		// Another image at another place each time; over all crashes every
-		// operation of a recovery is met.
+	for j := range 3 {
+		// Other places each time: over all crashes every operation of a recovery,
+		// and of the Close behind it, is met many times.
+		k := 1 + (n*7+i*13+j*11)%recoveryOps
 		cp := img.Crash(vfs.CrashKeepAll, 0)
-		cp.CrashAt(k + (n+i)%5)
+		cp.CrashAt(k)
 		d, err := db.Open(c.ctx, "crash.pod", dbOptions(cp))
 		if err == nil {
 			_ = d.Close()
@@ -231,7 +235,7 @@ func (c *campaign) secondCrash(img *vfs.MemFS, o outcome, n, i int) {
 		kind := []vfs.CrashKind{vfs.CrashLoseAll, vfs.CrashKeepAll, vfs.CrashNewestOnly, vfs.CrashMix}[(n+k)%4]
 		if _, err := check(c.ctx, cp.Crash(kind, uint64(n*10+k)), o); err != nil {
 			c.count(err)
-			c.t.Errorf("crash at operation %d, image %d, then at operation %d of recovery: %v", n, i, k+(n+i)%5, err)
+			c.t.Errorf("crash at operation %d, image %d, then at operation %d of recovery: %v", n, i, k, err)
 			return
 		}
 		c.second++
