@@ -34,7 +34,9 @@ type DB struct {
 
 // Open opens or creates the database file at path. nil options are safe
 // defaults. It fails at once with a LockedError if another handle, in this
-// process or another, has the file open.
+// process or another, has the file open; with ErrNotDatabase, ErrTooNew,
+// ErrLogMissing or a CorruptError if the file is not what it should be; a file
+// that is missing for ReadOnly matches fs.ErrNotExist.
 func Open(ctx context.Context, path string, opts *Options) (*DB, error) {
 	o, err := opts.withDefaults()
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 type Options struct {
 	// Types that may stand behind interfaces.
 	Types TypeSet
-	// ReadOnly opens a database that was closed cleanly and that nobody has
-	// open, and writes nothing.
+	// ReadOnly opens a database that nobody has open and writes nothing. One
+	// that was not closed cleanly shows what recovery would leave.
 	ReadOnly bool
 	// PageSize in bytes, a power of two from 4,096 to 65,536, used when the
 	// file is created. 0 means 8,192.

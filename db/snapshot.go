@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -155,7 +156,7 @@ func loadMap(ctx context.Context, r Reader, m *map[string]any, all func() ([]str
 func loadPlan(st reflect.Value, has func(string) (bool, error)) (fields []reflect.Value, names []string, want []reflect.Type, err error) {
 	for i := range st.NumField() {
 		f := st.Type().Field(i)
-		tag := f.Tag.Get("pod")
+		tag, _, _ := strings.Cut(f.Tag.Get("pod"), ",")
 		if tag == "-" || !f.IsExported() {
 			continue
 		}

@@ -271,7 +271,7 @@ func (r *replayReport) print(e *env, checked int, path, picture string) error {
 		saves[i] = s.Save
 	}
 	slices.Sort(saves)
-	fmt.Fprintf(e.out, "\n%d of %d versions read back after reopening, each equal to the recording by its own sum\n", checked, len(r.steps))
+	fmt.Fprintf(e.out, "\n%d of %d steps read back after reopening, each equal to the recording by its own sum\n", checked, len(r.steps))
 	fmt.Fprintf(e.out, "database file %s (%.1fx less than %s of gob snapshots), median save %s, each save durable on disk, gob in memory\n",
 		bytesText(r.fileBytes), float64(sum.GobBytes)/float64(max(1, r.fileBytes)), bytesText(sum.GobBytes), durationText(saves[len(saves)/2]))
 	fmt.Fprintf(e.out, "database: %s\nchart:    %s\n", path, picture)

@@ -105,11 +105,7 @@ func run(ctx context.Context, e *env, args []string) error {
 // start parses flags before, between and after the arguments.
 func (c command) start(ctx context.Context, e *env, args []string) error {
 	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	f.SetOutput(e.err)
-	f.Usage = func() {
-		fmt.Fprintf(e.err, "usage: poddb %s %s\n%s\n", c.name, c.args, c.help)
-		f.PrintDefaults()
-	}
+	f.SetOutput(io.Discard) // errors are ours to print, in one line
 	f.BoolVar(&e.json, "json", false, "print JSON for scripts")
 	if c.flags != nil {
 		c.flags(f, &e.settings)
@@ -118,15 +114,21 @@ func (c command) start(ctx context.Context, e *env, args []string) error {
 	for {
 		if err := f.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
+				fmt.Fprintf(e.err, "usage: poddb %s %s\n%s\n", c.name, c.args, c.help)
+				f.SetOutput(e.err)
+				f.PrintDefaults()
 				return nil
 			}
-			return errUsage
+			return fmt.Errorf("%w; see poddb %s -h", err, c.name)
 		}
 		if f.NArg() == 0 {
 			break
 		}
 		rest = append(rest, f.Arg(0))
 		args = f.Args()[1:]
+	}
+	if e.n < 0 || e.depth < 0 {
+		return errors.New("a negative number of lines or levels makes no sense")
 	}
 	if len(rest) < c.minArgs || len(rest) > c.maxArgs {
 		return fmt.Errorf("usage: poddb %s %s", c.name, c.args)
