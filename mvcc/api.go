@@ -20,9 +20,10 @@ const MainBranch = "main"
 type Options struct {
 	FS       vfs.FS
 	Path     string
-	ReadOnly bool // open a cleanly closed file and write nothing
+	ReadOnly bool // write nothing; a log that is there is read, not moved into the file
 	PageSize int  // used at creation; 0 = 8,192
-	// PageCacheBytes and PodCacheBytes bound the two caches; 0 = none.
+	// PageCacheBytes and PodCacheBytes bound the two caches. 0 = 32 MiB of pages,
+	// and no cache of pods.
 	PageCacheBytes, PodCacheBytes int64
 	SegmentBytes                  int64 // of the log; 0 = its default
 	// CheckpointBytes of log trigger a checkpoint in the background. 0 = 64 MiB,
@@ -78,20 +79,22 @@ type TxStats struct {
 
 // Stats are figures about an open store.
 type Stats struct {
-	Versions      uint64 // commits in the database
-	PodVersions   uint64
-	Pods          uint64 // pod ids given out
-	SharedBodies  uint64 // record numbers given out
-	LiveBytes     uint64 // stored bytes of pod versions that are current
-	HistoryBytes  uint64 // stored bytes of pod versions that are not
-	IndexBytes    int64  // pages of the index
-	FreeBytes     int64  // free space in the file
-	FileBytes     int64
-	LogBytes      int64
-	OverlayBytes  int64 // committed, not yet checkpointed, in memory
-	PodCache      cache.Stats
-	PageCacheHits uint64
-	PageCacheMiss uint64
+	Versions     uint64 // commits in the database
+	PodVersions  uint64
+	Pods         uint64 // pod ids given out
+	SharedBodies uint64 // record numbers given out
+	// LiveBytes are stored bytes of pod versions that are current, HistoryBytes of
+	// those that are not. With branches they are approximate: a version counts as
+	// history once for each line on which it was replaced.
+	LiveBytes, HistoryBytes uint64
+	IndexBytes              int64 // pages of the index
+	FreeBytes               int64 // free space in the file
+	FileBytes               int64
+	LogBytes                int64
+	OverlayBytes            int64 // committed, not yet checkpointed, in memory
+	PodCache                cache.Stats
+	PageCacheHits           uint64
+	PageCacheMiss           uint64
 
 	Commits           uint64 // since Open
 	Conflicts         uint64 // since Open
@@ -109,7 +112,8 @@ type VerifyOptions struct {
 	// Deep reads every version from storage again, bypassing the cache, and
 	// compares every shared body with its content key.
 	Deep bool
-	// Progress, if set, is called now and then from the goroutine of Verify.
+	// Progress, if set, is called now and then from the goroutine of Verify. It
+	// must not call the store: Close waits for Verify.
 	Progress func(done, total uint64)
 }
 

@@ -20,7 +20,8 @@ import (
 //     becomes the frozen one and an empty one takes its place. The log position
 //     behind the last applied group goes with it.
 //  2. Write the frozen overlay into a batch of the page file, large values as
-//     records, and commit the batch with that log position.
+//     records unless there are very few, and commit the batch with that log
+//     position.
 //  3. Drop the frozen overlay: the page file has it (view.go, invariant 2).
 //  4. Release the log that neither meta page needs.
 //
@@ -116,7 +117,7 @@ func (s *Store) writeFrozen(ctx context.Context, frozen *overlay, clean bool) er
 	}
 	defer b.Abort()
 	if frozen != nil {
-		if err := fill(ctx, b, frozen); err != nil {
+		if err := s.fill(ctx, b, frozen); err != nil {
 			return err
 		}
 	}
@@ -138,7 +139,68 @@ func (s *Store) writeFrozen(ctx context.Context, frozen *overlay, clean bool) er
 }
 
 // fill writes an overlay into a batch.
-func fill(ctx context.Context, b *pager.Batch, o *overlay) error {
+func (s *Store) fill(ctx context.Context, b *pager.Batch, o *overlay) error {
+	stays, err := staying(ctx, o, s.pager.State().PageSize)
+	if err != nil {
+		return err
+	}
+	page := s.pager.View()
+	defer page.Close()
+	return o.each(ctx, func(key, val []byte) error {
+		if !hasEnvelope(key[0]) {
+			return b.Put(key, val)
+		}
+		if key[0] == kindType { // the one kind that two commits may write
+			if err := freeOld(b, page, key); err != nil {
+				return err
+			}
+		}
+		if placeable(val) && len(val) > stays {
+			pl, err := b.Record(val[1:])
+			if err != nil {
+				return err
+			}
+			val = placed(pl)
+		}
+		return b.Put(key, val)
+	})
+}
+
+// staying returns the length up to which envelopes stay inline. The last page
+// that a checkpoint places records in is closed as it is. So where all of them
+// together do not fill half a page, they go into the tree, but for those of
+// which a leaf would not take a few.
+func staying(ctx context.Context, o *overlay, pageSize int) (int, error) {
+	sum := 0
+	err := o.each(ctx, func(key, val []byte) error {
+		if hasEnvelope(key[0]) && placeable(val) {
+			sum += len(val) - 1
+		}
+		return nil
+	})
+	if sum < pageSize/2 {
+		return pageSize / 8, err
+	}
+	return 0, err
+}
+
+func placeable(env []byte) bool { return len(env) > 1+inlineMax && env[0] == envInline }
+
+// freeOld gives back the record of a row that is about to be overwritten.
+func freeOld(b *pager.Batch, page *pager.View, key []byte) error {
+	old, ok, err := page.Get(key)
+	if err != nil || !ok {
+		return err
+	}
+	e, err := decodeEnvelope(old)
+	if err != nil || e.how != envPlaced {
+		return err
+	}
+	return b.FreeRecord(e.place)
+}
+
+// each calls fn for every row, in order.
+func (o *overlay) each(ctx context.Context, fn func(key, val []byte) error) error {
 	i := 0
 	for n := o.head.following(); n != nil; n = n.following() {
 		if i++; i%1024 == 0 {
@@ -146,15 +208,7 @@ func fill(ctx context.Context, b *pager.Batch, o *overlay) error {
 				return err
 			}
 		}
-		val := n.value()
-		if hasEnvelope(n.key[0]) && len(val) > 1+inlineMax && val[0] == envInline {
-			pl, err := b.Record(val[1:])
-			if err != nil {
-				return err
-			}
-			val = placed(pl)
-		}
-		if err := b.Put(n.key, val); err != nil {
+		if err := fn(n.key, n.value()); err != nil {
 			return err
 		}
 	}

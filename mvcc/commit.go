@@ -18,10 +18,10 @@ import (
 // is wholly there or wholly absent once the database is reopened. The
 // transaction is over in any case.
 func (t *Tx) Commit(ctx context.Context, info CommitInfo) (Version, error) {
+	defer t.Rollback()
 	if err := t.usable(ctx); err != nil {
 		return 0, err
 	}
-	defer t.Rollback()
 	t.returnPods()
 	if len(t.order) == 0 && len(t.names) == 0 {
 		return t.base.version, nil

@@ -18,7 +18,7 @@ type counters struct {
 	record  uint64  // next record number
 	line    uint64  // next line
 	bytes   uint64  // stored bytes of all pod versions and shared bodies
-	gone    uint64  // of them, of versions that are no longer current
+	gone    uint64  // of them, replaced; a version counts on each line that replaced it
 }
 
 func (c *counters) fields() [8]*uint64 {

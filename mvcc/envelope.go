@@ -16,7 +16,8 @@ import (
 //	2 | bytes                                 inline
 //
 // In the log and the overlay everything is inline. A checkpoint places what is
-// longer than inlineMax.
+// longer than inlineMax, unless all of that is less than half a page
+// (checkpoint.go): readers take any length of either form.
 const (
 	envTombstone = 0
 	envPlaced    = 1

@@ -2,18 +2,20 @@ package mvcc
 
 import (
 	"context"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/poddb/poddb/cache"
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
+	"github.com/poddb/poddb/internal/vfs"
 	"github.com/poddb/poddb/pager"
 	"github.com/poddb/poddb/wal"
 )
@@ -26,6 +28,7 @@ import (
 //     and the next Open does it again: nobody has used a secret yet.
 //  3. Not clean without a log is ErrLogMissing. With a log, what lies behind the
 //     page file's position is replayed by the function that live commits use.
+//     A clean file with groups behind its position is refused.
 //  4. A clean file without a log gets one with the first commit: first the
 //     log is durable, then the file is marked unclean, then the commit is
 //     submitted. So unclean always has a log.
@@ -43,33 +46,34 @@ func (o Options) withDefaults() (Options, error) {
 		o.Now = time.Now
 	}
 	if o.Rand == nil {
-		o.Rand = rand.Reader
+		o.Rand = cryptorand.Reader
 	}
-	o.Rand = &lockedReader{r: o.Rand}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o, nil
 }
 
-// lockedReader serialises a random source.
-type lockedReader struct {
+// salts gives out the numbers that need not be secret, only never the same
+// twice: salts of log segments and the id of a new database. The random source
+// is read once, where its failure can be returned.
+type salts struct {
 	mu sync.Mutex
-	r  io.Reader
+	r  *rand.ChaCha8
 }
 
-func (l *lockedReader) Read(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.r.Read(p)
-}
-
-func (o Options) random() uint64 {
-	var b [8]byte
-	if _, err := io.ReadFull(o.Rand, b[:]); err != nil {
-		panic(fmt.Sprintf("mvcc: random source: %v", err))
+func newSalts(source io.Reader) (*salts, error) {
+	var seed [32]byte
+	if _, err := io.ReadFull(source, seed[:]); err != nil {
+		return nil, fmt.Errorf("random source: %w", err)
 	}
-	return binary.LittleEndian.Uint64(b[:])
+	return &salts{r: rand.NewChaCha8(seed)}, nil
+}
+
+func (s *salts) next() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.r.Uint64()
 }
 
 // Open opens a database, or creates it unless ReadOnly.
@@ -78,14 +82,21 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Path, err = vfs.Resolve(o.FS, o.Path); err != nil {
+		return nil, err
+	}
+	salts, err := newSalts(o.Rand)
+	if err != nil {
+		return nil, err
+	}
 	pg, err := pager.Open(ctx, pager.Options{
 		FS: o.FS, Path: o.Path, PageSize: o.PageSize, CacheBytes: o.PageCacheBytes,
-		ReadOnly: o.ReadOnly, Rand: o.random, Now: o.Now,
+		ReadOnly: o.ReadOnly, Rand: salts.next, Now: o.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, pager: pg, contentKey: blake}
+	s := &Store{o: o, pager: pg, salts: salts, contentKey: blake}
 	id := pg.State().DatabaseID
 	s.logID = binary.LittleEndian.Uint64(id[:8])
 	s.seq.token = make(chan struct{}, 1)
@@ -194,7 +205,7 @@ func (s *Store) create(ctx context.Context, logPos uint64) error {
 
 // loadLines reads the table of lines and their heads.
 func (s *Store) loadLines(v *view) error {
-	t := &lines{}
+	t := &lines{byID: map[uint32]*line{}, byName: map[string]*line{}}
 	err := v.walk([]byte{kindLine}, func(key, val []byte) error {
 		if len(key) != 5 {
 			return corrupt("line key %x", key)
@@ -208,7 +219,7 @@ func (s *Store) loadLines(v *view) error {
 			return err
 		}
 		l.head.Store(&h)
-		t = t.with(l)
+		t.byID[l.id], t.byName[l.branch] = l, l
 		return nil
 	})
 	if err != nil {
@@ -269,8 +280,8 @@ func (s *Store) recover(ctx context.Context) error {
 		return nil
 	case !exists:
 		return fmt.Errorf("%w: %s", dberr.ErrLogMissing, s.logDir())
-	case s.o.ReadOnly && st.Clean:
-		return nil
+	case st.Clean:
+		return s.leftLog(ctx)
 	case s.o.ReadOnly:
 		_, err := wal.Replay(ctx, s.logOptions(), wal.LSN(st.LogPos), s.replay)
 		return err
@@ -278,10 +289,30 @@ func (s *Store) recover(ctx context.Context) error {
 	return s.startLog(ctx, s.replay)
 }
 
+// leftLog opens the log beside a clean file. A Close that was cut off leaves
+// one with nothing behind the file's position. Anything else was written after
+// the file: the file is an older copy, put in the place of a newer one.
+func (s *Store) leftLog(ctx context.Context) error {
+	later := func() error {
+		return dberr.Corrupt(s.logDir(), -1, "the log belongs to a later session than the file %s, which was closed cleanly before", s.o.Path)
+	}
+	none := func(wal.Group) error { return later() }
+	var err error
+	if s.o.ReadOnly {
+		_, err = wal.Replay(ctx, s.logOptions(), wal.LSN(s.pager.State().LogPos), none)
+	} else {
+		err = s.startLog(ctx, none)
+	}
+	if errors.Is(err, dberr.ErrLogMissing) { // it begins behind the file's position
+		return later()
+	}
+	return err
+}
+
 func (s *Store) logOptions() wal.Options {
 	return wal.Options{
 		FS: s.o.FS, Dir: s.logDir(), SegmentBytes: s.o.SegmentBytes,
-		IdlePromise: s.o.IdlePromise, Rand: s.o.random,
+		IdlePromise: s.o.IdlePromise, Rand: s.salts.next, Identity: s.DatabaseID(),
 	}
 }
 

@@ -10,7 +10,9 @@ import (
 )
 
 // Put takes one changed pod, merges it onto the version in the base, and
-// encodes the result. A pod that did not change is not written.
+// encodes the result. A pod that did not change is not written. What the base
+// exports stays exported: a change that takes an exported slot away is
+// ErrInvalid.
 func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 	if err := t.usable(ctx); err != nil {
 		return err
@@ -45,6 +47,9 @@ func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 	if err != nil {
 		return fmt.Errorf("pod %d: %w", c.ID, err)
 	}
+	if err := staysExported(c.ID, old, next); err != nil {
+		return err
+	}
 	if base != nil && samePod(old, next) {
 		t.stats.PodsUnchanged++
 		return nil
@@ -60,6 +65,20 @@ func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 	return nil
 }
 
+// staysExported refuses to take an exported slot away: somebody may refer to
+// it, in this version or in a commit that is under way.
+func staysExported(id pid, old, next *pod.Pod) error {
+	if old == nil {
+		return nil
+	}
+	for _, e := range old.Exports {
+		if !next.Exported(e.Slot) {
+			return fmt.Errorf("%w: pod %d no longer exports slot %d", dberr.ErrInvalid, id, e.Slot)
+		}
+	}
+	return nil
+}
+
 // note records what the put means for the commit.
 func (t *Tx) note(p *put, old, next *pod.Pod, slots int) {
 	t.puts[p.id] = p
@@ -69,11 +88,6 @@ func (t *Tx) note(p *put, old, next *pod.Pod, slots int) {
 		t.stats.PodsNew++
 	} else {
 		t.stats.PodsChanged++
-		for _, e := range old.Exports {
-			if !next.Exported(e.Slot) {
-				t.lost[pod.Ref{Pod: p.id, Slot: e.Slot}] = true
-			}
-		}
 	}
 	t.stats.Slots += slots
 	t.stats.Bytes += uint64(len(p.env) - 1)

@@ -225,17 +225,23 @@ func (s *Store) submit(c *queued) error {
 // outcome is called by the log, in log order.
 func (s *Store) outcome(c *queued, end wal.LSN, err error) {
 	defer close(c.finished)
-	if err != nil {
-		if undone(err) {
-			s.seq.undone.Store(true)
-			c.err = err
-			return
+	known := false
+	defer func() {
+		if !known { // a panic, which the log deals with
+			c.err = s.poison(fmt.Errorf("%w: applying it panicked", dberr.ErrCommitUnknown))
 		}
+	}()
+	switch {
+	case err == nil:
+		s.apply(c.g, c.line, c.head, uint64(end), c.newLine)
+		s.settled(c)
+	case undone(err):
+		s.seq.undone.Store(true)
+		c.err = err
+	default:
 		c.err = s.poison(err)
-		return
 	}
-	s.apply(c.g, c.line, c.head, uint64(end), c.newLine)
-	s.settled(c)
+	known = true
 }
 
 // undone says that the log took a group back and goes on. A sync may fail for
@@ -276,8 +282,6 @@ func (s *Store) logError(err error) error {
 		return err
 	case errors.Is(err, dberr.ErrClosed), errors.Is(err, dberr.ErrInvalid), errors.Is(err, dberr.ErrTooLarge):
 		return err
-	case errors.Is(err, wal.ErrUndone):
-		return fmt.Errorf("%w: the commit before it was undone", dberr.ErrDiskFull)
 	}
 	return s.poison(err)
 }

@@ -22,6 +22,7 @@ type Store struct {
 	pods       *cache.Cache[*merged]
 	secret     [32]byte
 	logID      uint64 // marks log groups of this database
+	salts      *salts
 	contentKey func([]byte) contentKey
 
 	// gate is held for reading during each operation, so that Close waits for
@@ -157,7 +158,7 @@ func (s *Store) finish() error {
 		return err
 	}
 	if err := wal.Remove(s.o.FS, s.logDir()); err != nil {
-		return fmt.Errorf("removing the log: %w", err)
+		return fmt.Errorf("removing the log %s: %w", s.logDir(), err)
 	}
 	return nil
 }
@@ -180,7 +181,7 @@ func (s *Store) Stats() Stats {
 	pageSize := int64(s.pager.State().PageSize)
 	st := Stats{
 		Versions: c.version, PodVersions: c.number, Pods: c.pod - 1, SharedBodies: c.record - 1,
-		LiveBytes: c.bytes - c.gone, HistoryBytes: c.gone,
+		LiveBytes: c.bytes - min(c.gone, c.bytes), HistoryBytes: min(c.gone, c.bytes),
 		IndexBytes: int64(pg.TreePages) * pageSize, FreeBytes: int64(pg.FreePages) * pageSize,
 		FileBytes: int64(pg.FileBytes), OverlayBytes: la.bytes(),
 		PodCache: s.pods.Stats(), PageCacheHits: pg.CacheHits, PageCacheMiss: pg.CacheMisses,

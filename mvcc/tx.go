@@ -24,9 +24,8 @@ type Tx struct {
 	names map[string]pid // changed ones; 0 = deleted
 	types map[pod.TypeID][]byte
 	// refs are the references that the base did not have, with the pod that has
-	// them; 0 is a name. lost are exported slots that the base had.
+	// them.
 	refs   map[pod.Ref]pid
-	lost   map[pod.Ref]bool
 	bodies map[contentKey]body
 	shared []body            // new ones, in order
 	uses   map[uint64]uint64 // of shared bodies, by record number
@@ -79,7 +78,7 @@ func (s *Store) Begin(ctx context.Context, branch string, base Version) (*Tx, er
 	}
 	return &Tx{
 		s: s, line: l, base: sn, puts: map[pid]*put{}, names: map[string]pid{}, types: map[pod.TypeID][]byte{},
-		refs: map[pod.Ref]pid{}, lost: map[pod.Ref]bool{}, bodies: map[contentKey]body{}, uses: map[uint64]uint64{},
+		refs: map[pod.Ref]pid{}, bodies: map[contentKey]body{}, uses: map[uint64]uint64{},
 		blockLen: firstPodBlock,
 	}, nil
 }
@@ -97,8 +96,12 @@ func (t *Tx) Written() TxStats {
 	return s
 }
 
-// NewPod gives out a pod id.
+// NewPod gives out a pod id; 0, which names no pod, when the transaction is
+// over.
 func (t *Tx) NewPod() pod.ID {
+	if t.over {
+		return 0
+	}
 	if t.nextPod == t.endPod {
 		t.endPod = t.s.next.pod.Add(t.blockLen)
 		t.nextPod = t.endPod - t.blockLen

@@ -10,8 +10,9 @@ import (
 // Validation of a commit whose base is no longer the head of its line. By key:
 // each pod and name that the transaction writes has no version on the line
 // newer than the base. By scanning what was committed since: the guard's
-// pods, and pods that came to refer to a slot that the transaction takes away.
-// References written are checked against the head.
+// pods. References written are checked against the head. No commit takes an
+// exported slot away (put.go), so what others came to refer to since is still
+// there.
 
 func (p *put) exported(slot pod.Slot) bool {
 	_, ok := slices.BinarySearch(p.exports, slot)
@@ -32,7 +33,7 @@ func (s *Store) validate(v *view, t *Tx, h head) error {
 	if err := c.references(); err != nil {
 		return err
 	}
-	if len(c.pods)+len(c.names) == 0 && t.guard == nil && len(t.lost) == 0 {
+	if len(c.pods)+len(c.names) == 0 && t.guard == nil {
 		return nil
 	}
 	if err := c.scan(); err != nil {
@@ -151,9 +152,12 @@ func (c *conflict) references() error {
 
 // scan walks the commits on the line since the base.
 func (c *conflict) scan() error {
-	own := slices.Clone(c.pods)
+	own := make(map[pid]bool, len(c.pods))
+	for _, id := range c.pods {
+		own[pid(id)] = true
+	}
 	for version := c.head.version; version > c.t.base.version; {
-		row, q, err := c.s.sequencedRow(c.v, version)
+		row, err := c.s.sequencedRow(c.v, version)
 		if err != nil {
 			return err
 		}
@@ -165,13 +169,7 @@ func (c *conflict) scan() error {
 			return err
 		}
 		for _, id := range ids {
-			hit := slices.Contains(own, uint64(id)) || c.t.guard != nil && c.t.guard(id)
-			if !hit && len(c.t.lost) > 0 {
-				if hit, err = c.refersToLost(id, q); err != nil {
-					return err
-				}
-			}
-			if hit {
+			if own[id] || c.t.guard != nil && c.t.guard(id) {
 				c.pods = append(c.pods, uint64(id))
 				c.collide(version)
 			}
@@ -184,31 +182,12 @@ func (c *conflict) scan() error {
 	return nil
 }
 
-// refersToLost reports whether a pod that was written since the base refers to
-// a slot that this transaction no longer exports.
-func (c *conflict) refersToLost(id pid, q *queued) (bool, error) {
-	if q != nil {
-		for r, from := range q.what.refs {
-			if from == id && c.t.lost[r] {
-				return true, nil
-			}
-		}
-		return false, nil
-	}
-	m, _, err := c.v.pod(everything(c.t.line), id)
-	if err != nil || m == nil {
-		return false, err
-	}
-	return slices.ContainsFunc(m.pod.Refs, func(r pod.Ref) bool { return c.t.lost[r] }), nil
-}
-
 // sequencedRow returns the row of a commit that may still be queued.
-func (s *Store) sequencedRow(v *view, version Version) (*commitRow, *queued, error) {
+func (s *Store) sequencedRow(v *view, version Version) (*commitRow, error) {
 	for _, q := range s.seq.queue {
 		if q.g.row != nil && q.g.row.version == version {
-			return q.g.row, q, nil
+			return q.g.row, nil
 		}
 	}
-	row, err := v.row(version)
-	return row, nil, err
+	return v.row(version)
 }

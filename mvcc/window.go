@@ -38,8 +38,7 @@ func (s *Store) loadWindow(v *view, row *commitRow) (*window, error) {
 		w.level[level] = newNet()
 	}
 	tail, err := commitsBack(row, row.pos%levelLen[1], func(version Version) (*commitRow, error) {
-		c, _, err := s.sequencedRow(v, version)
-		return c, err
+		return s.sequencedRow(v, version)
 	})
 	if err != nil {
 		return nil, err

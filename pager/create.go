@@ -1,10 +1,12 @@
 package pager
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -19,7 +21,12 @@ import (
 const (
 	firstLogPos     = 8 // of an empty database: a legal LSN
 	firstGeneration = 2 // of its newer meta
+
+	// A name that nobody gives to a file of his own.
+	newSuffix = ".poddb-new"
 )
+
+var errNotOurs = fmt.Errorf("%w: the file is no database in the making", dberr.ErrInvalid)
 
 // create makes the file so that it appears complete, durable and locked, or
 // not at all: write under a temporary name, sync, rename. The directory is
@@ -29,7 +36,7 @@ const (
 // temporary file after another creator renamed it therefore finds the
 // database under its name and leaves it alone (fs.ErrExist).
 func create(o Options) (vfs.File, error) {
-	tmp := o.Path + ".tmp"
+	tmp := o.Path + newSuffix
 	file, err := o.FS.Open(tmp, vfs.ReadWrite|vfs.Create)
 	if err != nil {
 		return nil, diskFull(err)
@@ -40,9 +47,12 @@ func create(o Options) (vfs.File, error) {
 	if _, err := o.FS.Stat(o.Path); err == nil {
 		return nil, dberr.Join(fs.ErrExist, file.Close())
 	}
+	if err := halfMade(file); err != nil {
+		return nil, dberr.Join(fmt.Errorf("creating %s: %s is in the way: %w", o.Path, tmp, err), file.Close())
+	}
 	err = fill(o, file)
 	if err == nil {
-		err = o.FS.Rename(tmp, o.Path)
+		err = vfs.Rename(o.FS, file, tmp, o.Path)
 	}
 	if err != nil {
 		_ = o.FS.Remove(tmp)
@@ -51,12 +61,53 @@ func create(o Options) (vfs.File, error) {
 	return file, nil
 }
 
-// fill writes an empty database, both metas clean.
+// halfMade returns nil if the file is what a creation that died can have left:
+// zeros, or an empty database whose slots may be torn. Anything else is
+// somebody's and is left alone.
+func halfMade(file vfs.File) error {
+	size, err := file.Size()
+	if err != nil || size == 0 {
+		return err
+	}
+	if size > MaxPageSize {
+		return errNotOurs
+	}
+	b := make([]byte, size)
+	if n, err := file.ReadAt(b, 0); n < len(b) {
+		return err
+	}
+	if allZero(b) {
+		return nil
+	}
+	if size < metaArea || !validPageSize(size) { // fill syncs the size before it writes a slot
+		return errNotOurs
+	}
+	for slot := range 2 {
+		at := b[slotOffset(slot):][:metaSize]
+		m, state, _ := decodeMeta(at, slot)
+		if state == slotTooNew || state == slotValid && (m.generation > firstGeneration || m.entries > 0 || m.root.page != 0) {
+			return errNotOurs
+		}
+		clear(at)
+	}
+	if !allZero(b) {
+		return errNotOurs
+	}
+	return nil
+}
+
+func allZero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
+
+// fill writes an empty database, both metas clean. The size is durable first:
+// that is how halfMade knows what is left of one.
 func fill(o Options, file vfs.File) error {
 	if err := file.Truncate(0); err != nil {
 		return err
 	}
 	if err := file.Preallocate(0, int64(firstPage(o.PageSize))*int64(o.PageSize)); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
 		return err
 	}
 	m := meta{
@@ -102,12 +153,20 @@ func lock(o Options, file vfs.File) error {
 }
 
 // The information file <path>.lock is text, one "name=value" a line:
-// pid and since (RFC 3339). Nothing rests on it, and it may be stale.
+// pid and since (RFC 3339). Nothing rests on it, and it may be stale. A file of
+// that name with other contents is somebody else's: then there is none.
+
+// maxLockInfo is more than the longest one has bytes.
+const maxLockInfo = 256
 
 func writeLockInfo(o Options) string {
 	name := o.Path + ".lock"
 	file, err := o.FS.Open(name, vfs.ReadWrite|vfs.Create)
 	if err != nil {
+		return ""
+	}
+	if !isLockInfo(file) {
+		_ = file.Close()
 		return ""
 	}
 	text := fmt.Sprintf("pid=%d\nsince=%s\n", os.Getpid(), o.now().UTC().Format(time.RFC3339))
@@ -118,6 +177,18 @@ func writeLockInfo(o Options) string {
 	return name
 }
 
+// isLockInfo reports whether the file may be overwritten: it is new, or it
+// reads as one of ours, or it is zeros, which is what a crash makes of one.
+func isLockInfo(file vfs.File) bool {
+	b := make([]byte, maxLockInfo)
+	n, err := file.ReadAt(b, 0)
+	if err != io.EOF { // longer than ours, or not readable
+		return false
+	}
+	text, ours := strings.CutPrefix(string(b[:n]), "pid=")
+	return allZero(b[:n]) || ours && strings.Contains(text, "\nsince=")
+}
+
 func readLockInfo(o Options) error {
 	locked := &dberr.LockedError{File: o.Path}
 	file, err := o.FS.Open(o.Path+".lock", 0)
@@ -125,7 +196,7 @@ func readLockInfo(o Options) error {
 		return locked
 	}
 	defer file.Close()
-	b := make([]byte, 256)
+	b := make([]byte, maxLockInfo)
 	n, _ := file.ReadAt(b, 0)
 	for line := range strings.Lines(string(b[:n])) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")

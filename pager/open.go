@@ -25,6 +25,9 @@ func Open(ctx context.Context, o Options) (*Pager, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Path, err = vfs.Resolve(o.FS, o.Path); err != nil {
+		return nil, err
+	}
 	file, err := openOrCreate(o)
 	if err != nil {
 		return nil, err

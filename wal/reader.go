@@ -23,7 +23,8 @@ type scanner struct {
 	win   []byte
 }
 
-// openScanner opens segment number and reads its header.
+// openScanner opens segment number and reads its header. A segment of
+// another identity is damage: its positions mean nothing here.
 func openScanner(o Options, number uint64) (*scanner, error) {
 	name := segmentInfo{number: number}.path(o.Dir)
 	f, err := o.FS.Open(name, 0)
@@ -33,6 +34,9 @@ func openScanner(o Options, number uint64) (*scanner, error) {
 	s := &scanner{f: f, name: name}
 	if s.size, err = f.Size(); err == nil {
 		s.info, err = readSegmentInfo(f, name, number)
+	}
+	if err == nil && s.info.identity != o.Identity {
+		err = dberr.Corrupt(name, 52, "log of another database")
 	}
 	if err != nil {
 		f.Close()

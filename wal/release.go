@@ -63,7 +63,8 @@ func Exists(fsys vfs.FS, dir string) (bool, error) {
 
 // Remove removes the log that nothing needs any more, and its directory,
 // durably. Oldest first, so that what a crash leaves is the end of a log.
-// Without a log it does nothing.
+// Files that are not the log's stay, and the directory with them. Without a log
+// it does nothing.
 func Remove(fsys vfs.FS, dir string) error {
 	numbers, tmps, err := listDir(fsys, dir)
 	if err != nil {
@@ -84,6 +85,9 @@ func Remove(fsys vfs.FS, dir string) error {
 	}
 	if err := fsys.Remove(dir); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if names, listErr := fsys.List(dir); listErr == nil && len(names) > 0 {
 			return nil
 		}
 		return err

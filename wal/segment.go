@@ -25,7 +25,8 @@ import (
 //	32  u64      salt
 //	40  u64      salt of the segment before, 0 = the log begins here
 //	48  u32      CRC field of the record before the first LSN, 0 = none
-//	52           zeros
+//	52  16 bytes identity of the database that the log belongs to
+//	68           zeros
 const (
 	segmentMagic   = "poddbwal"
 	segmentVersion = 1
@@ -40,6 +41,7 @@ type segmentInfo struct {
 	salt     uint64
 	prevSalt uint64
 	prevCRC  uint32
+	identity [16]byte
 }
 
 func segmentName(number uint64) string { return fmt.Sprintf("%06d%s", number, segmentSuffix) }
@@ -71,6 +73,7 @@ func (s segmentInfo) encode() []byte {
 	le.PutUint64(b[32:], s.salt)
 	le.PutUint64(b[40:], s.prevSalt)
 	le.PutUint32(b[48:], s.prevCRC)
+	copy(b[52:68], s.identity[:])
 	le.PutUint32(b[12:], segmentCRC(b))
 	return b
 }
@@ -104,6 +107,7 @@ func readSegmentInfo(f vfs.File, name string, number uint64) (segmentInfo, error
 	s := segmentInfo{
 		number: le.Uint64(b[16:]), first: LSN(le.Uint64(b[24:])), salt: le.Uint64(b[32:]),
 		prevSalt: le.Uint64(b[40:]), prevCRC: le.Uint32(b[48:]),
+		identity: [16]byte(b[52:68]),
 	}
 	switch {
 	case le.Uint32(b[12:]) != segmentCRC(b):

@@ -106,6 +106,7 @@ const (
 type Options struct {
 	FS           vfs.FS
 	Dir          string
+	Identity     [16]byte      // of what the log belongs to; a log with another one is refused
 	SegmentBytes int64         // a segment is closed before it grows past this; one batch may be larger. 0 = 16 MiB
 	IdlePromise  time.Duration // quiet time after which the last group is promised. 0 = 1 s, negative = never
 	Sync         Level

@@ -121,7 +121,7 @@ type unsealed struct {
 // newSegmentAt makes a segment with a new salt durable under its name, with
 // what fill writes into it, and returns a writer at its end.
 func newSegmentAt(o Options, info segmentInfo, fill func(*appender) error) (*writer, error) {
-	info.salt = o.Rand()
+	info.salt, info.identity = o.Rand(), o.Identity
 	for info.salt == 0 || info.salt == info.prevSalt {
 		info.salt++
 	}
@@ -140,7 +140,7 @@ func newSegmentAt(o Options, info segmentInfo, fill func(*appender) error) (*wri
 		}
 	}
 	if err == nil {
-		err = o.FS.Rename(info.path(o.Dir)+tmpSuffix, info.path(o.Dir))
+		err = vfs.Rename(o.FS, f, info.path(o.Dir)+tmpSuffix, info.path(o.Dir))
 	}
 	if err != nil {
 		f.Close()

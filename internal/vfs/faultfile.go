@@ -9,6 +9,13 @@ type faultFile struct {
 	name string
 }
 
+func (f *faultFile) renamed(name string) {
+	f.name = name
+	if below, ok := f.file.(renamable); ok {
+		below.renamed(name)
+	}
+}
+
 func (f *faultFile) ReadAt(p []byte, off int64) (int, error) {
 	if err := f.fs.step(OpRead, f.name); err != nil {
 		return 0, err

@@ -198,6 +198,8 @@ func (f *FaultFS) releasing(name string, do func() error) error {
 	return err
 }
 
+func (f *FaultFS) resolve(name string) (string, error) { return Resolve(f.fs, name) }
+
 // MkdirAll implements FS.
 func (f *FaultFS) MkdirAll(dir string) error {
 	if err := f.step(OpMkdir, dir); err != nil {

@@ -16,6 +16,12 @@ type memFile struct {
 	closed   bool
 }
 
+func (f *memFile) renamed(name string) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.name = name
+}
+
 func (f *memFile) fail(op string, err error) error {
 	return &fs.PathError{Op: op, Path: f.name, Err: err}
 }

@@ -2,9 +2,11 @@ package vfs
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	"sort"
 	"sync"
 	"syscall"
@@ -19,7 +21,10 @@ const (
 // zeroBlock is what Preallocate writes where the system cannot reserve space.
 const zeroBlock = 256 << 10
 
-var errNotRegular = errors.New("not a regular file")
+var (
+	errNotRegular   = errors.New("not a regular file")
+	errTooManyLinks = errors.New("too many links")
+)
 
 // OS returns the operating system's file system. SyncData is fdatasync on
 // Linux; on macOS both syncs reach the medium (F_FULLFSYNC). Locks are known to
@@ -121,6 +126,40 @@ func (osFS) SyncDir(dir string) error {
 	return pathError("sync", dir, syncDir(f))
 }
 
+// maxLinks is how many links in a row a name may lead through.
+const maxLinks = 40
+
+// resolve follows links in the name's last element. Those before it lead to
+// the same directory for the file and for what lies beside it.
+func (osFS) resolve(name string) (string, error) {
+	at := name
+	for range maxLinks {
+		info, err := os.Lstat(at)
+		if at == name && (err != nil || info.Mode()&fs.ModeSymlink == 0) {
+			return name, nil
+		}
+		real, err := filepath.EvalSymlinks(at)
+		if err == nil {
+			return filepath.ToSlash(real), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", pathError("resolve", name, err)
+		}
+		target, err := os.Readlink(at)
+		dir, base := filepath.Split(at)
+		if err != nil { // at is where the links end, and does not exist
+			if real, err := filepath.EvalSymlinks(here(dir)); err == nil {
+				at = filepath.Join(real, base)
+			}
+			return filepath.ToSlash(at), nil
+		}
+		if at = target; !filepath.IsAbs(target) {
+			at = dir + target // not cleaned: what ".." means depends on links
+		}
+	}
+	return "", &fs.PathError{Op: "resolve", Path: name, Err: errTooManyLinks}
+}
+
 // here lets "" name the working directory, as it does in MemFS.
 func here(dir string) string {
 	if dir == "" {
@@ -137,25 +176,42 @@ type osFile struct {
 	locked bool
 }
 
-func (o *osFile) ReadAt(p []byte, off int64) (int, error) { return o.f.ReadAt(p, off) }
+func (o *osFile) renamed(name string) { o.name = name }
+
+// fail gives err the file's name; the system's own errors carry the one that
+// it was opened with.
+func (o *osFile) fail(op string, err error) error {
+	if pe, ok := err.(*fs.PathError); ok && pe.Path != o.name {
+		err = &fs.PathError{Op: pe.Op, Path: o.name, Err: pe.Err}
+	}
+	return pathError(op, o.name, err)
+}
+
+func (o *osFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := o.f.ReadAt(p, off)
+	if err != nil && err != io.EOF {
+		err = o.fail("read", err)
+	}
+	return n, err
+}
 
 func (o *osFile) WriteAt(p []byte, off int64) (int, error) {
 	n, err := o.f.WriteAt(p, off)
-	return n, pathError("write", o.name, err)
+	return n, o.fail("write", err)
 }
 
 func (o *osFile) Truncate(size int64) error {
-	return pathError("truncate", o.name, o.f.Truncate(size))
+	return o.fail("truncate", o.f.Truncate(size))
 }
 
-func (o *osFile) SyncData() error { return pathError("sync", o.name, syncData(o.f)) }
+func (o *osFile) SyncData() error { return o.fail("sync", syncData(o.f)) }
 
-func (o *osFile) Sync() error { return pathError("sync", o.name, o.f.Sync()) }
+func (o *osFile) Sync() error { return o.fail("sync", o.f.Sync()) }
 
 func (o *osFile) Size() (int64, error) {
 	info, err := o.f.Stat()
 	if err != nil {
-		return 0, err
+		return 0, o.fail("stat", err)
 	}
 	return info.Size(), nil
 }
@@ -171,7 +227,7 @@ func (o *osFile) Preallocate(off, n int64) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = o.writeZeros(off, n)
 	}
-	return pathError("preallocate", o.name, err)
+	return o.fail("preallocate", err)
 }
 
 // writeZeros reserves what lies behind the end of the file by writing it. Holes
@@ -200,7 +256,7 @@ func (o *osFile) Lock() error {
 	}
 	info, err := o.f.Stat()
 	if err != nil {
-		return err
+		return o.fail("lock", err)
 	}
 	if !processLocks.take(o, info) {
 		return locked(o.name, nil)
@@ -208,7 +264,7 @@ func (o *osFile) Lock() error {
 	switch held, err := lockFile(o.f); {
 	case err != nil:
 		processLocks.drop(o)
-		return pathError("lock", o.name, err)
+		return o.fail("lock", err)
 	case held:
 		processLocks.drop(o)
 		return locked(o.name, nil)
@@ -230,5 +286,5 @@ func (o *osFile) Close() error {
 		o.locked = false
 		processLocks.drop(o)
 	}
-	return err
+	return o.fail("close", err)
 }
