@@ -281,9 +281,10 @@ type SaveOptions struct {
 // Base. It reads everything that the live variables reach: nothing may write
 // those objects meanwhile. Variables that were not loaded are left alone.
 //
-// If another commit on the branch touched a pod that is live here, or a name
-// that was set or deleted here, nothing is written and the error is
-// ErrConflict. Values that cannot be stored give an UnsupportedError with all
+// If another commit on the branch since Base touched a pod that is live here, or
+// bound or deleted a variable that is live or was deleted here, nothing is
+// written and the error is ErrConflict: what is live here must then be taken
+// over into a new Namespace. Values that cannot be stored give an UnsupportedError with all
 // their paths. A failed Save changes nothing; the next one finds the same
 // changes again.
 func (ns *Namespace) Save(ctx context.Context, opts ...SaveOptions) (_ Version, err error) {
@@ -354,6 +355,9 @@ func (ns *Namespace) commit(ctx context.Context, tx *mvcc.Tx, o SaveOptions) (Ve
 		}
 	}
 	tx.Guard(ns.graph.Holds)
+	for n := range ns.live {
+		tx.GuardName(n) // bound elsewhere, our object would be saved where no name leads
+	}
 	return tx.Commit(ctx, mvcc.CommitInfo{Message: o.Message, Author: o.Author})
 }
 

@@ -377,3 +377,31 @@ func TestClosedDatabaseRefusesWork(t *testing.T) {
 		t.Errorf("At = %v", err)
 	}
 }
+
+// A variable that was loaded here and bound anew elsewhere must not be saved
+// into an object that no name leads to.
+func TestConflictWhenALiveVariableWasBoundOrDeletedElsewhere(t *testing.T) {
+	ctx := context.Background()
+	for name, change := range map[string]func(ns *db.Namespace) error{
+		"bound":   func(ns *db.Namespace) error { return ns.Set(ctx, "x", &person{Name: "new"}) },
+		"deleted": func(ns *db.Namespace) error { return ns.Delete(ctx, "x") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := openMemory(t)
+			first := namespace(t, d)
+			set(t, first, "x", &person{Name: "old"})
+			save(t, first)
+			a, b := namespace(t, d), namespace(t, d)
+			x := must(db.Get[*person](ctx, a, "x"))(t)
+			if err := change(b); err != nil {
+				t.Fatal(err)
+			}
+			save(t, b)
+			x.Name = "changed in a"
+			var c *db.ConflictError
+			if _, err := a.Save(ctx); !errors.As(err, &c) || !slices.Equal(c.Names, []string{"x"}) {
+				t.Errorf("Save = %v, want a conflict about x", err)
+			}
+		})
+	}
+}

@@ -30,7 +30,7 @@ type Options struct {
 	// negative = never.
 	CheckpointBytes int64
 	Now             func() time.Time // nil = time.Now
-	Rand            io.Reader        // nil = crypto/rand
+	Rand            io.Reader        // nil = crypto/rand; read by Open only
 	Logger          *slog.Logger     // nil = silent
 	IdlePromise     time.Duration    // see package wal
 }
@@ -113,7 +113,7 @@ type VerifyOptions struct {
 	// compares every shared body with its content key.
 	Deep bool
 	// Progress, if set, is called now and then from the goroutine of Verify. It
-	// must not call the store: Close waits for Verify.
+	// must not call the store: Verify holds it open, and Close waits for Verify.
 	Progress func(done, total uint64)
 }
 

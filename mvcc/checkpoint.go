@@ -140,51 +140,55 @@ func (s *Store) writeFrozen(ctx context.Context, frozen *overlay, clean bool) er
 
 // fill writes an overlay into a batch.
 func (s *Store) fill(ctx context.Context, b *pager.Batch, o *overlay) error {
-	stays, err := staying(ctx, o, s.pager.State().PageSize)
-	if err != nil {
-		return err
-	}
+	stays := o.staysInline(s.pager.State().PageSize)
 	page := s.pager.View()
 	defer page.Close()
-	return o.each(ctx, func(key, val []byte) error {
-		if !hasEnvelope(key[0]) {
-			return b.Put(key, val)
-		}
-		if key[0] == kindType { // the one kind that two commits may write
-			if err := freeOld(b, page, key); err != nil {
+	i := 0
+	for n := o.head.following(); n != nil; n = n.following() {
+		if i++; i%1024 == 0 {
+			if err := ctx.Err(); err != nil {
 				return err
 			}
 		}
-		if placeable(val) && len(val) > stays {
+		val := n.value()
+		if n.key[0] == kindType { // the one kind with an envelope that two commits may write
+			if err := freeOld(b, page, n.key); err != nil {
+				return err
+			}
+		}
+		if placeable(n.key, val) && len(val) > stays {
 			pl, err := b.Record(val[1:])
 			if err != nil {
 				return err
 			}
 			val = placed(pl)
 		}
-		return b.Put(key, val)
-	})
-}
-
-// staying returns the length up to which envelopes stay inline. The last page
-// that a checkpoint places records in is closed as it is. So where all of them
-// together do not fill half a page, they go into the tree, but for those of
-// which a leaf would not take a few.
-func staying(ctx context.Context, o *overlay, pageSize int) (int, error) {
-	sum := 0
-	err := o.each(ctx, func(key, val []byte) error {
-		if hasEnvelope(key[0]) && placeable(val) {
-			sum += len(val) - 1
+		if err := b.Put(n.key, val); err != nil {
+			return err
 		}
-		return nil
-	})
-	if sum < pageSize/2 {
-		return pageSize / 8, err
 	}
-	return 0, err
+	return nil
 }
 
-func placeable(env []byte) bool { return len(env) > 1+inlineMax && env[0] == envInline }
+// staysInline returns up to which length values of an overlay stay in the tree
+// although they could be placed. A checkpoint leaves the rest of its last
+// record page empty for good. So if all that it could place is less than half a
+// page, it places only what would crowd a leaf.
+func (o *overlay) staysInline(pageSize int) int {
+	sum := 0
+	for n := o.head.following(); n != nil; n = n.following() {
+		if val := n.value(); placeable(n.key, val) {
+			if sum += len(val); sum >= pageSize/2 {
+				return 0
+			}
+		}
+	}
+	return pageSize / 8
+}
+
+func placeable(key, val []byte) bool {
+	return hasEnvelope(key[0]) && len(val) > 1+inlineMax && val[0] == envInline
+}
 
 // freeOld gives back the record of a row that is about to be overwritten.
 func freeOld(b *pager.Batch, page *pager.View, key []byte) error {
@@ -197,22 +201,6 @@ func freeOld(b *pager.Batch, page *pager.View, key []byte) error {
 		return err
 	}
 	return b.FreeRecord(e.place)
-}
-
-// each calls fn for every row, in order.
-func (o *overlay) each(ctx context.Context, fn func(key, val []byte) error) error {
-	i := 0
-	for n := o.head.following(); n != nil; n = n.following() {
-		if i++; i%1024 == 0 {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-		}
-		if err := fn(n.key, n.value()); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // checkpointDue reports whether the log is long enough; the applying lock is

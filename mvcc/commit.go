@@ -81,7 +81,7 @@ func (s *Store) sequence(ctx context.Context, t *Tx, info CommitInfo) (*queued, 
 	}
 	q := &queued{
 		g: g, line: t.line, head: head{g.row.version, g.row.last, h.commits + 1},
-		what: written{t.order, t.names, t.refs, t.types, users},
+		what: written{t.order, t.names, t.types, users},
 	}
 	if err := s.submit(q); err != nil {
 		return nil, err

@@ -247,60 +247,62 @@ func TestDanglingReferenceIsRefused(t *testing.T) {
 	}
 }
 
-// Two commits that are each right alone: one drops an exported slot, the other
-// begins to refer to it.
-func TestReferenceAndDroppedSlotConflict(t *testing.T) {
-	for _, dropFirst := range []bool{true, false} {
-		for _, queued := range []bool{true, false} {
-			t.Run(fmt.Sprintf("dropFirst=%v queued=%v", dropFirst, queued), func(t *testing.T) {
-				fs := &slowSync{FS: newFS(t)}
-				s := mustOpen(t, testOptions(fs))
-				defer s.Close()
-				tx := begin(t, s, MainBranch)
-				two := box(tx.NewPod(), "two")
-				two.Slots = append(two.Slots, pod.SlotWrite{Slot: 1, Data: pod.Data{Kind: pod.SlotObject, Bytes: []byte("b")}})
-				two.Exports = append(two.Exports, pod.Export{Slot: 1})
-				if err := tx.Put(bg, two); err != nil {
-					t.Fatal(err)
-				}
-				must(tx.Commit(bg, CommitInfo{}))(t)
-				drop, refer := begin(t, s, MainBranch), begin(t, s, MainBranch)
-				less := boxAgain(two.ID, "two")
-				less.Drop = []pod.Slot{1}
-				if err := drop.Put(bg, less); err != nil {
-					t.Fatal(err)
-				}
-				if err := refer.Put(bg, box(refer.NewPod(), "r", pod.Ref{Pod: two.ID, Slot: 1})); err != nil {
-					t.Fatal(err)
-				}
-				a, b := refer, drop
-				if dropFirst {
-					a, b = drop, refer
-				}
-				release := func() {}
-				if queued {
-					release = fs.hold()
-				}
-				defer release()
-				first := commitAsync(a)
-				if queued {
-					waitQueued(t, s, 1)
-				} else if o := <-first; o.err != nil {
-					t.Fatal(o.err)
-				}
-				if _, err := b.Commit(bg, CommitInfo{}); !errors.Is(err, dberr.ErrConflict) {
-					t.Fatalf("the second commit gave %v", err)
-				}
-				release()
-				if queued {
-					if o := <-first; o.err != nil {
-						t.Fatal(o.err)
-					}
-				}
-				verifyClean(t, s)
-			})
+func TestConflictNamesTheFirstCommitItCollidesWith(t *testing.T) {
+	s := mustOpen(t, testOptions(newFS(t)))
+	defer s.Close()
+	x, _, err := commitBox(t, s, MainBranch, "x", 0, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, base, err := commitBox(t, s, MainBranch, "y", 0, "y")
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := begin(t, s, MainBranch)
+	if err := late.Put(bg, boxAgain(x, "late")); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []pod.ID{y, x, x, y} {
+		if _, _, err := commitBox(t, s, MainBranch, "", id, fmt.Sprint("again ", s.Stats().Versions)); err != nil {
+			t.Fatal(err)
 		}
 	}
+	_, err = late.Commit(bg, CommitInfo{})
+	var c *dberr.ConflictError
+	if !errors.As(err, &c) || c.With != base+2 || c.Base != base || !slices.Equal(c.Pods, []uint64{uint64(x)}) {
+		t.Fatalf("%+v, expected a conflict with version %d on pod %d", err, base+2, x)
+	}
+}
+
+// Whether anybody refers to it, in a pod or by a name, cannot be known where
+// commits are under way: so nobody takes an exported slot away.
+func TestExportedSlotStaysExported(t *testing.T) {
+	s := mustOpen(t, testOptions(newFS(t)))
+	defer s.Close()
+	tx := begin(t, s, MainBranch)
+	two := box(tx.NewPod(), "two")
+	two.Slots = append(two.Slots, pod.SlotWrite{Slot: 1, Data: pod.Data{Kind: pod.SlotObject, Bytes: []byte("b")}})
+	two.Exports = append(two.Exports, pod.Export{Slot: 1})
+	if err := tx.Put(bg, two); err != nil {
+		t.Fatal(err)
+	}
+	v := must(tx.Commit(bg, CommitInfo{}))(t)
+	kept := boxAgain(two.ID, "two")
+	dropped := boxAgain(two.ID, "two")
+	dropped.Drop = []pod.Slot{1}
+	whole := boxAgain(two.ID, "other")
+	whole.Whole = true
+	for what, c := range map[string]*pod.Change{"kept": kept, "dropped": dropped, "written whole without it": whole} {
+		tx := begin(t, s, MainBranch)
+		err := tx.Put(bg, c)
+		if !errors.Is(err, dberr.ErrInvalid) || !strings.Contains(err.Error(), fmt.Sprintf("pod %d no longer exports slot 1", two.ID)) {
+			t.Fatalf("slot 1 %s: %v", what, err)
+		}
+		if got := must(tx.Commit(bg, CommitInfo{}))(t); got != v {
+			t.Fatalf("slot 1 %s: version %d", what, got)
+		}
+	}
+	verifyClean(t, s)
 }
 
 func TestEqualBodiesAreStoredOnce(t *testing.T) {

@@ -97,6 +97,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{o: o, pager: pg, salts: salts, contentKey: blake}
+	s.life, s.stop = context.WithCancel(context.Background())
 	id := pg.State().DatabaseID
 	s.logID = binary.LittleEndian.Uint64(id[:8])
 	s.seq.token = make(chan struct{}, 1)
@@ -111,6 +112,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		if log := s.log.Load(); log != nil {
 			err = dberr.Join(err, log.Close())
 		}
+		s.stop()
 		s.pods.Close()
 		return nil, dberr.Join(err, pg.Close(false))
 	}
@@ -131,11 +133,9 @@ func (s *Store) start(ctx context.Context) error {
 	if err := s.startNumbers(); err != nil {
 		return err
 	}
-	background, stop := context.WithCancel(context.Background())
-	s.stop = stop
 	if !s.o.ReadOnly {
 		s.background.Add(1)
-		go s.checkpointer(background)
+		go s.checkpointer(s.life)
 	}
 	if s.checkpointDue() {
 		s.wakeCheckpointer()

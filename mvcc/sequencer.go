@@ -71,7 +71,6 @@ type queued struct {
 type written struct {
 	puts  []*put
 	names map[string]pid
-	refs  map[pod.Ref]pid
 	types map[pod.TypeID][]byte
 	users map[uint64]uint64 // of shared bodies that it uses: all users after it
 }

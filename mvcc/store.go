@@ -50,6 +50,7 @@ type Store struct {
 
 	check      checkpoints
 	background sync.WaitGroup
+	life       context.Context // until Close
 	stop       context.CancelFunc
 
 	commits, conflicts atomic.Uint64

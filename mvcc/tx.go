@@ -30,6 +30,8 @@ type Tx struct {
 	shared []body            // new ones, in order
 	uses   map[uint64]uint64 // of shared bodies, by record number
 	guard  func(pod.ID) bool
+	// guardedNames are names that must not have changed since the base.
+	guardedNames []string
 
 	nextPod, endPod uint64 // ids taken in advance
 	blockLen        uint64
@@ -88,6 +90,10 @@ func (s *Store) Begin(ctx context.Context, branch string, base Version) (*Tx, er
 // written since, while no other commit can proceed: it must be quick and not
 // call the store.
 func (t *Tx) Guard(fn func(pod.ID) bool) { t.guard = fn }
+
+// GuardName names a variable that this transaction depends on: Commit is a
+// conflict if its binding changed on the line since the base.
+func (t *Tx) GuardName(name string) { t.guardedNames = append(t.guardedNames, name) }
 
 // Written returns what the transaction would write.
 func (t *Tx) Written() TxStats {

@@ -63,7 +63,8 @@ type conflict struct {
 	with  Version // the first commit it collides with
 }
 
-// written checks the transaction's own pods and names.
+// written checks the transaction's own pods and names, and the names that it
+// depends on.
 func (c *conflict) written() error {
 	l := c.t.line
 	all := everything(l)
@@ -77,22 +78,39 @@ func (c *conflict) written() error {
 		}
 	}
 	for name := range c.t.names {
-		version, ok := c.s.seq.pending.names[nameOnLine{l.id, name}]
-		if !ok {
-			nk := nameKey(name)
-			k := nameVersionKey(nk, l.id, 1<<64-1)
-			key, _, ok, err := c.v.seekIn(k, len(k)-8)
-			if err != nil {
-				return err
-			}
-			if ok {
-				version = ^be.Uint64(key[len(key)-8:])
-			}
+		if err := c.name(name); err != nil {
+			return err
 		}
-		if version > c.t.base.version {
-			c.names = append(c.names, name)
-			c.collide(version)
+	}
+	for _, name := range c.t.guardedNames {
+		if _, own := c.t.names[name]; own {
+			continue
 		}
+		if err := c.name(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// name checks that nobody has bound or deleted a variable since the base.
+func (c *conflict) name(name string) error {
+	l := c.t.line
+	version, ok := c.s.seq.pending.names[nameOnLine{l.id, name}]
+	if !ok {
+		nk := nameKey(name)
+		k := nameVersionKey(nk, l.id, 1<<64-1)
+		key, _, ok, err := c.v.seekIn(k, len(k)-8)
+		if err != nil {
+			return err
+		}
+		if ok {
+			version = ^be.Uint64(key[len(key)-8:])
+		}
+	}
+	if version > c.t.base.version {
+		c.names = append(c.names, name)
+		c.collide(version)
 	}
 	return nil
 }

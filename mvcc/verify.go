@@ -8,29 +8,41 @@ import (
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
+	"github.com/poddb/poddb/pager"
 )
 
 // Verify. It looks at one moment of the store, pinned for its whole run, while
 // commits and checkpoints go on:
 //
 //  1. The page file: every page and the free space (package pager).
+//
 //  2. Every commit in order, per line, with the state of the line kept beside:
 //     its pod versions decode and merge, and resolving finds them; what the
 //     row says it removed is what the state says was replaced; every reference
 //     written has an exported target, and no slot that something refers to
 //     stops being exported. So by induction, in every version, resolve gives
 //     the set that the bitmaps give, and every reference resolves.
+//
 //  3. Aggregates equal what the commits they cover add up to.
+//
 //  4. Shared bodies: users counted again, content keys, types, names, lines,
 //     counters, and that the index has no pod version that no commit added.
 //
-// Damage is listed. An error means that Verify could not run.
+//  5. Space: every live byte of record pages belongs to a row's record.
+//
+// Damage is listed. An error means that Verify could not go on: it was
+// cancelled, the store is closing, or the file could not be read. A pod version
+// that cannot be read is listed once: what it refers to and exports is unknown
+// from then on, and what depends on that is not checked.
 func (s *Store) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, error) {
 	v, p, err := s.stillView()
 	if err != nil {
 		return VerifyReport{}, err
 	}
 	defer v.close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.life, func() { cancel(dberr.ErrClosed) })()
 	w := &verifier{
 		ctx: ctx, s: s, v: v, o: o, counters: p.counters, lines: s.lines.Load().byID,
 		states: map[uint32]*lineState{}, forks: map[Version][]*line{}, uses: map[uint64]uint64{},
@@ -39,7 +51,9 @@ func (s *Store) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 	if damage := s.pager.State().Damage; damage != "" && s.o.ReadOnly { // else Open has repaired it
 		w.problem("%s", damage)
 	}
-	err = w.run()
+	if err = w.run(); errors.Is(context.Cause(ctx), dberr.ErrClosed) {
+		err = dberr.ErrClosed
+	}
 	return w.report, err
 }
 
@@ -75,6 +89,7 @@ type verifier struct {
 	types    map[pod.TypeID]bool // in the catalogue
 	names    map[Version][]nameChange
 	last     uint64 // number after the commits seen
+	unread   bool   // some pod version could not be read
 	// lostExport are slots that the commit at hand no longer exports.
 	lostExport []pod.Ref
 }
@@ -100,28 +115,42 @@ func (w *verifier) step() error {
 }
 
 func (w *verifier) problem(format string, args ...any) {
-	if len(w.report.Problems) == MaxProblems {
+	text := fmt.Sprintf(format, args...)
+	switch {
+	case slices.Contains(w.report.Problems, text): // found on two ways
+	case len(w.report.Problems) == MaxProblems:
 		w.report.More++
-		return
+	default:
+		w.report.Problems = append(w.report.Problems, text)
 	}
-	w.report.Problems = append(w.report.Problems, fmt.Sprintf(format, args...))
 }
 
-// damage lists an error, unless it says that Verify cannot go on.
+// damage lists an error that says what is wrong with the stored bytes. Others
+// end Verify: they say nothing about the database.
 func (w *verifier) damage(err error) error {
-	switch {
-	case err == nil:
+	if errors.Is(err, dberr.ErrCorrupt) || errors.Is(err, dberr.ErrTooNew) || errors.Is(err, dberr.ErrNotFound) {
+		w.problem("%v", err)
 		return nil
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, dberr.ErrClosed):
-		return err
 	}
-	w.problem("%v", err)
-	return nil
+	return err
+}
+
+// walk is view.walk that can be ended.
+func (w *verifier) walk(kind byte, fn func(key, val []byte) error) error {
+	rows := 0
+	return w.v.walk([]byte{kind}, func(key, val []byte) error {
+		if rows++; rows%1024 == 0 {
+			if err := w.ctx.Err(); err != nil {
+				return err
+			}
+		}
+		return fn(key, val)
+	})
 }
 
 func (w *verifier) run() error {
 	for _, part := range []func() error{
-		w.pages, w.catalogue, w.linesAndNames, w.commits, w.heads, w.bodies, w.strays,
+		w.pages, w.catalogue, w.linesAndNames, w.commits, w.heads, w.bodies, w.strays, w.records,
 	} {
 		if err := w.step(); err != nil {
 			return err
@@ -141,7 +170,7 @@ func (w *verifier) pages() error {
 
 // catalogue reads every type.
 func (w *verifier) catalogue() error {
-	err := w.v.walk([]byte{kindType}, func(key, env []byte) error {
+	err := w.walk(kindType, func(key, env []byte) error {
 		if len(key) != 5 {
 			return corrupt("type key %x", key)
 		}
@@ -164,7 +193,7 @@ func (w *verifier) catalogue() error {
 	if err != nil {
 		return err
 	}
-	return w.v.walk([]byte{kindTypeHash}, func(key, val []byte) error {
+	return w.walk(kindTypeHash, func(key, val []byte) error {
 		if len(val) != 4 || !w.types[pod.TypeID(be.Uint32(val))] {
 			w.problem("type hash %x names no type", key[1:])
 		}
@@ -184,7 +213,7 @@ func (w *verifier) linesAndNames() error {
 	for _, l := range w.forks[0] {
 		w.states[l.id] = newLineState()
 	}
-	return w.v.walk([]byte{kindName}, func(key, val []byte) error {
+	return w.walk(kindName, func(key, val []byte) error {
 		name, _, line, version, err := splitNameKey(key)
 		if err != nil {
 			return w.damage(err)
@@ -255,11 +284,14 @@ func (w *verifier) heads() error {
 				l.branch, st.version, set.Len(), current.Len())
 		}
 		for pid, p := range st.pods {
+			if err := w.ctx.Err(); err != nil {
+				return err
+			}
 			f, _, err := w.v.resolve(lineage, pid)
 			if err != nil {
 				return err
 			}
-			if f.number != p.number {
+			if f.number != p.number && !p.unknown {
 				w.problem("branch %q at version %d: pod %d resolves to number %d, expected %d", l.branch, st.version, pid, f.number, p.number)
 			}
 		}
@@ -269,7 +301,7 @@ func (w *verifier) heads() error {
 
 // bodies counts users of shared bodies and checks content keys.
 func (w *verifier) bodies() error {
-	err := w.v.walk([]byte{kindShared}, func(key, env []byte) error {
+	err := w.walk(kindShared, func(key, env []byte) error {
 		if len(key) != 9 {
 			return corrupt("shared body key %x", key)
 		}
@@ -279,7 +311,7 @@ func (w *verifier) bodies() error {
 		if err != nil {
 			return w.damage(err)
 		}
-		if stored != w.uses[no] || no >= w.counters.record {
+		if stored != w.uses[no] && !(w.unread && stored > w.uses[no]) || no >= w.counters.record {
 			w.problem("shared body %d of %d has %d users, stored are %d", no, w.counters.record-1, w.uses[no], stored)
 		}
 		delete(w.uses, no)
@@ -296,29 +328,33 @@ func (w *verifier) bodies() error {
 	for _, no := range sortedKeys(w.uses) {
 		w.problem("shared body %d has %d users and does not exist", no, w.uses[no])
 	}
-	return w.v.walk([]byte{kindContent}, func(key, val []byte) error {
+	return w.walk(kindContent, func(key, val []byte) error {
 		if len(val) != 8 {
 			return w.damage(corrupt("content row %x", key))
 		}
-		b, ok, err := w.v.sharedBody(be.Uint64(val))
-		if err == nil && (!ok || w.o.Deep && w.s.contentKey(b) != contentKey(key[1:])) {
-			w.problem("content %x does not lead to shared body %d", key[1:], be.Uint64(val))
+		no := be.Uint64(val)
+		b, ok, err := w.v.sharedBody(no)
+		if err != nil {
+			return w.damage(fmt.Errorf("shared body %d: %w", no, err))
 		}
-		return w.damage(err)
+		if !ok || w.o.Deep && w.s.contentKey(b) != contentKey(key[1:]) {
+			w.problem("content %x does not lead to shared body %d", key[1:], no)
+		}
+		return nil
 	})
 }
 
 // strays finds rows that no commit accounts for.
 func (w *verifier) strays() error {
 	versions, commits := uint64(0), uint64(0)
-	err := w.v.walk([]byte{kindVersion}, func(_, _ []byte) error { versions++; return nil })
+	err := w.walk(kindVersion, func(_, _ []byte) error { versions++; return nil })
 	if err != nil {
 		return err
 	}
 	if versions != w.counters.number {
 		w.problem("the index has %d pod versions, commits added %d", versions, w.counters.number)
 	}
-	err = w.v.walk([]byte{kindCommit}, func(key, _ []byte) error {
+	err = w.walk(kindCommit, func(key, _ []byte) error {
 		if len(key) == 9 {
 			commits++
 		}
@@ -331,4 +367,33 @@ func (w *verifier) strays() error {
 		w.problem("name %q was changed at version %d, which does not say so", changes[0].name, version)
 	}
 	return err
+}
+
+// records accounts for the space of the page file as it was when Verify began.
+func (w *verifier) records() error {
+	pv := w.v.pv
+	return w.s.pager.CheckRecords(pv, func(add func(pager.Place) error) error {
+		rows := 0
+		c := pv.Seek([]byte{0})
+		for ; c.Valid(); c.Next() {
+			if rows++; rows%1024 == 0 {
+				if err := w.ctx.Err(); err != nil {
+					return err
+				}
+			}
+			if !hasEnvelope(c.Key()[0]) {
+				continue
+			}
+			e, err := decodeEnvelope(c.Value())
+			if err != nil {
+				return fmt.Errorf("space of records was not checked: row %x: %w", c.Key(), err)
+			}
+			if e.how == envPlaced {
+				if err := add(e.place); err != nil {
+					return err
+				}
+			}
+		}
+		return c.Err()
+	})
 }

@@ -22,6 +22,8 @@ type podState struct {
 	number uint64
 	size   uint64
 	pod    *pod.Pod // reference table and exports only
+	// unknown: the version could not be read, so the fields but number say nothing.
+	unknown bool
 }
 
 func newLineState() *lineState {
@@ -55,7 +57,7 @@ func (st *lineState) refer(p *pod.Pod, by int) {
 
 func (st *lineState) exported(r pod.Ref) bool {
 	p, ok := st.pods[r.Pod]
-	return ok && p.pod.Exported(r.Slot)
+	return ok && (p.unknown || p.pod.Exported(r.Slot))
 }
 
 // commit checks one commit against the state before it. An error means that
@@ -78,18 +80,19 @@ func (w *verifier) commit(row *commitRow) error {
 	}
 	st.version, st.number = row.version, row.last
 	lineage := append([]fork{{l.id, row.version, row.last}}, l.lineage...)
-	removed, gone := &Set{}, uint64(0)
+	removed, gone, guess := &Set{}, uint64(0), false
 	for i, id := range ids {
 		old := st.pods[id]
 		if old.number != 0 {
 			removed.Add(old.number)
 			gone += old.size
+			guess = guess || old.unknown
 		}
 		if err := w.podVersion(row, st, lineage, id, row.first()+uint64(i)); err != nil {
 			return err
 		}
 	}
-	if !removed.Equal(row.removed) || gone != row.goneByte {
+	if !removed.Equal(row.removed) || gone != row.goneByte && !guess {
 		w.problem("version %d says it replaced %d pod versions of %d bytes; it replaced %d of %d bytes",
 			row.version, row.removed.Len(), row.goneByte, removed.Len(), gone)
 	}
@@ -106,13 +109,44 @@ func (w *verifier) podVersion(row *commitRow, st *lineState, lineage []fork, id 
 			return err
 		}
 	}
+	old := st.pods[id]
+	st.refer(old.pod, -1)
+	st.pods[id] = podState{number: number, unknown: true} // until it is read
+	m, err := w.readVersion(row, lineage, id, number)
+	if err != nil || m == nil {
+		w.unread = true
+		return w.damage(err)
+	}
+	if m.body != 0 {
+		w.uses[m.body]++
+	}
+	for i := range m.pod.Slots {
+		if t := m.pod.Slots[i].Type; t >= pod.FirstCatalogType && !w.types[t] {
+			w.problem("version %d, pod %d: slot %d has type %d, which is not in the catalogue", row.version, id, i, t)
+		}
+	}
+	if old.pod != nil {
+		for _, e := range old.pod.Exports {
+			if !m.pod.Exported(e.Slot) {
+				w.lostExport = append(w.lostExport, pod.Ref{Pod: id, Slot: e.Slot})
+			}
+		}
+	}
+	st.refer(m.pod, 1)
+	st.pods[id] = podState{number: number, size: m.size, pod: &pod.Pod{Refs: m.pod.Refs, Exports: m.pod.Exports}}
+	return nil
+}
+
+// readVersion finds a version by resolving and reads it; nil if another is
+// found, which is listed.
+func (w *verifier) readVersion(row *commitRow, lineage []fork, id pid, number uint64) (*merged, error) {
 	f, ok, err := w.v.resolve(lineage, id)
 	if err != nil {
-		return w.damage(err)
+		return nil, err
 	}
 	if !ok || f.number != number || f.line != row.line {
 		w.problem("version %d: pod %d resolves to number %d of line %d, expected %d of line %d", row.version, id, f.number, f.line, number, row.line)
-		return nil
+		return nil, nil
 	}
 	if uint64(id) >= w.counters.pod {
 		w.problem("version %d: pod %d was not given out", row.version, id)
@@ -123,28 +157,9 @@ func (w *verifier) podVersion(row *commitRow, st *lineState, lineage []fork, id 
 	}
 	m, err := w.v.build(f, cached)
 	if err != nil {
-		return w.damage(fmt.Errorf("version %d, pod %d, number %d: %w", row.version, id, number, err))
+		return nil, fmt.Errorf("version %d, pod %d, number %d: %w", row.version, id, number, err)
 	}
-	if m.body != 0 {
-		w.uses[m.body]++
-	}
-	for i := range m.pod.Slots {
-		if t := m.pod.Slots[i].Type; t >= pod.FirstCatalogType && !w.types[t] {
-			w.problem("version %d, pod %d: slot %d has type %d, which is not in the catalogue", row.version, id, i, t)
-		}
-	}
-	old := st.pods[id]
-	st.refer(old.pod, -1)
-	if old.pod != nil {
-		for _, e := range old.pod.Exports {
-			if !m.pod.Exported(e.Slot) {
-				w.lostExport = append(w.lostExport, pod.Ref{Pod: id, Slot: e.Slot})
-			}
-		}
-	}
-	st.refer(m.pod, 1)
-	st.pods[id] = podState{number, m.size, &pod.Pod{Refs: m.pod.Refs, Exports: m.pod.Exports}}
-	return nil
+	return m, nil
 }
 
 // namesOf applies the changes of names.

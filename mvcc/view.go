@@ -48,9 +48,13 @@ func (s *Store) pin() *view {
 	}
 }
 
-// enter keeps the page file open until leave.
+// enter keeps the page file open until leave. Only Close locks the gate, so
+// whoever does not get in at once need not wait; and so an operation may begin
+// within another one.
 func (s *Store) enter() error {
-	s.gate.RLock()
+	if !s.gate.TryRLock() {
+		return dberr.ErrClosed
+	}
 	if s.closed.Load() {
 		s.gate.RUnlock()
 		return dberr.ErrClosed

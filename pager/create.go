@@ -21,93 +21,103 @@ import (
 const (
 	firstLogPos     = 8 // of an empty database: a legal LSN
 	firstGeneration = 2 // of its newer meta
-
-	// A name that nobody gives to a file of his own.
-	newSuffix = ".poddb-new"
+	maxNewNames     = 16
 )
 
-var errNotOurs = fmt.Errorf("%w: the file is no database in the making", dberr.ErrInvalid)
-
 // create makes the file so that it appears complete, durable and locked, or
-// not at all: write under a temporary name, sync, rename. The directory is
-// synced by settleName.
+// not at all: write under another name, sync, rename. The directory is synced
+// by settleName.
 //
 // The lock is taken before the name is looked at again. Whoever locks the
-// temporary file after another creator renamed it therefore finds the
+// other name's file after another creator renamed it therefore finds the
 // database under its name and leaves it alone (fs.ErrExist).
 func create(o Options) (vfs.File, error) {
-	tmp := o.Path + newSuffix
-	file, err := o.FS.Open(tmp, vfs.ReadWrite|vfs.Create)
-	if err != nil {
-		return nil, diskFull(err)
+	var foreign []vfs.File
+	defer func() {
+		for _, file := range foreign {
+			_ = file.Close()
+		}
+	}()
+	for n := range maxNewNames {
+		name := newName(o.Path, n)
+		file, err := o.FS.Open(name, vfs.ReadWrite|vfs.Create)
+		if err != nil {
+			return nil, fmt.Errorf("creating %s: %w", o.Path, diskFull(err))
+		}
+		if err := lock(o, file); err != nil {
+			return nil, dberr.Join(err, file.Close())
+		}
+		if _, err := o.FS.Stat(o.Path); err == nil {
+			return nil, dberr.Join(fs.ErrExist, file.Close())
+		}
+		switch ours, err := halfMade(file); {
+		case err != nil:
+			return nil, dberr.Join(fmt.Errorf("creating %s: %w", o.Path, err), file.Close())
+		case ours:
+			return createAs(o, file, name)
+		}
+		// Its lock is kept: all creators meet at the first name.
+		foreign = append(foreign, file)
 	}
-	if err := lock(o, file); err != nil {
-		return nil, dberr.Join(err, file.Close())
+	return nil, fmt.Errorf("%w: creating %s: the files %s to %s are in the way", dberr.ErrInvalid,
+		o.Path, newName(o.Path, 0), newName(o.Path, maxNewNames-1))
+}
+
+// newName is the n-th name under which the file is made; nobody gives one like
+// it to a file of his own.
+func newName(name string, n int) string {
+	if n == 0 {
+		return name + ".poddb-new"
 	}
-	if _, err := o.FS.Stat(o.Path); err == nil {
-		return nil, dberr.Join(fs.ErrExist, file.Close())
-	}
-	if err := halfMade(file); err != nil {
-		return nil, dberr.Join(fmt.Errorf("creating %s: %s is in the way: %w", o.Path, tmp, err), file.Close())
-	}
-	err = fill(o, file)
+	return fmt.Sprintf("%s.poddb-new%d", name, n)
+}
+
+// createAs makes the database in the locked file and gives it its name.
+func createAs(o Options, file vfs.File, name string) (vfs.File, error) {
+	err := fill(o, file)
 	if err == nil {
-		err = vfs.Rename(o.FS, file, tmp, o.Path)
+		err = vfs.Rename(o.FS, file, name, o.Path)
 	}
 	if err != nil {
-		_ = o.FS.Remove(tmp)
+		_ = o.FS.Remove(name)
 		return nil, dberr.Join(fmt.Errorf("creating %s: %w", o.Path, diskFull(err)), file.Close())
 	}
 	return file, nil
 }
 
-// halfMade returns nil if the file is what a creation that died can have left:
-// zeros, or an empty database whose slots may be torn. Anything else is
-// somebody's and is left alone.
-func halfMade(file vfs.File) error {
+// halfMade reports whether the file is new, or zeros, or an empty database: what
+// is left of a creation that died. Anything else may be somebody's and is not
+// touched; a file system that showed something else behind a size that was
+// never synced costs no more than the name.
+func halfMade(file vfs.File) (bool, error) {
 	size, err := file.Size()
-	if err != nil || size == 0 {
-		return err
-	}
-	if size > MaxPageSize {
-		return errNotOurs
+	if err != nil || size == 0 || size > MaxPageSize {
+		return size == 0, err
 	}
 	b := make([]byte, size)
 	if n, err := file.ReadAt(b, 0); n < len(b) {
-		return err
+		return false, err
 	}
-	if allZero(b) {
-		return nil
-	}
-	if size < metaArea || !validPageSize(size) { // fill syncs the size before it writes a slot
-		return errNotOurs
-	}
-	for slot := range 2 {
-		at := b[slotOffset(slot):][:metaSize]
-		m, state, _ := decodeMeta(at, slot)
-		if state == slotTooNew || state == slotValid && (m.generation > firstGeneration || m.entries > 0 || m.root.page != 0) {
-			return errNotOurs
+	if size >= metaArea && validPageSize(size) {
+		for slot := range 2 {
+			at := b[slotOffset(slot):][:metaSize]
+			m, state, _ := decodeMeta(at, slot)
+			if state == slotValid && m.generation <= firstGeneration && m.entries == 0 && m.root.page == 0 {
+				clear(at)
+			}
 		}
-		clear(at)
 	}
-	if !allZero(b) {
-		return errNotOurs
-	}
-	return nil
+	return allZero(b), nil
 }
 
 func allZero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
 
-// fill writes an empty database, both metas clean. The size is durable first:
-// that is how halfMade knows what is left of one.
+// fill writes an empty database, both metas clean.
 func fill(o Options, file vfs.File) error {
 	if err := file.Truncate(0); err != nil {
 		return err
 	}
 	if err := file.Preallocate(0, int64(firstPage(o.PageSize))*int64(o.PageSize)); err != nil {
-		return err
-	}
-	if err := file.Sync(); err != nil {
 		return err
 	}
 	m := meta{

@@ -29,15 +29,6 @@ func (v *View) SeekBefore(key []byte) *Cursor {
 	return c
 }
 
-// Last returns a cursor at the last key of all.
-func (v *View) Last() *Cursor {
-	c := &Cursor{v: v}
-	if c.start() && c.descend(v.g.root, v.g.level, func(pg *page) int { return pg.count - 1 }) {
-		c.settle()
-	}
-	return c
-}
-
 // Valid reports whether the cursor is at a key.
 func (c *Cursor) Valid() bool { return c.valid }
 

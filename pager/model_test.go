@@ -46,10 +46,6 @@ func (m *model) clone() *model {
 
 func (m *model) keys() []string { return slices.Sorted(maps.Keys(m.tree)) }
 
-func (m *model) equal(o *model) bool {
-	return maps.EqualFunc(m.tree, o.tree, bytes.Equal) && maps.EqualFunc(m.records, o.records, bytes.Equal)
-}
-
 // randomKey makes keys of many lengths with long common prefixes.
 func randomKey(r *rand.Rand, space int) []byte {
 	n := r.IntN(space)
@@ -142,11 +138,14 @@ func (m *model) compareView(v *View) error {
 		}
 		i++
 	}
-	if c.Err() != nil || i != len(keys) || v.Entries() != uint64(len(keys)) {
-		return fmt.Errorf("walked %d (entries %d) of %d keys: %w", i, v.Entries(), len(keys), c.Err())
+	if c.Err() != nil || i != len(keys) {
+		return fmt.Errorf("walked %d of %d keys: %w", i, len(keys), c.Err())
+	}
+	if n := v.g.entries; n != uint64(len(keys)) {
+		return fmt.Errorf("the root counts %d of %d keys", n, len(keys))
 	}
 	i = len(keys)
-	for c = v.Last(); c.Valid(); c.Prev() {
+	for c = v.SeekBefore(bytes.Repeat([]byte{0xff}, MaxKey+1)); c.Valid(); c.Prev() {
 		i--
 		if i < 0 || keys[i] != string(c.Key()) {
 			return fmt.Errorf("backwards entry %d differs: %.40q", i, c.Key())

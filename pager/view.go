@@ -39,14 +39,6 @@ func (v *View) Close() {
 	}
 }
 
-// Generation is the generation whose commit made this root.
-func (v *View) Generation() uint64 {
-	if v.g == nil {
-		return 0
-	}
-	return v.g.number
-}
-
 // publish makes g current; p.mu is held, or nobody else knows p.
 func (p *Pager) publish(g *generation) {
 	p.live = append(p.live, g)
@@ -102,14 +94,6 @@ func (v *View) Get(key []byte) (val []byte, ok bool, err error) {
 		r = pg.child(pg.route(key))
 		level--
 	}
-}
-
-// Entries is the number of keys in the tree.
-func (v *View) Entries() uint64 {
-	if v.g == nil {
-		return 0
-	}
-	return v.g.entries
 }
 
 // ReadRecord returns a record's bytes, checked, in fresh memory.

@@ -43,9 +43,11 @@ type model struct {
 	count  int
 }
 
+var testIdentity = [16]byte{0: 0xd0, 15: 0x0d}
+
 func testOptions(fs vfs.FS, seed uint64) Options {
 	rng := rand.New(rand.NewPCG(seed, 77))
-	return Options{FS: fs, Dir: testDir, SegmentBytes: 4096, IdlePromise: -1, Rand: rng.Uint64, extend: 1536}
+	return Options{FS: fs, Dir: testDir, Identity: testIdentity, SegmentBytes: 4096, IdlePromise: -1, Rand: rng.Uint64, extend: 1536}
 }
 
 func (m *model) newEntry(rng *rand.Rand) entry {

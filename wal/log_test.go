@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -298,6 +299,65 @@ func TestReleaseRemovesOnlyWhatLiesBelow(t *testing.T) {
 	if _, _, _, err := openLog(testOptions(image, 2), 0); !errors.Is(err, dberr.ErrLogMissing) {
 		t.Errorf("from before the released part: %v", err)
 	}
+}
+
+// What is not the log's stays where it is and hinders nothing.
+func TestForeignFilesInTheDirectoryStay(t *testing.T) {
+	fs := vfs.NewMem()
+	o := testOptions(fs, 1)
+	foreign := []string{".DS_Store", "000001.wal.bak", "1.wal"}
+	for turn := range 3 {
+		l, _, groups := mustOpen(t, o, 0)
+		if len(groups) != 0 {
+			t.Fatalf("turn %d: %d groups", turn, len(groups))
+		}
+		for _, name := range foreign {
+			f, err := fs.Open(path.Join(testDir, name), vfs.ReadWrite|vfs.Create)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		}
+		ack(t, l, text("group"))
+		if err := dberr.Join(l.Close(), Remove(fs, testDir)); err != nil {
+			t.Fatalf("turn %d: %v", turn, err)
+		}
+		if names, err := fs.List(testDir); err != nil || !slices.Equal(names, foreign) {
+			t.Fatalf("turn %d: %v is left, %v", turn, names, err)
+		}
+		if ok, err := Exists(fs, testDir); ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+}
+
+// The directory that holds nothing but cannot be removed is an error.
+func TestRemoveReportsTheDirectory(t *testing.T) {
+	mem := vfs.NewMem()
+	if err := mem.MkdirAll(testDir); err != nil {
+		t.Fatal(err)
+	}
+	fault := vfs.NewFault(mem)
+	fault.FailKind(vfs.OpRemove, syscall.EIO, false)
+	if err := Remove(fault, testDir); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+}
+
+// Errors name the segment as it is called, not as it was made.
+func TestErrorsNameTheSegment(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	l, _, _ := mustOpen(t, testOptions(fault, 1), 0)
+	fault.FailKind(vfs.OpSync, syscall.EIO, false)
+	result := make(chan error, 1)
+	if err := l.Submit([][]byte{[]byte("x")}, func(_ LSN, err error) { result <- err }); err != nil {
+		t.Fatal(err)
+	}
+	err := <-result
+	if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "000001.wal: ") {
+		t.Errorf("%v", err)
+	}
+	l.Close()
 }
 
 func TestRemoveLeavesNothing(t *testing.T) {

@@ -161,20 +161,19 @@ type sequence struct {
 	at       LSN    // next record
 	prev     uint32 // CRC of the record before at
 	start    LSN    // where the open group began; == at between groups
-	startCRC uint32 // CRC of the record before start
 	promised LSN    // highest promise so far
 	from     LSN
 	group    [][]byte
 	sum      groupSum
 	ended    bool // an end record stands at at
 	next     uint64
-	deliver  func(start LSN, g Group) error
+	deliver  func(g Group) error
 }
 
-func newSequence(s *scanner, from LSN, deliver func(LSN, Group) error) *sequence {
+func newSequence(s *scanner, from LSN, deliver func(Group) error) *sequence {
 	i := s.info
 	return &sequence{
-		scanner: s, at: i.first, prev: i.prevCRC, start: i.first, startCRC: i.prevCRC,
+		scanner: s, at: i.first, prev: i.prevCRC, start: i.first,
 		promised: i.first, from: from, deliver: deliver,
 	}
 }
@@ -215,7 +214,7 @@ func (q *sequence) step() (r record, reason string, err error) {
 	}
 	q.at, q.prev = r.end(), r.crc
 	if r.kind != dataRecord {
-		q.start, q.startCRC = q.at, q.prev
+		q.start = q.at
 	}
 	return r, "", nil
 }
@@ -233,7 +232,7 @@ func (q *sequence) commit(r record) error {
 	g := Group{Records: q.group, End: r.end()}
 	q.group, q.sum = nil, groupSum{}
 	if q.start >= q.from {
-		return q.deliver(q.start, g)
+		return q.deliver(g)
 	}
 	return nil
 }

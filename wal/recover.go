@@ -92,7 +92,7 @@ func readLog(ctx context.Context, o Options, from LSN, replay func(g Group) erro
 		t.segments = append(t.segments, s.info)
 	}
 	for i, s := range scanners {
-		q := newSequence(s, from, func(start LSN, g Group) error {
+		q := newSequence(s, from, func(g Group) error {
 			t.recovered.Groups++
 			if err := ctx.Err(); err != nil {
 				return err

@@ -253,6 +253,7 @@ func (f *eioFile) ReadAt(p []byte, off int64) (int, error) {
 func TestFormatIsFixed(t *testing.T) {
 	fs := vfs.NewMem()
 	o := Options{FS: fs, Dir: testDir, IdlePromise: -1, extend: -1, Rand: func() uint64 { return 0x1122334455667788 }}
+	copy(o.Identity[:], "identity of 16 B")
 	l, _, _ := mustOpen(t, o, 0)
 	ack(t, l, text("hello"))
 	l.Close()
@@ -270,7 +271,7 @@ func TestFormatIsFixed(t *testing.T) {
 		from, to int
 		hex      string
 	}{
-		{0, 64, goldenHeader},
+		{0, 72, goldenHeader},
 		{512, 560, goldenData},
 		{560, 616, goldenCommit},
 		{1024, 1072, goldenEnd},
@@ -286,7 +287,7 @@ func TestFormatIsFixed(t *testing.T) {
 }
 
 const (
-	goldenHeader = "706f64646277616c010000001a8d924e010000000000000008000000000000008877665544332211000000000000000000000000000000000000000000000000"
+	goldenHeader = "706f64646277616c010000007fa342220100000000000000080000000000000088776655443322110000000000000000000000006964656e74697479206f66203136204200000000"
 	goldenData   = "21c2c7b205000000080000000000000088776655443322110000000001000000080000000000000068656c6c6f000000"
 	goldenCommit = "f410e1b2a80100003800000000000000887766554433221121c2c7b202000000080000000000000001000000a1b1174e0800000000000000"
 	goldenEnd    = "fe506bafd801000008020000000000008877665544332211f410e1b20400000008020000000000000000000000000000"
@@ -349,7 +350,7 @@ func mend(b []byte) []byte {
 	if len(b) < segmentHeader {
 		return b
 	}
-	info := segmentInfo{number: 1, first: FirstLSN, salt: 7}
+	info := segmentInfo{number: 1, first: FirstLSN, salt: 7, identity: testIdentity}
 	copy(b, info.encode())
 	at, prev := info.first, uint32(0)
 	for {

@@ -1,9 +1,11 @@
 package wal
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"path"
+	"strings"
 	"testing"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -18,7 +20,7 @@ func forge(t *testing.T, twist func(a *appender), commit func(sum *groupSum, pay
 	if err := o.FS.MkdirAll(testDir); err != nil {
 		t.Fatal(err)
 	}
-	info := segmentInfo{number: 1, first: FirstLSN, salt: 99}
+	info := segmentInfo{number: 1, first: FirstLSN, salt: 99, identity: testIdentity}
 	f, err := o.FS.Open(info.path(testDir), vfs.ReadWrite|vfs.Create)
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +114,50 @@ func TestSegmentMustContinueTheOneBefore(t *testing.T) {
 		for _, name := range names[1:] {
 			notContinued(t, fs.Crash(vfs.CrashKeepAll, 0), path.Join(testDir, name), what, at)
 		}
+	}
+}
+
+// A log counts only beside the database that it was written for, whichever of
+// its segments is the other one's, and reading it changes nothing.
+func TestLogOfAnotherDatabaseIsRefused(t *testing.T) {
+	fs, _, _ := sampleLog(t)
+	names, _ := fs.List(testDir)
+	ops := fs.Ops()
+	o := testOptions(fs, 1)
+	o.Identity[15]++
+	refuses := func(o Options, name string) {
+		t.Helper()
+		_, replayErr := Replay(context.Background(), o, 0, func(Group) error { return errors.New("replayed") })
+		_, _, groups, openErr := openLog(o, 0)
+		for _, err := range []error{replayErr, openErr} {
+			var corrupt *dberr.CorruptError
+			if !errors.As(err, &corrupt) || corrupt.File != path.Join(testDir, name) || !strings.Contains(err.Error(), "log of another database") || len(groups) > 0 {
+				t.Errorf("%s: %v, %d groups", name, err, len(groups))
+			}
+		}
+	}
+	refuses(o, names[0])
+	if fs.Ops() != ops {
+		t.Errorf("%d operations on the foreign log", fs.Ops()-ops)
+	}
+	for _, name := range names {
+		image := fs.Crash(vfs.CrashKeepAll, 0)
+		n, _ := parseSegmentName(name)
+		s, err := openScanner(testOptions(image, 1), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.close()
+		s.info.identity = o.Identity
+		f, err := image.Open(s.name, vfs.ReadWrite)
+		if err == nil {
+			err = writeFull(f, s.info.encode(), 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		refuses(testOptions(image, 1), name)
 	}
 }
 

@@ -1,0 +1,149 @@
+package mvcc
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Freed tells which slots of a pod were out of use somewhere on the way from
+// one snapshot to the other: free, beyond the end, or a forwarder, at either
+// end or at any version of the pod between. Writers never give a slot that
+// they free to another object in the same commit, so an object in a slot that
+// was in use all the way is the same object at both ends; in any other slot it
+// may be another.
+//
+// The way leads back from each snapshot to the newest state that both have
+// behind them, which is one of the two if they are on one line. If both see
+// the same version of the pod, nothing is read but two index entries.
+func (sn *Snapshot) Freed(ctx context.Context, id pod.ID, other *Snapshot) (func(pod.Slot) bool, error) {
+	v, err := sn.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	a, hasA, err := v.resolve(sn.lineage, id)
+	if err != nil {
+		return nil, err
+	}
+	b, hasB, err := v.resolve(other.lineage, id)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !hasA || !hasB:
+		return func(pod.Slot) bool { return true }, nil
+	case a.number == b.number:
+		return func(pod.Slot) bool { return false }, nil
+	}
+	common := meet(sn.lineage, other.lineage)
+	versions, err := v.since(nil, sn.lineage, common, id)
+	if err != nil {
+		return nil, err
+	}
+	if versions, err = v.since(versions, other.lineage, common, id); err != nil {
+		return nil, err
+	}
+	start, ok, err := v.resolve(common, id)
+	if err != nil {
+		return nil, err
+	}
+	if !ok { // made on both ways, or not there in between
+		return func(pod.Slot) bool { return true }, nil
+	}
+	used, err := v.alwaysUsed(ctx, append(versions, start))
+	if err != nil {
+		return nil, err
+	}
+	return func(s pod.Slot) bool { return int(s) >= len(used) || !used[s] }, nil
+}
+
+// meet returns the lineage of the newest state that two lineages have in
+// common, parent first as they are; nil if there is none.
+func meet(a, b []fork) []fork {
+	var common []fork
+	for i, j := len(a)-1, len(b)-1; i >= 0 && j >= 0 && a[i].line == b[j].line; i, j = i-1, j-1 {
+		f := a[i]
+		if b[j].version < f.version {
+			f = b[j]
+		}
+		common = append(common, f)
+		if a[i].version != b[j].version {
+			break
+		}
+	}
+	slices.Reverse(common)
+	return common
+}
+
+// since appends the versions of a pod that lie in a lineage and not in base,
+// which is a part of it.
+func (v *view) since(dst []found, lineage, base []fork, id pid) ([]found, error) {
+	for _, f := range lineage {
+		low := uint64(0)
+		if i := slices.IndexFunc(base, func(b fork) bool { return b.line == f.line }); i >= 0 {
+			low = base[i].number
+		}
+		if f.number <= low {
+			continue
+		}
+		from := versionKey(nil, id, f.line, f.number)
+		prefix := from[:versionKeyLen-8]
+		c := v.seek(from)
+		for ; ; c.next() {
+			key, env, ok := c.at()
+			if !ok || !bytes.HasPrefix(key, prefix) {
+				break
+			}
+			_, _, number, ok := splitVersionKey(key)
+			if !ok || len(env) == 0 {
+				return nil, corrupt("version row %x", key)
+			}
+			if number <= low {
+				break
+			}
+			dst = append(dst, found{id, f.line, number, bytes.Clone(env)})
+		}
+		if err := c.err(); err != nil {
+			return nil, err
+		}
+	}
+	return dst, nil
+}
+
+// alwaysUsed says which slots hold an object in each of the versions. Older
+// versions are read first, because newer ones rest on them.
+func (v *view) alwaysUsed(ctx context.Context, versions []found) ([]bool, error) {
+	slices.SortFunc(versions, func(a, b found) int {
+		if a.number < b.number {
+			return -1
+		}
+		return 1
+	})
+	var used []bool
+	for i, f := range versions {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if f.env[0] == envTombstone {
+			return nil, nil
+		}
+		m, err := v.version(f)
+		if err != nil {
+			return nil, err
+		}
+		slots := m.pod.Slots
+		if i == 0 {
+			used = slices.Repeat([]bool{true}, len(slots))
+		}
+		used = used[:min(len(used), len(slots))]
+		for s := range used {
+			if k := slots[s].Kind; k == pod.SlotFree || k == pod.SlotForward {
+				used[s] = false
+			}
+		}
+	}
+	return used, nil
+}
