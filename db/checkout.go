@@ -7,6 +7,7 @@ import (
 
 	"github.com/poddb/poddb/internal/pod"
 	"github.com/poddb/poddb/mvcc"
+	"github.com/poddb/poddb/podder"
 )
 
 // CheckoutOptions refines Checkout.
@@ -16,15 +17,26 @@ type CheckoutOptions struct {
 }
 
 // Checkout brings the live variables back to an earlier version, in place:
-// objects that lived then and live now keep their addresses, so the pointers
-// that the program holds see the old state. Mutexes and fields tagged
-// `pod:"-"` are left alone. Everything is fetched and decoded before the first
-// object is touched, so an error means that nothing changed.
+// objects that lived then, all the time since, and live now keep their
+// addresses, so the pointers that the program holds see the old state. All
+// others get new memory: what they were since, or what is no part of the old
+// state, is left as it is. Mutexes and fields tagged `pod:"-"` are left alone.
+// Everything is fetched and decoded before the first object is touched, so an
+// error means that nothing changed.
+//
+// All variables of that version come to life, loaded before or not. A variable
+// that had another type then gets that type back. Types are found among those
+// that this namespace has ever saved or loaded and the registered ones.
 //
 // Afterwards Base is the head of the branch: what differs from it is unsaved,
 // and the next Save commits it on top. Variables that did not exist then are
 // deleted by that Save. Changes that were never saved are ErrUnsaved unless
 // forced. Moved lists variables whose value could not keep its address.
+//
+// Errors: ErrUnsaved, ErrNotFound (no such version), ErrUnregistered (the
+// program does not know the type of something stored: load the variable or
+// register the type before), ErrTypeMismatch (a type of the program does not
+// fit what is stored under its name), ErrCorrupt, ErrTooLarge.
 func (ns *Namespace) Checkout(ctx context.Context, v Version, opts ...CheckoutOptions) (err error) {
 	defer func() { err = ns.d.named(err) }()
 	force := len(opts) > 0 && opts[len(opts)-1].Force
@@ -49,10 +61,17 @@ func (ns *Namespace) Checkout(ctx context.Context, v Version, opts ...CheckoutOp
 		return err
 	}
 	defer head.Close()
-	return ns.restore(ctx, then, head)
+	live, err := ns.d.store.At(ctx, ns.base)
+	if err != nil {
+		return err
+	}
+	defer live.Close()
+	return ns.restore(ctx, then, live, head)
 }
 
-func (ns *Namespace) restore(ctx context.Context, then, head *mvcc.Snapshot) error {
+// restore makes the live objects, which are those of the version live but for
+// unsaved changes, what they are in then, to be saved on top of head.
+func (ns *Namespace) restore(ctx context.Context, then, live, head *mvcc.Snapshot) error {
 	stored, err := ns.namesAt(ctx, head.Version())
 	if err != nil {
 		return err
@@ -61,7 +80,11 @@ func (ns *Namespace) restore(ctx context.Context, then, head *mvcc.Snapshot) err
 	if err != nil {
 		return err
 	}
-	restored, err := ns.graph.Restore(ctx, then, names, headStates(ctx, then, head))
+	restored, err := ns.graph.Restore(ctx, then, names, podder.History{
+		Head:      headStates(ctx, then, head),
+		LiveFreed: freedSince(ctx, then, live),
+		HeadFreed: freedSince(ctx, then, head),
+	})
 	if err != nil {
 		return err
 	}
@@ -135,6 +158,11 @@ func headStates(ctx context.Context, then, head *mvcc.Snapshot) func([]pod.ID) (
 		}
 		return states, nil
 	}
+}
+
+// freedSince tells which slots were out of use between two versions.
+func freedSince(ctx context.Context, then, now *mvcc.Snapshot) podder.FreedSlots {
+	return func(id pod.ID) (func(pod.Slot) bool, error) { return then.Freed(ctx, id, now) }
 }
 
 // Moved lists the variables whose value could not keep its address in the

@@ -3,6 +3,10 @@ package db_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -143,4 +147,301 @@ func TestSaveAfterCheckoutKeepsWhatTheHeadExports(t *testing.T) {
 		save(t, ns)
 		verifyClean(t, d)
 	}
+}
+
+type pair struct{ P, Q *person }
+
+// checkout fails the test on an error.
+func checkout(t *testing.T, ns *db.Namespace, v db.Version) {
+	t.Helper()
+	if err := ns.Checkout(context.Background(), v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCheckoutLeavesOtherObjectsAlone(t *testing.T) {
+	d := openMemory(t)
+	ns := namespace(t, d)
+	p, q := &person{Name: "p"}, &person{Name: "q"}
+	h := &pair{P: p}
+	set(t, ns, "h", h)
+	v1 := save(t, ns)
+	h.P = nil
+	save(t, ns)
+	h.P = q // in the slot that p had
+	v3 := save(t, ns)
+	checkout(t, ns, v1)
+	if h.P == q || h.P.Name != "p" || q.Name != "q" {
+		t.Fatalf("h.P == q: %v, h.P %q, q %q", h.P == q, h.P.Name, q.Name)
+	}
+	// What is saved now must not pass for q in the slot either.
+	back := h.P
+	save(t, ns)
+	checkout(t, ns, v3)
+	if h.P == back || h.P.Name != "q" || back.Name != "p" {
+		t.Fatalf("the object of version 1 was made that of version 3: %q, %q", h.P.Name, back.Name)
+	}
+}
+
+func TestForcedCheckoutsInARowLeaveOtherObjectsAlone(t *testing.T) {
+	ctx := context.Background()
+	d := openMemory(t)
+	ns := namespace(t, d)
+	h := &pair{P: &person{Name: "p"}}
+	set(t, ns, "h", h)
+	v1 := save(t, ns)
+	h.P = nil
+	v2 := save(t, ns)
+	h.P = &person{Name: "q"}
+	v3 := save(t, ns)
+	for _, v := range []db.Version{v1, v3, v2, v1, v3} {
+		before := h.P
+		var name string
+		if before != nil {
+			name = before.Name
+		}
+		if err := ns.Checkout(ctx, v, db.CheckoutOptions{Force: true}); err != nil {
+			t.Fatal(err)
+		}
+		if before != nil && before.Name != name {
+			t.Fatalf("checkout of version %d made %q into %q", v, name, before.Name)
+		}
+	}
+}
+
+func TestCheckoutOfAListAfterReplacement(t *testing.T) {
+	d := openMemory(t)
+	ns := namespace(t, d)
+	list := []*person{{Name: "0"}, {Name: "1"}, {Name: "2"}}
+	was := append([]*person(nil), list...)
+	set(t, ns, "l", &list)
+	v1 := save(t, ns)
+	list = list[:2]
+	copy(list, was[1:])
+	save(t, ns)
+	added := &person{Name: "3"}
+	list = append(list[:2:2], added)
+	save(t, ns)
+	checkout(t, ns, v1)
+	for i, p := range list {
+		if want := was[i]; p.Name != want.Name || p == added || i > 0 && p != want {
+			t.Errorf("element %d is %q, at the address that it had: %v", i, p.Name, p == want)
+		}
+	}
+	if added.Name != "3" || was[0].Name != "0" {
+		t.Errorf("objects outside of version 1 were written: %q, %q", added.Name, was[0].Name)
+	}
+}
+
+func TestCheckoutLeavesObjectsOfOtherNamespacesAlone(t *testing.T) {
+	d := openMemory(t)
+	a := namespace(t, d)
+	p, q := &person{Name: "p"}, &person{Name: "q"}
+	h := &pair{P: p}
+	set(t, a, "h", h)
+	v1 := save(t, a)
+	b := namespace(t, d)
+	set(t, b, "mine", q)
+	save(t, b)
+	h.P = q
+	save(t, a)
+	checkout(t, a, v1)
+	if q.Name != "q" || h.P.Name != "p" {
+		t.Fatalf("q %q, h.P %q", q.Name, h.P.Name)
+	}
+}
+
+func TestCheckoutRemembersTypesOfDeletedVariables(t *testing.T) {
+	ctx := context.Background()
+	d := openMemory(t)
+	ns := namespace(t, d)
+	set(t, ns, "a", &account{Balance: 7})
+	set(t, ns, "p", &person{Name: "p"})
+	v1 := save(t, ns)
+	for _, n := range []string{"a", "p"} {
+		if err := ns.Delete(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(t, ns)
+	checkout(t, ns, v1)
+	if a := must(db.Get[*account](ctx, ns, "a"))(t); a.Balance != 7 {
+		t.Errorf("balance %d", a.Balance)
+	}
+	save(t, ns)
+	checkout(t, ns, 0)
+	save(t, ns)
+	checkout(t, ns, v1)
+	save(t, ns)
+}
+
+func TestCheckoutGivesVariablesTheTypeThatTheyHad(t *testing.T) {
+	ctx := context.Background()
+	d := openMemory(t)
+	ns := namespace(t, d)
+	set(t, ns, "x", &account{Balance: 7})
+	set(t, ns, "n", 5)
+	v1 := save(t, ns)
+	p := &person{Name: "p"}
+	set(t, ns, "x", p)
+	set(t, ns, "n", "five")
+	v2 := save(t, ns)
+	checkout(t, ns, v1)
+	if x := must(db.Get[*account](ctx, ns, "x"))(t); x.Balance != 7 || p.Name != "p" {
+		t.Errorf("balance %d", x.Balance)
+	}
+	if n := must(db.Get[int](ctx, ns, "n"))(t); n != 5 {
+		t.Errorf("n is %d", n)
+	}
+	save(t, ns)
+	checkout(t, ns, v2)
+	if n := must(db.Get[string](ctx, ns, "n"))(t); n != "five" {
+		t.Errorf("n is %q", n)
+	}
+	save(t, ns)
+}
+
+func TestCheckoutOfUnknownTypesNamesTheVariables(t *testing.T) {
+	ctx := context.Background()
+	d := openMemory(t)
+	ns := namespace(t, d)
+	set(t, ns, "one", &account{})
+	set(t, ns, "two", &account{})
+	v1 := save(t, ns)
+	fresh := namespace(t, d)
+	err := fresh.Checkout(ctx, v1)
+	if !errors.Is(err, db.ErrUnregistered) || !strings.Contains(err.Error(), `"one", "two"`) || !strings.Contains(err.Error(), "load them first") {
+		t.Fatalf("Checkout = %v", err)
+	}
+	must(db.Get[*account](ctx, fresh, "one"))(t)
+	checkout(t, fresh, v1)
+}
+
+// ident is an object whose ID never changes while it lives.
+type ident struct {
+	ID   int
+	N    int
+	Next *ident
+	Kids []*ident
+}
+
+// describe writes down what a list of objects reaches: IDs, numbers, edges.
+func describe(roots []*ident) string {
+	var b strings.Builder
+	seen := map[*ident]bool{}
+	var visit func(p *ident)
+	visit = func(p *ident) {
+		if p == nil {
+			b.WriteString("-")
+			return
+		}
+		fmt.Fprintf(&b, "(%d", p.ID)
+		if !seen[p] {
+			seen[p] = true
+			fmt.Fprintf(&b, "=%d ", p.N)
+			visit(p.Next)
+			for _, k := range p.Kids {
+				visit(k)
+			}
+		}
+		b.WriteString(")")
+	}
+	for _, p := range roots {
+		visit(p)
+	}
+	return b.String()
+}
+
+// Whatever is edited, saved and checked out, in whatever order: an object stays
+// the object that it is, and what comes back is what was saved.
+func TestRandomCheckoutsKeepIdentity(t *testing.T) {
+	for seed := range uint64(150) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { randomCheckouts(t, rand.New(rand.NewPCG(seed, 9))) })
+	}
+}
+
+func randomCheckouts(t *testing.T, r *rand.Rand) {
+	ctx := context.Background()
+	d := must(db.OpenMemory(ctx, &db.Options{Types: testTypes(), PodTargetBytes: []int{64, 200, 0}[r.IntN(3)]}))(t)
+	defer d.Close()
+	ns := namespace(t, d)
+	var list []*ident
+	ids := map[*ident]int{}
+	note := func(p *ident) {
+		if was, ok := ids[p]; ok && was != p.ID {
+			t.Fatalf("object %d has become %d", was, p.ID)
+		}
+		ids[p] = p.ID
+	}
+	noteAll := func() {
+		for p := range ids {
+			note(p)
+		}
+		seen := map[*ident]bool{nil: true}
+		for todo := slices.Clone(list); len(todo) > 0; todo = todo[1:] {
+			if p := todo[0]; !seen[p] {
+				seen[p] = true
+				note(p)
+				todo = append(append(todo, p.Next), p.Kids...)
+			}
+		}
+	}
+	next := 0
+	pick := func() *ident {
+		if len(list) == 0 || r.IntN(3) == 0 {
+			next++
+			return &ident{ID: next, N: next}
+		}
+		return list[r.IntN(len(list))]
+	}
+	set(t, ns, "l", &list)
+	stored := map[db.Version]string{}
+	var versions []db.Version
+	for range 40 {
+		for range r.IntN(4) {
+			switch r.IntN(6) {
+			case 0:
+				list = append(list, pick())
+			case 1, 2:
+				if len(list) > 0 {
+					i := r.IntN(len(list))
+					list = slices.Delete(slices.Clone(list), i, i+1)
+				}
+			case 3:
+				pick().N++
+			case 4:
+				if len(list) > 0 {
+					list[r.IntN(len(list))] = pick()
+				}
+			default:
+				if len(list) > 0 {
+					p := pick()
+					p.Next = pick()
+					p.Kids = append(p.Kids[:len(p.Kids)/2:len(p.Kids)/2], pick())
+				}
+			}
+		}
+		noteAll()
+		if r.IntN(3) > 0 {
+			v := save(t, ns)
+			if _, ok := stored[v]; !ok {
+				versions = append(versions, v)
+			}
+			stored[v] = describe(list)
+		}
+		if len(versions) > 0 && r.IntN(3) == 0 {
+			v := versions[r.IntN(len(versions))]
+			if err := ns.Checkout(ctx, v, db.CheckoutOptions{Force: true}); err != nil {
+				t.Fatal(err)
+			}
+			if got := must(db.Get[*[]*ident](ctx, ns, "l"))(t); got != &list {
+				t.Fatal("the variable has moved")
+			}
+			if got := describe(list); got != stored[v] {
+				t.Fatalf("version %d came back as\n%s\nand was\n%s", v, got, stored[v])
+			}
+			noteAll()
+		}
+	}
+	verifyClean(t, d)
 }

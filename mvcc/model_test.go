@@ -33,7 +33,6 @@ type modelVersion struct {
 	wrote  map[pod.ID]bool
 	named  map[string]bool
 	refs   map[pod.Ref]bool
-	shared int
 }
 
 func newModel() *model {

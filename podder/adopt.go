@@ -1,8 +1,6 @@
 package podder
 
 import (
-	"unsafe"
-
 	"github.com/poddb/poddb/internal/pod"
 )
 
@@ -15,16 +13,19 @@ func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]p
 	for _, p := range pods {
 		g.adoptPod(p)
 	}
+	merged := make(map[pod.ID]*pod.Pod, len(pods))
+	for _, p := range pods {
+		merged[p.id] = p.merged
+	}
 	for i := range regions {
-		r := &regions[i]
-		if r.kind == pod.SlotForward {
-			if st.forwards == nil {
-				st.forwards = map[unsafe.Pointer]pod.Ref{}
-			}
-			st.forwards[r.addr] = pod.Ref{Pod: r.pod, Slot: r.slot}
-			continue
+		if r := &regions[i]; r.kind != pod.SlotForward {
+			g.adoptRegion(r, storedReach(merged[r.pod], r))
 		}
-		g.adoptRegion(r)
+	}
+	for i := range regions {
+		if r := &regions[i]; r.kind == pod.SlotForward {
+			st.adoptForward(merged, r)
+		}
 	}
 	for name, id := range roots {
 		g.roots[name] = id
@@ -74,9 +75,23 @@ func (g *Graph) hashStored(d pod.Data) hash128 {
 	return g.eng.hashSlot(d.Kind, d.Type, d.Bytes, nil)
 }
 
+// storedReach returns how many elements of a live array are stored: its slot may
+// be referred to by those whom this graph does not know.
+func storedReach(p *pod.Pod, lr *liveRegion) int {
+	if lr.kind != pod.SlotArray {
+		return lr.count
+	}
+	if p == nil || int(lr.slot) >= len(p.Slots) || p.Slots[lr.slot].Kind != pod.SlotArray {
+		return 0 // nobody refers to it at the head
+	}
+	c := cursor{buf: p.Slots[lr.slot].Run(0)}
+	c.uvarint()
+	return int(min(c.uvarint(), uint64(lr.count)))
+}
+
 // adoptRegion notes a live region. One that is known at the same place and
 // address is left alone; another one at the same place replaces it.
-func (g *Graph) adoptRegion(lr *liveRegion) {
+func (g *Graph) adoptRegion(lr *liveRegion, reach int) {
 	st := g.cur
 	n, ok := st.byID[lr.pod]
 	if !ok {
@@ -101,7 +116,7 @@ func (g *Graph) adoptRegion(lr *liveRegion) {
 	*r = region{addr: lr.addr, plan: p, kind: lr.kind, extra: -1, parent: -1, pod: n, slot: uint32(lr.slot), next: -1}
 	if lr.kind == pod.SlotArray || lr.kind == pod.SlotString {
 		r.extra = int32(len(st.spans))
-		st.spans = append(st.spans, span{count: lr.count, reach: lr.count, perRun: lr.perRun})
+		st.spans = append(st.spans, span{count: lr.count, reach: reach, perRun: lr.perRun})
 	}
 	slot.region = i
 	if size := st.size(r); size > 0 {

@@ -19,19 +19,37 @@ type valueCodec interface {
 	decode(b []byte, p unsafe.Pointer) error
 }
 
-// codecFor returns the codec of exactly t, nil if t is stored by its parts.
-// Registry.codec gives the same codec with caches bound to it.
-func codecFor(t reflect.Type) valueCodec {
-	if t == timeType {
-		return timeCodec{}
+// codecTable has every type that has a codec. Codecs that remember something do
+// it in the zones. All types in it are known to every process.
+var codecTable = [...]struct {
+	typ  reflect.Type
+	make func(*zones) valueCodec
+}{
+	{timeType, func(z *zones) valueCodec { return timeCodec{zones: z} }},
+}
+
+// codecOf returns the codec of exactly t, nil if t is stored by its parts.
+func codecOf(t reflect.Type, z *zones) valueCodec {
+	for i := range codecTable {
+		if codecTable[i].typ == t {
+			return codecTable[i].make(z)
+		}
 	}
 	return nil
 }
 
-// codec returns codecFor(t) bound to the registry's caches.
-func (r *Registry) codec(t reflect.Type) valueCodec {
-	if t == timeType {
-		return timeCodec{zones: r.zones}
+// codecType returns the type with a codec that text stands for, nil if none.
+func (r *Registry) codecType(text string) reflect.Type {
+	for i := range codecTable {
+		if t := codecTable[i].typ; r.typeText(t) == text {
+			return t
+		}
 	}
 	return nil
 }
+
+// codecFor returns the codec of t without caches, for its name and version.
+func codecFor(t reflect.Type) valueCodec { return codecOf(t, nil) }
+
+// codec returns the codec of t bound to the registry's caches.
+func (r *Registry) codec(t reflect.Type) valueCodec { return codecOf(t, r.zones) }

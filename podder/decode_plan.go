@@ -99,7 +99,46 @@ type compiler struct{ reg *Registry }
 
 // mismatch is the error for a stored type that does not fit the program's.
 func (c *compiler) mismatch(path string, n *node, t reflect.Type) error {
-	return fmt.Errorf("%s: stored as %s, the program has %s: %w", path, n.text, c.reg.typeText(t), dberr.ErrTypeMismatch)
+	stored, have := n.text, c.reg.typeText(t)
+	// Kinds where they are what differs and the texts do not say so.
+	if a, b := n.kindName(), kindName(t); a != b && (a != stored || b != have) {
+		stored, have = stored+" ("+a+")", have+" ("+b+")"
+	}
+	return fmt.Errorf("%s: stored as %s, the program has %s: %w", path, stored, have, dberr.ErrTypeMismatch)
+}
+
+// kindName names how values are stored, in the words of package reflect.
+func (n *node) kindName() string {
+	switch n.kind {
+	case nodeBasic:
+		return basicKind(n.basic).String()
+	case nodePointer:
+		return "ptr"
+	case nodeSlice:
+		return "slice"
+	case nodeArray:
+		return "array"
+	case nodeMap, nodeEntries:
+		return "map"
+	case nodeStruct:
+		return "struct"
+	case nodeInterface:
+		return "interface"
+	case nodeCodec:
+		return "codec " + n.codec
+	}
+	return "func or chan"
+}
+
+// kindName is node.kindName for a type of the program.
+func kindName(t reflect.Type) string {
+	if codec := codecFor(t); codec != nil {
+		return "codec " + codec.name()
+	}
+	if kindOf(t) == nodeNilOnly {
+		return "func or chan"
+	}
+	return t.Kind().String()
 }
 
 func (c *compiler) compileTop(n *node, t reflect.Type) (*decodePlan, error) {

@@ -46,6 +46,14 @@ const (
 // text is known; such types live as long as the process.
 const maxMadeArray = 1 << 16
 
+// madeArray reports whether the type of arrays of n elements may be made.
+func madeArray(n uint64, elem reflect.Type) bool {
+	return n <= maxMadeArray && n*uint64(elem.Size()) <= maxMadeArray
+}
+
+// emptyStruct is the one struct type that its text says everything about.
+var emptyStruct = reflect.TypeFor[struct{}]()
+
 // descriptorOf returns the parsed descriptor of a type id.
 func (l *loader) descriptorOf(id pod.TypeID) (*storedType, error) {
 	if st, ok := l.types[id]; ok {
@@ -121,7 +129,8 @@ type typedKey struct {
 }
 
 // resolve finds the Go type that a type text stands for: registered, reachable
-// from the wanted types or a registered one, predeclared, or built from such.
+// from the wanted types or a registered one, predeclared, with a codec, met by
+// the graph, or built from such. Registry.known promises what it can do.
 func (l *loader) resolve(text string) (reflect.Type, error) {
 	if t, ok := l.reg.registered(text); ok {
 		return t, nil
@@ -134,10 +143,16 @@ func (l *loader) resolve(text string) (reflect.Type, error) {
 	if t, ok := predeclaredByText(text); ok {
 		return t, nil
 	}
+	if t := l.reg.codecType(text); t != nil {
+		return t, nil
+	}
 	for _, t := range l.reg.registeredTypes() {
 		if u, err := l.reg.find(t, text); u != nil || err != nil {
 			return u, err
 		}
+	}
+	if t, err := l.findMet(text); t != nil || err != nil {
+		return t, err
 	}
 	if t, err := l.compose(text); t != nil || err != nil {
 		return t, err
@@ -145,13 +160,35 @@ func (l *loader) resolve(text string) (reflect.Type, error) {
 	return nil, fmt.Errorf("type %s is not known to this program; %s: %w", text, registerHint(text), dberr.ErrUnregistered)
 }
 
+// findMet returns the type with a text in the closure of what the graph has
+// met before, nil if there is none, and an error if there are two.
+func (l *loader) findMet(text string) (reflect.Type, error) {
+	var found reflect.Type
+	for _, t := range l.met {
+		u, err := l.reg.find(t, text)
+		if err == nil && u != nil && found != nil && u != found {
+			err = ambiguous(text, 2)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if u != nil {
+			found = u
+		}
+	}
+	return found, nil
+}
+
 // compose builds a pointer, slice, array or map type from its text, nil if the
-// text is none.
+// text is none. struct{} is the only struct that it makes.
 func (l *loader) compose(text string) (reflect.Type, error) {
 	if l.textDepth++; l.textDepth > maxNodeDepth {
 		return nil, dberr.Corrupt("", -1, "type text nested deeper than %d", maxNodeDepth)
 	}
 	defer func() { l.textDepth-- }()
+	if text == "struct{}" {
+		return emptyStruct, nil
+	}
 	if rest, ok := strings.CutPrefix(text, "*"); ok {
 		t, err := l.resolve(rest)
 		if err != nil {
@@ -203,8 +240,8 @@ func (l *loader) composeArray(text, rest string) (reflect.Type, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n > maxMadeArray || n*uint64(t.Size()) > maxMadeArray {
-		return nil, fmt.Errorf("array type %s is not known to this program; name it in a type it registers: %w", text, dberr.ErrUnregistered)
+	if !madeArray(n, t) {
+		return nil, fmt.Errorf("array type %s is not known to this program, and too big to be made from its text: name it in a type that is registered: %w", text, dberr.ErrUnregistered)
 	}
 	return reflect.ArrayOf(int(n), t), nil
 }
@@ -232,5 +269,9 @@ func (r *Registry) find(t reflect.Type, text string) (reflect.Type, error) {
 	case 1:
 		return found[0], nil
 	}
-	return nil, fmt.Errorf("type %s: the program has %d types of that name; give them names of their own with Register: %w", text, len(found), dberr.ErrTypeMismatch)
+	return nil, ambiguous(text, len(found))
+}
+
+func ambiguous(text string, n int) error {
+	return fmt.Errorf("type %s: the program has %d types of that name; give them names of their own with Register: %w", text, n, dberr.ErrTypeMismatch)
 }

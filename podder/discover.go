@@ -48,11 +48,13 @@ type walk struct {
 	edges   []int32
 	edgeEnd []uint32 // by region
 	grown   []growth // parts of scanned regions that came in later
+	arrays  []int32  // that the state before did not know
 	cursor  int32    // regions below it were scanned
 	settled bool     // edges are being collected again: nothing new can appear
 
-	root    int // number of the root being walked, from 1
-	static  typeSet
+	root    int     // number of the root being walked, from 1
+	static  typeSet // its closure
+	needs   needs
 	cells   []boxCell
 	nesting int
 	boxes   int
@@ -81,14 +83,18 @@ type boxCell struct {
 
 // discover walks all roots.
 func (w *walk) discover(roots []Root) error {
+	w.needs.begin(w.eng, roots)
 	for i, r := range roots {
 		w.root = i + 1
 		w.eng.walks++
-		w.static = w.eng.reg.reachable(r.Value.Type())
+		w.static = w.needs.static[i]
 		w.addBox(r)
 		if err := w.drain(); err != nil {
 			return err
 		}
+	}
+	if err := w.keepStored(); err != nil {
+		return err
 	}
 	if len(w.problems) > 0 {
 		return w.unsupported()
@@ -104,7 +110,7 @@ func (w *walk) discover(roots []Root) error {
 		}
 	}
 	w.settled = false
-	return nil
+	return w.checkNeeds()
 }
 
 // drain scans until nothing is left to scan.
@@ -231,11 +237,16 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 	}
 	d := w.eng.dynamicOf(t, p)
 	if d.okFor != w.eng.walks && !w.settled {
-		if !w.eng.reg.known(d.plan.typ, w.static) {
-			w.unregistered(p, d.plan.typ)
+		if !w.needs.later && !w.eng.known(d.plan.typ, w.static) {
+			w.unregistered(p, d)
 			return 0
 		}
 		d.okFor = w.eng.walks
+		d.static = !w.eng.known(d.plan.typ, nil)
+	}
+	if d.static && !w.settled {
+		w.st.regions.at(w.current).flags |= flagStatic
+		w.needs.add(d.plan.typ, w.current)
 	}
 	if len(d.plan.refs) == 0 {
 		return d.plan.est

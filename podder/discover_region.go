@@ -17,9 +17,16 @@ func (w *walk) object(at, q unsafe.Pointer, p *plan) int32 {
 	}
 	if o := w.old.memory.find(w.old, q); o >= 0 {
 		ro := w.old.regions.at(o)
-		if ro.addr == q && ro.plan == p && ro.kind == pod.SlotObject && !w.touches(q, p.size) {
-			i := w.add(candidate{addr: q, plan: p, kind: pod.SlotObject})
+		if ro.addr == q && (ro.plan == p || sameShape(ro.plan.typ, p.typ)) && ro.kind == pod.SlotObject && !w.touches(q, p.size) {
+			keep := p
+			if ro.plan != p {
+				keep = w.keepType(ro.plan, p)
+			}
+			i := w.add(candidate{addr: q, plan: keep, kind: pod.SlotObject})
 			w.stick(i, ro)
+			if keep != p {
+				w.other(i)
+			}
 			return i
 		}
 		return w.settle(at, candidate{addr: q, plan: p, kind: pod.SlotObject, count: 1, reach: 1}, -1)
@@ -82,7 +89,11 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan) int32 {
 	if w.touches(h.data, size) {
 		return w.settle(at, c, -1)
 	}
-	return w.add(c)
+	i = w.add(c)
+	if w.old.memory.count > 0 {
+		w.arrays = append(w.arrays, i)
+	}
+	return i
 }
 
 // mapHeader returns the region of the map whose header is at q.
@@ -90,19 +101,45 @@ func (w *walk) mapHeader(at, q unsafe.Pointer, p *plan) int32 {
 	if i := w.st.memory.find(w.st, q); i >= 0 {
 		r := w.st.regions.at(i)
 		if r.kind != pod.SlotMap || r.addr != q || !(r.plan == p || sameShape(r.plan.typ, p.typ)) {
-			w.overlap(at, i, p.typ)
+			w.overlap(at, candidate{addr: q, plan: p, kind: pod.SlotMap, count: 1}, i)
 			return -1
+		}
+		if r.plan != p {
+			w.other(i)
 		}
 		return i
 	}
-	i := w.add(candidate{addr: q, plan: p, kind: pod.SlotMap})
 	if o := w.old.memory.find(w.old, q); o >= 0 {
 		ro := w.old.regions.at(o)
-		if ro.kind == pod.SlotMap && ro.addr == q && ro.plan == p {
+		if ro.kind == pod.SlotMap && ro.addr == q && (ro.plan == p || sameShape(ro.plan.typ, p.typ)) {
+			keep := w.keepType(ro.plan, p)
+			i := w.add(candidate{addr: q, plan: keep, kind: pod.SlotMap})
 			w.stick(i, ro)
+			if keep != p {
+				w.other(i)
+			}
+			return i
 		}
 	}
-	return i
+	return w.add(candidate{addr: q, plan: p, kind: pod.SlotMap})
+}
+
+// keepType returns the plan with which a region that is reached as p goes on:
+// the one with which it is stored, unless the variable does not know that type.
+func (w *walk) keepType(stored, p *plan) *plan {
+	if stored == p || w.eng.known(stored.typ, w.static) {
+		return stored
+	}
+	return p
+}
+
+// other notes that region i is reached as something else than it is: those who
+// reach it must know its type.
+func (w *walk) other(i int32) {
+	if r := w.st.regions.at(i); !w.settled && r.flags&flagOther == 0 {
+		r.flags |= flagOther
+		w.needs.others = append(w.needs.others, i)
+	}
 }
 
 // longString returns the region of a string's bytes. Strings that overlap are
@@ -160,13 +197,21 @@ func (w *walk) add(c candidate) int32 {
 	return i
 }
 
-// stick gives region i the place that ro had.
+// stick gives region i the place that ro had. What is stored of an array does
+// not shrink while it keeps its place: others, whom this graph does not know,
+// may refer to its elements.
 func (w *walk) stick(i int32, ro *region) {
 	r := w.st.regions.at(i)
 	r.pod, r.slot = ro.pod, ro.slot
 	r.flags |= flagSticky
 	if ro.kind == pod.SlotArray && r.kind == pod.SlotArray {
-		w.st.spans[r.extra].perRun = w.old.spans[ro.extra].perRun
+		sp, was := &w.st.spans[r.extra], &w.old.spans[ro.extra]
+		sp.perRun = was.perRun
+		if n := min(was.reach, sp.count); n > sp.reach {
+			from := sp.reach
+			sp.reach = n
+			w.rescan(i, from, n)
+		}
 		w.sameAsShadow(r, ro)
 	}
 }

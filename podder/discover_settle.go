@@ -27,6 +27,7 @@ func (c candidate) end() uintptr { return uintptr(c.addr) + uintptr(c.count)*c.p
 func (w *walk) settle(at unsafe.Pointer, c candidate, in int32) int32 {
 	asked := c
 	if in >= 0 && w.within(in, c) {
+		w.other(in)
 		return in
 	}
 	// What the state before knew about this memory still holds: an extent does
@@ -44,12 +45,13 @@ func (w *walk) settle(at unsafe.Pointer, c candidate, in int32) int32 {
 	for _, j := range hits {
 		g, ok := w.grownTo(w.st.regions.at(j), w.st, c)
 		if !ok {
-			w.overlap(at, j, asked.plan.typ)
+			w.overlap(at, asked, j)
 			return -1
 		}
 		c = g
 	}
 	i := w.replace(&w.st.memory, hits, c)
+	w.other(i)
 	if o := w.old.memory.find(w.old, c.addr); o >= 0 {
 		ro := w.old.regions.at(o)
 		if ro.addr == c.addr && ro.plan == c.plan && ro.kind == c.kind {

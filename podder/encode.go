@@ -177,12 +177,11 @@ func (e *encoder) reference(q unsafe.Pointer, t part) {
 	if r == nil {
 		return
 	}
-	if len(e.old.forwards) > 0 && e.forwarder(q) {
-		return
-	}
 	off := uintptr(q) - uintptr(r.addr)
 	if off == 0 && r.plan.typ == t.typ && (r.kind == pod.SlotArray) == t.array {
-		e.code(r, 0)
+		if len(e.st.forwards) == 0 || !e.forwarder(q, interior{}) {
+			e.code(r, 0)
+		}
 		return
 	}
 	if uintptr(q) < uintptr(r.addr) || off >= e.st.size(r) {
@@ -194,7 +193,10 @@ func (e *encoder) reference(q unsafe.Pointer, t part) {
 		e.fail(errChanged)
 		return
 	}
-	e.way(r, in)
+	e.steps = in.steps
+	if len(e.st.forwards) == 0 || !e.forwarder(q, in) {
+		e.way(r, in)
+	}
 }
 
 // way appends the code of a reference into r.
@@ -221,7 +223,12 @@ func (e *encoder) code(r *region, flags uint64) {
 	}
 	n := e.number(r)
 	e.links = append(e.links, n<<1|1)
-	e.buf = binary.AppendUvarint(e.buf, codeBase+(uint64(n)<<codeShift|flags|codeExternal))
+	e.buf = appendExternal(e.buf, n, flags)
+}
+
+// appendExternal appends the pointer code of reference number n.
+func appendExternal(buf []byte, n uint32, flags uint64) []byte {
+	return binary.AppendUvarint(buf, codeBase+(uint64(n)<<codeShift|flags|codeExternal))
 }
 
 // number returns the reference number of region r in the current pod: the one
@@ -243,25 +250,6 @@ func (e *encoder) number(r *region) uint32 {
 	}
 	e.used[n] = true
 	return n
-}
-
-// forwarder writes the reference to q as one through a forwarder, if the pod
-// has been referring to it like that: such references are rewritten only when a
-// pod gets rid of them otherwise, so that a load followed by a save writes
-// nothing.
-func (e *encoder) forwarder(q unsafe.Pointer) bool {
-	ref, ok := e.old.forwards[q]
-	if !ok {
-		return false
-	}
-	n, ok := e.numbers[ref]
-	if !ok {
-		return false
-	}
-	e.used[n] = true
-	e.links = append(e.links, n<<1|1)
-	e.buf = binary.AppendUvarint(e.buf, codeBase+(uint64(n)<<codeShift|codeExternal))
-	return true
 }
 
 // typeID returns the catalogue id of a type.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
@@ -86,13 +88,54 @@ func (l *loader) load(names []string, want []reflect.Type) ([]variable, error) {
 	}
 	for i := range vars {
 		if err := l.placeBox(&vars[i], want[i]); err != nil {
-			return nil, err
+			return nil, l.unloadable(vars, want, i, err)
 		}
 	}
 	if err := l.run(); err != nil {
-		return nil, err
+		return nil, l.blame(names, want, err)
 	}
 	return vars, nil
+}
+
+// blame adds to an error about types the name of the variable that it comes
+// from. Slots do not know who reaches them, so if there are several it loads
+// one after the other until one fails.
+func (l *loader) blame(names []string, want []reflect.Type, err error) error {
+	if !errors.Is(err, dberr.ErrTypeMismatch) && !errors.Is(err, dberr.ErrUnregistered) {
+		return err
+	}
+	if len(names) == 1 {
+		return fmt.Errorf("variable %q: %w", names[0], err)
+	}
+	for i := range names {
+		one := newLoader(l.ctx, l.reg, l.src, want)
+		one.lookup, one.inPlace, one.freed, one.met = l.lookup, l.inPlace, l.freed, l.met
+		if _, alone := one.load(names[i:i+1], want[i:i+1]); alone != nil {
+			return alone
+		}
+	}
+	return err
+}
+
+// unloadable completes the error about variable i. Restore asks for all
+// variables, whatever the program has loaded, so it names all whose type the
+// program does not know, up to ten.
+func (l *loader) unloadable(vars []variable, want []reflect.Type, i int, err error) error {
+	if !l.inPlace || !errors.Is(err, dberr.ErrUnregistered) {
+		return err
+	}
+	unknown := []string{strconv.Quote(vars[i].name)}
+	for i++; i < len(vars); i++ {
+		if len(unknown) == 10 {
+			unknown = append(unknown, "more")
+			break
+		}
+		if other := l.placeBox(&vars[i], want[i]); errors.Is(other, dberr.ErrUnregistered) {
+			unknown = append(unknown, strconv.Quote(vars[i].name))
+		}
+	}
+	return fmt.Errorf("the types of variables that were not loaded here are not known (%s): load them first, or register their types; %w",
+		strings.Join(unknown, ", "), err)
 }
 
 // placeBox makes the memory of a variable and queues it.
@@ -132,7 +175,11 @@ func (l *loader) placeBox(v *variable, want reflect.Type) error {
 // boxType returns the type of a variable that is wanted as want.
 func (l *loader) boxType(id pod.TypeID, want reflect.Type) (*storedType, error) {
 	if want != nil && want.Kind() != reflect.Interface {
-		return l.typeAs(id, want)
+		st, err := l.typeAs(id, want)
+		if !l.inPlace || !errors.Is(err, dberr.ErrTypeMismatch) {
+			return st, err
+		}
+		want = nil // the live variable has another type than it had then
 	}
 	st, err := l.typeOf(id)
 	if err != nil {

@@ -49,6 +49,12 @@ type loader struct {
 	// inPlace makes live regions be decoded into shadow memory (restore.go)
 	// instead of being left alone.
 	inPlace bool
+	// freed tells which slots of a pod may be another object's than lookup
+	// knows, if inPlace; nil if none.
+	freed FreedSlots
+	// met are types that the graph has met before, which stored types may be
+	// even if no wanted type leads to them.
+	met []reflect.Type
 
 	types map[pod.TypeID]*storedType
 	typed map[typedKey]*storedType
@@ -83,6 +89,7 @@ type loadPod struct {
 	refs   []*loadPod // targets by reference number
 	slots  []loadRegion
 	shadow []unsafe.Pointer // where to decode live regions to, if inPlace
+	freed  func(pod.Slot) bool
 }
 
 type loadSlot struct {

@@ -1,6 +1,8 @@
 package podder
 
 import (
+	"slices"
+
 	"github.com/poddb/poddb/internal/pod"
 )
 
@@ -13,7 +15,9 @@ import (
 //  3. A piece joins a pod near it that has room (the parent's, a sibling's, that
 //     of what it refers to), else it becomes a pod. A larger region is a pod.
 //  4. Inside a pod new regions take the lowest free slots in the order in which
-//     they were met. A box is slot 0.
+//     they were met. A box is slot 0. A slot that becomes free with this save is
+//     given away by a later one only: between two objects in one slot lies a
+//     version in which it is free, so a checkout never takes one for the other.
 //  5. An exported slot never becomes free: others may refer to it whom this
 //     graph does not know. While a pod has an exported slot that is not live, it
 //     keeps every slot. If the region of such a slot now lies inside a larger
@@ -167,19 +171,22 @@ func (p *placer) nearby(i int32, n int) int32 {
 	return -1
 }
 
-// findForwarders finds exported slots whose regions became part of others.
+// findForwarders finds slots whose regions became part of others, in pods that
+// keep their slots: others may refer to them, or have objects in the pod that
+// do.
 func (p *placer) findForwarders() {
 	for o := range p.old.pods {
 		was := &p.old.pods[o]
-		for _, ex := range was.exports {
-			if int(ex.Slot) >= len(was.slots) {
-				continue
-			}
-			old := was.slots[ex.Slot].region
-			if old < 0 {
-				continue
-			}
-			if n := p.remap[o]; n >= 0 && p.st.pods[n].slots[ex.Slot].region >= 0 {
+		live := func(s int) bool {
+			n := p.remap[o]
+			return n >= 0 && p.st.pods[n].slots[s].region >= 0
+		}
+		keeps := slices.ContainsFunc(was.exports, func(ex pod.Export) bool {
+			return int(ex.Slot) < len(was.slots) && !live(int(ex.Slot))
+		})
+		for s := range was.slots {
+			old := was.slots[s].region
+			if !keeps || old < 0 || live(s) {
 				continue
 			}
 			ro := p.old.regions.at(old)
@@ -194,7 +201,7 @@ func (p *placer) findForwarders() {
 			if !ok {
 				continue
 			}
-			p.moves = append(p.moves, move{pod: p.carry(int32(o)), slot: uint32(ex.Slot), to: j, in: in})
+			p.moves = append(p.moves, move{pod: p.carry(int32(o)), slot: uint32(s), to: j, in: in})
 		}
 	}
 }
@@ -231,7 +238,11 @@ func (p *placer) freeSlots() {
 		}
 		for s := range ps.slots {
 			if ps.slots[s].region < 0 {
-				ps.slots[s] = slotState{region: -1}
+				region := int32(-1)
+				if ps.slots[s].kind != pod.SlotFree {
+					region = slotFreed
+				}
+				ps.slots[s] = slotState{region: region}
 			}
 		}
 	}
@@ -247,7 +258,7 @@ func (p *placer) giveSlots() {
 		}
 		ps := &p.st.pods[r.pod]
 		s := p.next[r.pod]
-		for int(s) < len(ps.slots) && (ps.slots[s].region >= 0 || ps.slots[s].kind != pod.SlotFree) {
+		for int(s) < len(ps.slots) && (ps.slots[s].region != -1 || ps.slots[s].kind != pod.SlotFree) {
 			s++
 		}
 		if int(s) == len(ps.slots) {

@@ -21,6 +21,8 @@ type dynamic struct {
 	// okFor is the last walk of a variable (engine.walks) for which it was found
 	// that a later process would know this type.
 	okFor uint64
+	// static says that it would know it only from the types of some variables.
+	static bool
 }
 
 // dynamicOf returns the dynamic type of the interface value of type t at p,

@@ -56,6 +56,10 @@ func (e *engine) refusal(t reflect.Type) string {
 	if strings.HasPrefix(t.String(), "atomic.Pointer[") && t.PkgPath() == "sync/atomic" {
 		return "an atomic.Pointer has no stored form: keep a plain pointer beside it, or skip the field with the tag `pod:\"-\"`"
 	}
+	if !e.nameable(t) {
+		return fmt.Sprintf("package %s keeps private fields in it (%s), which are no contract: copy what matters into a type of your own, "+
+			"or skip the field with the tag `pod:\"-\"` (%v is private to its package, so no program can register it)", t.PkgPath(), private, t)
+	}
 	return fmt.Sprintf("package %s keeps private fields in it (%s), which are no contract: copy what matters into a type of your own, "+
 		"skip the field with the tag `pod:\"-\"`, or vouch for its layout with db.Register[%v](%q)",
 		t.PkgPath(), private, t, e.reg.typeText(t))

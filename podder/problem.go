@@ -2,6 +2,7 @@ package podder
 
 import (
 	"fmt"
+	"go/token"
 	"reflect"
 	"strconv"
 	"strings"
@@ -41,31 +42,60 @@ func (w *walk) problem(at unsafe.Pointer, t reflect.Type, reason string, unregis
 	w.problems = append(w.problems, problem{w.current, w.elem, at, t, reason, unregistered})
 }
 
-func (w *walk) unregistered(at unsafe.Pointer, t reflect.Type) {
-	named := t
-	for named.Name() == "" {
-		switch named.Kind() {
-		case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-			named = named.Elem()
-			continue
-		}
-		break
+func (w *walk) unregistered(at unsafe.Pointer, d *dynamic) {
+	switch k := d.plan.typ.Kind(); k {
+	case reflect.Func, reflect.Chan, reflect.UnsafePointer:
+		w.problem(at, d.plan.typ, "a "+k.String()+" cannot be stored behind an interface: set it to nil, or skip the field with the tag `pod:\"-\"`", false)
+		return
 	}
-	reason := fmt.Sprintf("type behind an interface that a later process could not know: call db.Register[%v](%q) before Open", named, w.eng.reg.typeText(named))
-	if why := w.eng.refusal(named); why != "" {
-		reason = why
-	}
-	w.problem(at, t, reason, true)
+	w.problem(at, d.plan.typ, w.eng.unknown(d.plan.typ, w.static, "type behind an interface that"), true)
 }
 
-// overlap reports a reference of type t into region i that has no such part.
-func (w *walk) overlap(at unsafe.Pointer, i int32, t reflect.Type) {
-	r := w.st.regions.at(i)
-	what := r.plan.typ.String()
-	if r.kind == pod.SlotArray {
-		what = "array of " + what
+// unknown says which part of t a later process could not know, and what to do.
+func (e *engine) unknown(t reflect.Type, static typeSet, what string) string {
+	part := e.reg.unmakable(t, static)
+	if why := e.refusal(part); why != "" {
+		return why
 	}
-	w.problem(at, t, "points into memory that is reached as "+what+" elsewhere, which has no "+t.String()+" there", false)
+	what += " a later process could not know"
+	if !e.nameable(part) {
+		return fmt.Sprintf("%s: %v is private to package %s, so no program can register it; it needs a codec, or skip the field with the tag `pod:\"-\"`", what, part, part.PkgPath())
+	}
+	return what + ": " + e.reg.unknownHint(part)
+}
+
+// nameable reports whether the program can write the name of t.
+func (e *engine) nameable(t reflect.Type) bool {
+	return t.PkgPath() == "" || t.Name() == "" || e.modules.own(t.PkgPath()) || token.IsExported(t.Name())
+}
+
+// known reports whether a later process that wants types whose closure is
+// static can make t from its text.
+func (e *engine) known(t reflect.Type, static typeSet) bool {
+	return e.reg.known(t, static)
+}
+
+// overlap reports a reference to c in region i, where no such part is.
+func (w *walk) overlap(at unsafe.Pointer, c candidate, i int32) {
+	r := w.st.regions.at(i)
+	reason := r.plan.typ.String()
+	if r.kind == pod.SlotArray {
+		reason = "array of " + reason
+	}
+	reason = "points into memory that is reached as " + reason + " elsewhere, which has no " + c.plan.typ.String() + " there"
+	if a, b := uintptr(c.addr), uintptr(r.addr); r.kind == pod.SlotObject || r.kind == pod.SlotArray {
+		var field string
+		if b <= a && c.end() <= b+w.st.size(r) {
+			if field = skippedAt(r.plan.typ, (a-b)%r.plan.size); field != "" {
+				reason = "points into a field that is not stored: " + field
+			}
+		} else if a <= b {
+			if field = skippedAt(c.plan.typ, (b-a)%c.plan.size); field != "" {
+				reason = "another pointer points into a field of it that is not stored: " + field
+			}
+		}
+	}
+	w.problem(at, c.plan.typ, reason, false)
 }
 
 // unsupported makes the error of all problems, with their paths.

@@ -2,6 +2,7 @@ package podder
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -79,6 +80,9 @@ func TestDamagedTimesAreErrors(t *testing.T) {
 		}
 	}
 }
+
+// Unexported fields are there to be described.
+var _ = []any{descGeneric[int]{p: nil}, descAll{i: 0}, descAll2{z: 0}}
 
 type descGeneric[T any] struct {
 	V T
@@ -227,5 +231,80 @@ func TestKnownIsWhatALaterProcessCanMake(t *testing.T) {
 	}
 	if err := reg.Register(reflect.TypeFor[handNode](), ""); err != nil || !reg.known(reflect.TypeFor[[]*handNode](), nil) {
 		t.Error("registered type is not known")
+	}
+}
+
+// randomType builds a type from bases, some of which no later process knows.
+func randomType(r *rand.Rand, bases []reflect.Type, depth int) reflect.Type {
+	if depth == 0 || r.IntN(4) == 0 {
+		return bases[r.IntN(len(bases))]
+	}
+	t := randomType(r, bases, depth-1)
+	switch r.IntN(5) {
+	case 0:
+		return reflect.PointerTo(t)
+	case 1:
+		return reflect.SliceOf(t)
+	case 2:
+		n := []int{0, 1, 3, 300, maxMadeArray, maxMadeArray + 1}[r.IntN(6)]
+		if uint64(n)*uint64(t.Size()) > 1<<30 {
+			n = 1
+		}
+		return reflect.ArrayOf(n, t)
+	case 3:
+		if k := randomType(r, bases, 1); k.Comparable() {
+			return reflect.MapOf(k, t)
+		}
+	}
+	return t
+}
+
+// known is the promise that a save gives: a later process with the same
+// registrations, which wants the variable's type, makes the type from its text.
+func TestKnownTypesAreThoseThatALoadResolves(t *testing.T) {
+	type local struct{ A [100000]int }
+	registered := reflect.TypeFor[handNode]()
+	static := reflect.TypeFor[*local]()
+	bases := []reflect.Type{
+		reflect.TypeFor[int](), reflect.TypeFor[uint8](), reflect.TypeFor[string](), reflect.TypeFor[any](), reflect.TypeFor[error](), reflect.TypeFor[struct{}](), timeType,
+		reflect.TypeFor[handPair](), registered, static, static.Elem(), reflect.TypeFor[[100000]int](), reflect.TypeFor[[]any](),
+		reflect.TypeFor[struct{ Q int }](), reflect.TypeFor[func()](), reflect.TypeFor[strings.Reader](), reflect.TypeFor[interface{ M() }](),
+	}
+	newReg := func() *Registry {
+		reg := NewRegistry()
+		if err := reg.Register(registered, "app.Node"); err != nil {
+			t.Fatal(err)
+		}
+		return reg
+	}
+	reg, yes := newReg(), 0
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 4000 {
+		typ := randomType(r, bases, 5)
+		known := reg.known(typ, reg.reachable(static))
+		l := newLoader(t.Context(), newReg(), newHandStore(), []reflect.Type{static})
+		got, err := l.resolve(reg.typeText(typ))
+		if known != (err == nil) || err == nil && got != typ {
+			t.Fatalf("%v: known %v, resolved as %v, %v", typ, known, got, err)
+		}
+		if known {
+			yes++
+		}
+		if part := reg.unmakable(typ, reg.reachable(static)); part != nil && reg.unknownHint(part) == "" {
+			t.Fatalf("%v: no hint", typ)
+		}
+	}
+	if yes < 400 || yes > 3600 {
+		t.Errorf("%d of 4000 types are known", yes)
+	}
+	for _, typ := range []reflect.Type{reflect.TypeFor[[100001]int](), reflect.TypeFor[[1 << 20]struct{}]()} {
+		if reg.known(typ, nil) {
+			t.Errorf("%v is known", typ)
+		}
+	}
+	for _, typ := range []reflect.Type{reflect.TypeFor[map[string]struct{}](), reflect.TypeFor[struct{}]()} {
+		if !reg.known(typ, nil) {
+			t.Errorf("%v is not known", typ)
+		}
 	}
 }

@@ -425,3 +425,34 @@ func TestPartialLoadsShareAndKeepWhatLives(t *testing.T) {
 		t.Fatal("x is another object after a second load")
 	}
 }
+
+func TestMismatchNamesVariableAndKinds(t *testing.T) {
+	type stored struct{ A int }
+	type now []int
+	type holdStored struct{ P *stored }
+	type holdNow struct{ P *now }
+	h := newHandStore()
+	reg := NewRegistry()
+	for typ, r := range map[reflect.Type]*Registry{reflect.TypeFor[stored](): h.reg, reflect.TypeFor[now](): reg} {
+		if err := r.Register(typ, "app.R"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for typ, r := range map[reflect.Type]*Registry{reflect.TypeFor[holdStored](): h.reg, reflect.TypeFor[holdNow](): reg} {
+		if err := r.Register(typ, "app.Hold"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.names["fine"], h.names["bad"] = 1, 2
+	h.pod(1, nil, h.box(reflect.TypeFor[int](), hand{}.zz(5)))
+	h.pod(2, nil, h.box(reflect.TypeFor[*holdStored](), hand{}.to(1)),
+		h.object(reflect.TypeFor[holdStored](), hand{}.to(2)), h.object(reflect.TypeFor[stored](), hand{}.zz(5)))
+	for _, names := range [][]string{{"bad"}, {"fine", "bad"}} {
+		want := []reflect.Type{reflect.TypeFor[int](), reflect.TypeFor[*holdNow]()}[2-len(names):]
+		_, err := Decode(t.Context(), Config{Registry: reg}, h, names, want)
+		if !errors.Is(err, dberr.ErrTypeMismatch) || !strings.Contains(err.Error(), `variable "bad"`) ||
+			!strings.Contains(err.Error(), "stored as app.R (struct), the program has app.R (slice)") {
+			t.Errorf("%v: %v", names, err)
+		}
+	}
+}

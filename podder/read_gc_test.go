@@ -66,7 +66,7 @@ func TestRestoreSurvivesTheCollector(t *testing.T) {
 	x := loadRest(t, g, h)
 	for range 15 {
 		x.Next, x.Map, x.Ints = nil, map[float64]*restItem{}, nil
-		if _, err := g.Restore(t.Context(), torturedStore{h}, []string{"x"}, nothingDiffers); err != nil {
+		if _, err := g.Restore(t.Context(), torturedStore{h}, []string{"x"}, History{}); err != nil {
 			t.Fatal(err)
 		}
 		runtime.GC()

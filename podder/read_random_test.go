@@ -353,7 +353,7 @@ func checkStored(t *testing.T, s *fakeStore, cfg Config, x, y *rnd) {
 
 func checkRestore(t *testing.T, g *Graph, old, head *fakeStore, cfg Config, x, y *rnd) {
 	t.Helper()
-	res, err := g.Restore(t.Context(), old, []string{"x", "y"}, func(ids []pod.ID) ([]*pod.Pod, error) {
+	res, err := g.Restore(t.Context(), old, []string{"x", "y"}, History{Head: func(ids []pod.ID) ([]*pod.Pod, error) {
 		now := make([]*pod.Pod, len(ids))
 		for i, id := range ids {
 			if old.pods[id] != head.pods[id] {
@@ -361,7 +361,7 @@ func checkRestore(t *testing.T, g *Graph, old, head *fakeStore, cfg Config, x, y
 			}
 		}
 		return now, nil
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

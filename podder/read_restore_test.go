@@ -73,8 +73,6 @@ func loadRest(t *testing.T, g *Graph, h *handStore) *restItem {
 	return vs[0].Interface().(*restItem)
 }
 
-func nothingDiffers(ids []pod.ID) ([]*pod.Pod, error) { return make([]*pod.Pod, len(ids)), nil }
-
 func TestRestoreIsInPlace(t *testing.T) {
 	h := restoreStore()
 	g, err := NewGraph(Config{Registry: h.reg})
@@ -97,7 +95,7 @@ func TestRestoreIsInPlace(t *testing.T) {
 	l[0].A = -4
 	l[0].Mu.RLock()
 
-	res, err := g.Restore(t.Context(), h, []string{"x", "n"}, nothingDiffers)
+	res, err := g.Restore(t.Context(), h, []string{"x", "n"}, History{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +127,7 @@ func TestRestoreGivesNewMemoryWhereNothingFits(t *testing.T) {
 	p.Slots[5] = p.Slots[1]
 	p.Slots[0] = old.box(reflect.TypeFor[*restItem](), hand{}.to(5))
 	p.Slots[3] = old.array(reflect.TypeFor[int](), 6, 4, hand{}.f64(1), hand{}.f64(0))
-	res, err := g.Restore(t.Context(), old, []string{"x", "n"}, nothingDiffers)
+	res, err := g.Restore(t.Context(), old, []string{"x", "n"}, History{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,16 +163,69 @@ func TestFailedRestoreChangesNothing(t *testing.T) {
 		}
 	}
 	stop := errors.New("stop")
-	_, err = g.Restore(t.Context(), h, []string{"x"}, func([]pod.ID) ([]*pod.Pod, error) { return nil, stop })
+	_, err = g.Restore(t.Context(), h, []string{"x"}, History{Head: func([]pod.ID) ([]*pod.Pod, error) { return nil, stop }})
 	check("changed fails", err, stop)
 	bad := h.clone()
 	bad.pods[2].Slots[0].Bytes = bad.pods[2].Slots[0].Bytes[:4]
-	_, err = g.Restore(t.Context(), bad, []string{"x"}, nothingDiffers)
+	_, err = g.Restore(t.Context(), bad, []string{"x"}, History{})
 	check("damaged pod", err, dberr.ErrCorrupt)
-	_, err = g.Restore(t.Context(), h, []string{"x", "none"}, nothingDiffers)
+	_, err = g.Restore(t.Context(), h, []string{"x", "none"}, History{})
 	check("no such variable", err, dberr.ErrNotFound)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = g.Restore(ctx, h, []string{"x"}, nothingDiffers)
+	_, err = g.Restore(ctx, h, []string{"x"}, History{})
 	check("cancelled", err, context.Canceled)
+}
+
+// freedSlots frees the named slots of one pod.
+func freedSlots(id pod.ID, slots ...pod.Slot) FreedSlots {
+	return func(p pod.ID) (func(pod.Slot) bool, error) {
+		return func(s pod.Slot) bool { return p == id && slices.Contains(slots, s) }, nil
+	}
+}
+
+func TestRestoreGivesNewMemoryWhereSlotsWereFreed(t *testing.T) {
+	h := restoreStore()
+	g, err := NewGraph(Config{Registry: h.reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := loadRest(t, g, h)
+	next, m := x.Next, x.Map
+	next.N = 1
+	m[3] = nil
+	head := h.clone()
+	stop := errors.New("stop")
+	fails := func(pod.ID) (func(pod.Slot) bool, error) { return nil, stop }
+	changed := func(ids []pod.ID) ([]*pod.Pod, error) {
+		now := make([]*pod.Pod, len(ids))
+		for i, id := range ids {
+			now[i] = head.pods[id]
+		}
+		return now, nil
+	}
+	for _, hist := range []History{{LiveFreed: fails}, {Head: changed, HeadFreed: fails}} {
+		if _, err := g.Restore(t.Context(), h, []string{"x", "n"}, hist); !errors.Is(err, stop) || next.N != 1 || len(m) != 3 {
+			t.Fatalf("error %v, N %d, %d entries", err, next.N, len(m))
+		}
+	}
+	res, err := g.Restore(t.Context(), h, []string{"x", "n"}, History{Head: changed, LiveFreed: freedSlots(1, 2, 3), HeadFreed: freedSlots(2, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Values["x"].Interface() != any(x) || x.Next != next || next.N != 20 {
+		t.Error("what was in use all the time has moved")
+	}
+	if reflect.ValueOf(x.Map).Pointer() == reflect.ValueOf(m).Pointer() || len(m) != 3 {
+		t.Error("a map whose slot was freed was written")
+	}
+	if err := isomorphic(reflect.ValueOf(mustGet[*restItem](t, h, "x")), reflect.ValueOf(x)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := g.live(2, 0); ok {
+		t.Error("an object is at the place that another one has at the head")
+	}
+	if lr, ok := g.live(1, 1); !ok || lr.addr != reflect.ValueOf(x).UnsafePointer() {
+		t.Error("an object has lost its place")
+	}
 }

@@ -39,6 +39,8 @@ const (
 	flagRescan               // grew after it was scanned: its edges are collected again
 	flagSticky               // has its place from the state before
 	flagSame                 // equals its shadow: unchanged, and leads nowhere
+	flagStatic               // holds values of types that only some variables may know
+	flagOther                // was reached as something else than it is
 )
 
 // span is the length of an array or string region.

@@ -54,6 +54,9 @@ func descend(typ reflect.Type, off uintptr, t part, steps []uint64) ([]uint64, b
 		if off == 0 && t.count == 1 && sameShape(typ, t.typ) {
 			return steps, true
 		}
+		if codecFor(typ) != nil {
+			return nil, false // stored as a whole
+		}
 		switch typ.Kind() {
 		case reflect.Array:
 			elem := typ.Elem()
@@ -91,15 +94,49 @@ func isArrayOf(t part, elem reflect.Type) bool {
 	return t.count == 1 && t.typ.Kind() == reflect.Array && sameShape(t.typ.Elem(), elem)
 }
 
-// fieldAt returns the field of a struct that has the byte at off, or -1.
+// fieldAt returns the stored field of a struct that has the byte at off, or -1.
 func fieldAt(t reflect.Type, off uintptr) int {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.Offset <= off && off < f.Offset+f.Type.Size() {
+		if f.Offset <= off && off < f.Offset+f.Type.Size() && !skipField(f) {
 			return i
 		}
 	}
 	return -1
+}
+
+// skippedAt names what has the byte at off of a value of typ if it is not
+// stored, "" if it is.
+func skippedAt(typ reflect.Type, off uintptr) string {
+	for {
+		switch typ.Kind() {
+		case reflect.Array:
+			if typ.Size() == 0 {
+				return ""
+			}
+			typ, off = typ.Elem(), off%typ.Elem().Size()
+		case reflect.Struct:
+			if isSync(typ) || codecFor(typ) != nil {
+				return ""
+			}
+			i := 0
+			for ; i < typ.NumField(); i++ {
+				if f := typ.Field(i); f.Offset <= off && off < f.Offset+f.Type.Size() {
+					break
+				}
+			}
+			if i == typ.NumField() {
+				return ""
+			}
+			f := typ.Field(i)
+			if skipField(f) {
+				return typ.String() + "." + f.Name
+			}
+			typ, off = f.Type, off-f.Offset
+		default:
+			return ""
+		}
+	}
 }
 
 // sameShape reports whether two types may stand for the same memory: they are

@@ -157,32 +157,58 @@ func (r *Registry) claim(text string, t reflect.Type) error {
 }
 
 // known reports whether a later process that has the same registry and wants
-// types whose static closure is static can make t from its text.
+// types whose static closure is static can make t from its text. It says yes
+// to what loader.resolve can do, and to nothing else.
 func (r *Registry) known(t reflect.Type, static typeSet) bool {
-	for {
+	return r.unmakable(t, static) == nil
+}
+
+// unmakable returns the part of t because of which t is not known: a type that
+// only a registration makes known, or an array type too big to be made from
+// its text. It is nil if t is known.
+func (r *Registry) unmakable(t reflect.Type, static typeSet) reflect.Type {
+	for depth := 0; ; depth++ {
 		if _, ok := static[t]; ok || r.isRegistered(t) {
-			return true
+			return nil
 		}
-		if t.PkgPath() != "" {
-			return r.knownBehindRegistered(t)
+		if _, ok := predeclaredID(t); ok || t == emptyStruct || codecFor(t) != nil {
+			return nil
 		}
-		if t.Name() != "" { // predeclared
-			return true
+		if r.knownBehindRegistered(t) {
+			return nil
+		}
+		if t.Name() != "" || depth >= maxNodeDepth {
+			return t
 		}
 		switch t.Kind() {
-		case reflect.Pointer, reflect.Slice, reflect.Array:
-			t = t.Elem()
-		case reflect.Map:
-			if !r.known(t.Key(), static) {
-				return false
+		case reflect.Array:
+			if !madeArray(uint64(t.Len()), t.Elem()) {
+				return t
 			}
 			t = t.Elem()
-		case reflect.Interface:
-			return t.NumMethod() == 0
+		case reflect.Pointer, reflect.Slice:
+			t = t.Elem()
+		case reflect.Map:
+			if u := r.unmakable(t.Key(), static); u != nil {
+				return u
+			}
+			t = t.Elem()
 		default:
-			return r.knownBehindRegistered(t)
+			return t
 		}
 	}
+}
+
+// unknownHint says what to do about a type that is not known, given the part
+// that unmakable found.
+func (r *Registry) unknownHint(part reflect.Type) string {
+	switch {
+	case part.Kind() == reflect.Array && part.Name() == "":
+		return fmt.Sprintf("an array type of more than %d elements or bytes is not made from its text: use a slice, or give it a name and register that before Open", maxMadeArray)
+	case part.Name() == "" && part.Kind() != reflect.Struct:
+		return "give it a name and register that before Open"
+	}
+	return fmt.Sprintf("call db.Register[%v](%q) before Open", part, r.typeText(part))
 }
 
 func (r *Registry) knownBehindRegistered(t reflect.Type) bool {

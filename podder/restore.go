@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
@@ -15,15 +16,20 @@ import (
 //
 //  1. Decode everything. An object that lives at the (pod, slot) that the
 //     snapshot gives it, with its type and at least its size, keeps its
-//     address: it is decoded into shadow memory, while references to it
-//     already hold the live address. All other objects get new memory, so they
-//     are decoded where they will stay.
+//     address if the slot was in use all the time between the snapshot and what
+//     is live: slots are given out again, and only then it is the same object.
+//     It is decoded into shadow memory, while references to it already hold the
+//     live address. All other objects get new memory, so they are decoded where
+//     they will stay.
 //  2. Ask what the pods are at the head of the branch. Last possible error.
 //  3. Copy each shadow over its live object by typed stores, leaving alone what
 //     plans mask: locks and fields tagged pod:"-". Maps are cleared and refilled.
 //  4. Take over the snapshot's placement on top of the head's pods: what differs
 //     from the head is unsaved and written by the next Save, and what the head
-//     exports stays exported.
+//     exports stays exported. An object whose slot was given to another one by
+//     the head is new to the graph, so that the next Save gives it another slot:
+//     a slot never goes from one object to another without a version between
+//     in which it is free.
 
 // Restored says what Restore did.
 type Restored struct {
@@ -35,11 +41,30 @@ type Restored struct {
 	Moved []string
 }
 
+// FreedSlots tells which slots of a pod were out of use somewhere between two
+// versions, so that they may hold different objects there.
+type FreedSlots func(pod.ID) (func(pod.Slot) bool, error)
+
+// History is what Restore must know about the versions after or before src. A
+// nil function stands for no difference.
+type History struct {
+	// Head returns the states that pods have at the head of the branch, on which
+	// the next Save commits; nil where that is the state in src.
+	Head func([]pod.ID) ([]*pod.Pod, error)
+	// LiveFreed is about src and the version that the graph was loaded from or
+	// last saved as. It is asked for pods with live regions only.
+	LiveFreed FreedSlots
+	// HeadFreed is about src and the head. It is asked for pods that differ.
+	HeadFreed FreedSlots
+}
+
 // Restore makes the named variables what they are in src, at the addresses
-// that they have now where that is possible. head returns the states that pods
-// have at the head of the branch, on which the next Save commits; nil where
-// that is the state in src. After an error nothing has changed.
-func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, head func([]pod.ID) ([]*pod.Pod, error)) (*Restored, error) {
+// that they have now where that is possible. A variable whose live type does
+// not fit what is stored gets the stored type, found among the types that the
+// graph has ever met, too. After an error nothing has changed.
+//
+// Errors are those of Load.
+func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h History) (*Restored, error) {
 	want := make([]reflect.Type, len(names))
 	old := make([]reflect.Value, len(names))
 	for i, name := range names {
@@ -48,24 +73,17 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, hea
 		}
 	}
 	l := newLoader(ctx, g.cfg.Registry, src, want)
-	l.lookup, l.inPlace = g.live, true
+	l.lookup, l.inPlace, l.freed = g.live, true, h.LiveFreed
+	for t := range g.eng.plans {
+		l.met = append(l.met, t)
+	}
 	vars, err := l.load(names, want)
 	if err != nil {
 		return nil, err
 	}
 	pods, regions := l.loaded()
-	ids := make([]pod.ID, len(pods))
-	for i, p := range pods {
-		ids[i] = p.id
-	}
-	now, err := head(ids)
-	if err != nil {
+	if regions, err = h.ontoHead(pods, regions); err != nil {
 		return nil, fmt.Errorf("compare with the head: %w", err)
-	}
-	for i, p := range now {
-		if p != nil {
-			pods[i].merged = p
-		}
 	}
 	for _, s := range l.shadows {
 		s.pod.overwrite(s.slot)
@@ -83,6 +101,49 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, hea
 	}
 	g.adopt(pods, regions, roots)
 	return res, nil
+}
+
+// ontoHead gives pods the states that they have at the head, and returns the
+// regions without those whose slot has another object there.
+func (h *History) ontoHead(pods []loadedPod, regions []liveRegion) ([]liveRegion, error) {
+	if h.Head == nil {
+		return regions, nil
+	}
+	ids := make([]pod.ID, len(pods))
+	for i, p := range pods {
+		ids[i] = p.id
+	}
+	now, err := h.Head(ids)
+	if err != nil {
+		return nil, err
+	}
+	type change struct {
+		head  *pod.Pod
+		freed func(pod.Slot) bool
+	}
+	changes := map[pod.ID]change{}
+	for i, p := range now {
+		if p == nil {
+			continue
+		}
+		pods[i].merged = p
+		if h.HeadFreed == nil {
+			continue
+		}
+		freed, err := h.HeadFreed(ids[i])
+		if err != nil {
+			return nil, err
+		}
+		changes[ids[i]] = change{p, freed}
+	}
+	return slices.DeleteFunc(regions, func(r liveRegion) bool {
+		c, ok := changes[r.pod]
+		if !ok || r.kind == pod.SlotBox || int(r.slot) >= len(c.head.Slots) {
+			return false
+		}
+		k := c.head.Slots[r.slot].Kind
+		return k != pod.SlotFree && k != pod.SlotForward && c.freed(r.slot)
+	}), nil
 }
 
 // liveBox returns the value that a variable has in the graph.
@@ -116,6 +177,9 @@ func moved(old, now reflect.Value) bool {
 // done if it could, and ok=false after an error.
 func (l *loader) placeOver(p *loadPod, s pod.Slot, lr liveRegion) (done, ok bool) {
 	d := &p.merged.Slots[s]
+	if same, ok := l.sameObject(p, s); !same || !ok {
+		return false, ok
+	}
 	if d.Kind == pod.SlotString {
 		if string(d.Bytes) != unsafe.String((*byte)(lr.addr), lr.count) {
 			return false, true
@@ -140,6 +204,22 @@ func (l *loader) placeOver(p *loadPod, s pod.Slot, lr liveRegion) (done, ok bool
 	l.shadows = append(l.shadows, at)
 	l.queue = append(l.queue, at)
 	return true, true
+}
+
+// sameObject reports whether the live region at slot s is the object that is
+// stored there, and ok=false after an error.
+func (l *loader) sameObject(p *loadPod, s pod.Slot) (same, ok bool) {
+	if l.freed == nil {
+		return true, true
+	}
+	if p.freed == nil {
+		var err error
+		if p.freed, err = l.freed(p.id); err != nil {
+			l.fail(fmt.Errorf("history of pod %d: %w", p.id, err))
+			return false, false
+		}
+	}
+	return !p.freed(s), true
 }
 
 // overwrite copies shadow memory over the live object of a slot. It cannot

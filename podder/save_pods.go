@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -16,14 +15,7 @@ func (e *encoder) run() error {
 	if st.types == nil {
 		st.types = map[typeKey]pod.TypeID{}
 	}
-	for addr, ref := range e.old.forwards {
-		if st.memory.find(st, addr) >= 0 {
-			if st.forwards == nil {
-				st.forwards = map[unsafe.Pointer]pod.Ref{}
-			}
-			st.forwards[addr] = ref
-		}
-	}
+	st.carryForwards(e.old)
 	e.markExports()
 	moves := map[int32][]*move{}
 	for i := range e.moves {

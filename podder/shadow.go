@@ -23,8 +23,8 @@ const shadowElements = 32
 // shadow keeps the words of array r as they were encoded.
 func (w *walk) shadow(r *region) {
 	sp := &w.st.spans[r.extra]
-	if sp.reach < shadowElements {
-		return
+	if sp.reach < shadowElements || r.flags&flagStatic != 0 {
+		return // new variables are to be asked for the types each time
 	}
 	switch r.plan.typ.Kind() {
 	case reflect.String:

@@ -17,7 +17,7 @@ type state struct {
 	pods    []podState
 	byID    map[pod.ID]int32
 	// forwards are the forwarders that loads went through, by where they lead.
-	forwards map[unsafe.Pointer]pod.Ref
+	forwards map[unsafe.Pointer][]forward
 	types    map[typeKey]pod.TypeID
 }
 
@@ -38,6 +38,10 @@ type slotState struct {
 	region int32 // -1 for none
 	kind   pod.Kind
 }
+
+// slotFreed stands for no region in a slot that becomes free with the save under
+// way.
+const slotFreed = -2
 
 // typeKey is a plan, or the entries of a map plan.
 type typeKey struct {

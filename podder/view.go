@@ -295,11 +295,9 @@ func (a array) elem(v *viewer, i uint64) (view, error) {
 		w.n = nil
 		return w, nil
 	}
-	run, skip := 1+i, uint64(0)
+	run, skip := uint64(1), i
 	if a.perRun > 0 {
 		run, skip = 1+i/a.perRun, i%a.perRun
-	} else {
-		run, skip = 1, i
 	}
 	if run >= uint64(a.data.NumRuns()) {
 		return w, v.corrupt(a.at, "element %d is in run %d of %d", i, run, a.data.NumRuns())

@@ -3,6 +3,7 @@ package podder
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -122,9 +123,10 @@ func TestRoundTripInteriorPointers(t *testing.T) {
 	o := &wOuter{first: in, f: &in.a, e: &in.a[2], str: &in.a[2].Name, mp: &in.m, sl: in.a[1:3], box: &in.s}
 	roundTrip(t, "o", o)
 	// The parts first, the container last.
-	roundTrip(t, "a", &in.a[2].Name, "b", &in.a[2], "c", in.a[1:2:2], "d", &in.a, "e", in)
+	cfg := knowing(t, newFakeStore(), reflect.TypeFor[wInner](), reflect.TypeFor[wNode]())
+	roundTripWith(t, cfg, "a", &in.a[2].Name, "b", &in.a[2], "c", in.a[1:2:2], "d", &in.a, "e", in)
 	list := []wNode{{Name: "0"}, {Name: "1"}, {Name: "2"}}
-	roundTrip(t, "a", &list[1].Name, "b", &list[2], "c", &list[0], "d", &list)
+	roundTripWith(t, cfg, "a", &list[1].Name, "b", &list[2], "c", &list[0], "d", &list)
 	roundTrip(t, "s1", list[0:2:2], "s2", list[1:3:3], "s3", &list[2])
 }
 
@@ -182,7 +184,7 @@ func TestRoundTripInterfaces(t *testing.T) {
 		known  *wSquare
 		other  *wCircle
 	}
-	h := &holder{shapes: []wShape{wSquare{2}, &wCircle{3}, nil, (*wCircle)(nil)}, x: []any{1, "a", [1]*wSquare{{4}}, wSquare{9}, nil, any(5)}}
+	h := &holder{known: &wSquare{1}, other: &wCircle{1}, shapes: []wShape{wSquare{2}, &wCircle{3}, nil, (*wCircle)(nil)}, x: []any{1, "a", [1]*wSquare{{4}}, wSquare{9}, nil, any(5)}}
 	roundTrip(t, "h", h)
 }
 
@@ -213,7 +215,7 @@ func TestSaveIgnoresLocksAndSkippedFields(t *testing.T) {
 func TestSaveRunsBesideLocksAndAtomicsInUse(t *testing.T) {
 	type counters struct {
 		mu   lockAlias
-		once sync.Once
+		_    sync.Once
 		n    atomic.Int64
 		b    atomic.Bool
 		u    [3]atomic.Uint32

@@ -14,7 +14,7 @@ import (
 
 // forge writes a segment file behind the log's back: a group "real", then one
 // that twist has changed, framed with fitting checksums.
-func forge(t *testing.T, twist func(a *appender), commit func(sum *groupSum, payload []byte)) (Options, error, []Group) {
+func forge(t *testing.T, twist func(a *appender), commit func(sum *groupSum, payload []byte)) (Options, []Group, error) {
 	t.Helper()
 	o := testOptions(vfs.NewMem(), 1)
 	if err := o.FS.MkdirAll(testDir); err != nil {
@@ -48,7 +48,7 @@ func forge(t *testing.T, twist func(a *appender), commit func(sum *groupSum, pay
 	if err == nil {
 		l.Close()
 	}
-	return o, err, groups
+	return o, groups, err
 }
 
 // A record counts only with the right position, salt and predecessor, whatever
@@ -60,12 +60,12 @@ func TestRecordOutOfSequenceDoesNotCount(t *testing.T) {
 		"salt":        func(a *appender) { a.info.salt++ },
 		"predecessor": func(a *appender) { a.prev++ },
 	} {
-		_, err, groups := forge(t, twist, keep)
+		_, groups, err := forge(t, twist, keep)
 		if err != nil || strs(groups) != "real;" {
 			t.Errorf("wrong %s: %v, %s", what, err, strs(groups))
 		}
 	}
-	if _, err, groups := forge(t, func(*appender) {}, keep); err != nil || strs(groups) != "real;forged;" {
+	if _, groups, err := forge(t, func(*appender) {}, keep); err != nil || strs(groups) != "real;forged;" {
 		t.Errorf("nothing wrong: %v, %s", err, strs(groups))
 	}
 }
@@ -94,13 +94,13 @@ func TestHeaderMisfits(t *testing.T) {
 
 func TestCommitRecordMustFitItsGroup(t *testing.T) {
 	for at := range commitPayload {
-		_, err, _ := forge(t, func(*appender) {}, func(_ *groupSum, payload []byte) { payload[at]++ })
+		_, _, err := forge(t, func(*appender) {}, func(_ *groupSum, payload []byte) { payload[at]++ })
 		if !errors.Is(err, dberr.ErrCorrupt) {
 			t.Errorf("byte %d of the commit record: %v", at, err)
 		}
 	}
 	// A promise of what was not written yet is no promise, and no record.
-	_, err, groups := forge(t, func(a *appender) { a.promise = 1 << 40 }, func(*groupSum, []byte) {})
+	_, groups, err := forge(t, func(a *appender) { a.promise = 1 << 40 }, func(*groupSum, []byte) {})
 	if err != nil || strs(groups) != "real;" {
 		t.Errorf("promise of the future: %v, %s", err, strs(groups))
 	}

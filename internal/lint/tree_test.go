@@ -11,7 +11,6 @@ var (
 	// decoder, and the state that knows regions by address. Nobody else has a
 	// reason to.
 	mayUseUnsafe = []string{
-		"podder/adopt.go",
 		"podder/codec_time.go",
 		"podder/codecs.go",
 		"podder/decode_fixed.go",
@@ -29,8 +28,10 @@ var (
 		"podder/encode.go",
 		"podder/encode_map.go",
 		"podder/encode_slot.go",
+		"podder/forwards.go",
 		"podder/hash.go",
 		"podder/loader.go",
+		"podder/needs.go",
 		"podder/order.go",
 		"podder/plan.go",
 		"podder/plan_dynamic.go",
@@ -38,7 +39,6 @@ var (
 		"podder/region.go",
 		"podder/region_index.go",
 		"podder/restore.go",
-		"podder/save_pods.go",
 		"podder/scalar.go",
 		"podder/shadow.go",
 		"podder/state.go",

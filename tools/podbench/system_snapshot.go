@@ -63,7 +63,7 @@ func newCbor(dir string, w workload) (system, error) {
 	}
 	dm, err := cbor.DecOptions{
 		UTF8:             cbor.UTF8DecodeInvalid,
-		IntDec:           cbor.IntDecConvertSigned,
+		IntDec:           cbor.IntDecConvertSignedOrBigInt,
 		MaxNestedLevels:  65535,
 		MaxArrayElements: 1<<31 - 1,
 		MaxMapPairs:      1<<31 - 1,

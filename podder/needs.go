@@ -1,0 +1,180 @@
+package podder
+
+import (
+	"fmt"
+	"reflect"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Every variable must be readable by a process that knows nothing but its type
+// and what is registered. What plain references lead to is in the closure of the
+// variable's type; two things are not: the types behind interfaces, and the
+// type of a region that is reached as something else than it is (a pointer
+// into it, a converted pointer). The walk checks the first for the variable
+// that meets a region first. Other variables may lead to the region as well, so
+// such types are noted with their regions, and afterwards one breadth-first
+// pass a type looks whether a variable that does not know it gets there.
+//
+// A type that all variables of the save know costs nothing.
+type needs struct {
+	static []typeSet // closures, by root
+	eng    *engine
+	list   []need
+	byType map[reflect.Type]int32 // in list; -1 if all variables know it
+	last   reflect.Type           // asked last, and its number
+	lastN  int32
+	others []int32 // regions that were reached as something else than they are
+	// later says that what is met now belongs to no variable in particular.
+	later bool
+}
+
+// need is a type that some variables do not know.
+type need struct {
+	typ     reflect.Type
+	lacking []int   // roots that do not know it
+	regions []int32 // that hold values of it
+}
+
+func (n *needs) begin(eng *engine, roots []Root) {
+	*n = needs{eng: eng, static: make([]typeSet, len(roots))}
+	for i, r := range roots {
+		n.static[i] = eng.reg.reachable(r.Value.Type())
+	}
+}
+
+// add notes that region i holds a value of type t.
+func (n *needs) add(t reflect.Type, i int32) {
+	k := n.lastN
+	if t != n.last {
+		k = n.number(t)
+		n.last, n.lastN = t, k
+	}
+	if k < 0 {
+		return
+	}
+	x := &n.list[k]
+	if m := len(x.regions); m == 0 || x.regions[m-1] != i {
+		x.regions = append(roomy(x.regions), i)
+	}
+}
+
+func (n *needs) number(t reflect.Type) int32 {
+	if k, ok := n.byType[t]; ok {
+		return k
+	}
+	var lacking []int
+	for root, static := range n.static {
+		if !n.eng.known(t, static) {
+			lacking = append(lacking, root)
+		}
+	}
+	k := int32(-1)
+	if len(lacking) > 0 {
+		k = int32(len(n.list))
+		n.list = append(n.list, need{typ: t, lacking: lacking})
+	}
+	if n.byType == nil {
+		n.byType = map[reflect.Type]int32{}
+	}
+	n.byType[t] = k
+	return k
+}
+
+// checkNeeds finds variables that lead to values of types that they do not
+// know.
+func (w *walk) checkNeeds() error {
+	for _, i := range w.needs.others {
+		if r := w.st.regions.at(w.st.resolve(i)); r.kind == pod.SlotObject || r.kind == pod.SlotArray || r.kind == pod.SlotMap {
+			w.needs.add(r.plan.typ, w.st.resolve(i))
+		}
+	}
+	var found []dberr.PathProblem
+	for k := range w.needs.list {
+		if n := &w.needs.list[k]; len(n.regions) > 0 {
+			if p, ok := w.unmet(n); ok {
+				found = append(found, p)
+			}
+		}
+	}
+	if len(found) > 0 {
+		return &dberr.UnsupportedError{Problems: found, Unregistered: true}
+	}
+	return nil
+}
+
+// unmet goes breadth first from the variables that lack n until one of them
+// gets to a region that needs it.
+func (w *walk) unmet(n *need) (dberr.PathProblem, bool) {
+	st := w.st
+	wanted := map[int32]bool{}
+	for _, i := range n.regions {
+		wanted[st.resolve(i)] = true
+	}
+	from := make([]int32, st.regions.len()) // region + 1 from which it was reached
+	var queue []int32
+	for _, root := range n.lacking {
+		i := w.cells[root].region
+		from[i] = i + 1
+		queue = append(queue, i)
+	}
+	for len(queue) > 0 {
+		i := queue[0]
+		queue = queue[1:]
+		if wanted[i] {
+			return w.needPath(n, i, from), true
+		}
+		for _, to := range w.edges[st.regions.at(i).edge:w.edgeEnd[i]] {
+			if to = st.resolve(to); from[to] == 0 {
+				from[to] = i + 1
+				queue = append(queue, to)
+			}
+		}
+	}
+	return dberr.PathProblem{}, false
+}
+
+// needPath writes the way to region i along from. The save has failed, so the
+// regions on it may be given other parents.
+func (w *walk) needPath(n *need, i int32, from []int32) dberr.PathProblem {
+	regions := &w.st.regions
+	for j := i; from[j]-1 != j; j = from[j] - 1 {
+		regions.at(j).parent = from[j] - 1
+	}
+	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
+	f.want(i)
+	last, what := f.boxOf(i, n.typ), "type behind an interface that"
+	if last == "" {
+		what = "is a part of a value of another type that"
+	}
+	path := f.pathTo(i)
+	root := i
+	for regions.at(root).parent >= 0 {
+		root = regions.at(root).parent
+	}
+	var static typeSet
+	for k, c := range w.cells {
+		if c.region == root {
+			static = w.needs.static[k]
+			what = fmt.Sprintf("%s, saved as variable %q alone,", what, c.name)
+		}
+	}
+	return dberr.PathProblem{Path: path + last, Type: n.typ.String(), Reason: w.eng.unknown(n.typ, static, what)}
+}
+
+// boxOf returns the step within region i to an interface that holds a value of
+// type t, "" if there is none.
+func (f *pathFinder) boxOf(i int32, t reflect.Type) (last string) {
+	held := false
+	f.each(i, -1, func(at unsafe.Pointer, u reflect.Type, step func() string) bool {
+		if u == t && held {
+			last = step()
+			return false
+		}
+		held = u.Kind() == reflect.Interface // what it holds is visited next
+		return true
+	})
+	return last
+}
