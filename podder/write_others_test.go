@@ -339,7 +339,7 @@ func TestHintsAreWhatAProgramCanDo(t *testing.T) {
 		"no program can register it": []any{errors.New("x")},
 		"db.Register[podder.key]":    []any{map[key]int{}},
 		"db.Register[podder.leaf]":   []any{[]map[int]*leaf{}},
-		"has no name to register":    []any{(*fmt.Stringer)(nil), struct{ F func() }{}, new(interface{ M() })},
+		"give it a name and register that":    []any{(*fmt.Stringer)(nil), struct{ F func() }{}, new(interface{ M() })},
 	} {
 		_, err := mustGraph(t, Config{}).Save(context.Background(), rootsOf("x", &v), newNullSink())
 		if err == nil || !strings.Contains(err.Error(), want) {
