@@ -1,7 +1,6 @@
 package db
 
 import (
-	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
@@ -76,15 +75,6 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if r.FS == nil {
 		r.FS = vfs.OS()
-	}
-	if r.Now == nil {
-		r.Now = time.Now
-	}
-	if r.Rand == nil {
-		r.Rand = rand.Reader
-	}
-	if r.Logger == nil {
-		r.Logger = slog.New(slog.DiscardHandler)
 	}
 	return r, nil
 }

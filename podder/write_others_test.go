@@ -334,12 +334,12 @@ func TestATypeThatNobodyLeftKnowsIsReplacedByItsTwin(t *testing.T) {
 func TestHintsAreWhatAProgramCanDo(t *testing.T) {
 	type key struct{ N int }
 	for want, v := range map[string]any{
-		"a func cannot be stored":    []any{func() {}},
-		"a chan cannot be stored":    []any{make(chan int)},
-		"no program can register it": []any{errors.New("x")},
-		"db.Register[podder.key]":    []any{map[key]int{}},
-		"db.Register[podder.leaf]":   []any{[]map[int]*leaf{}},
-		"give it a name and register that":    []any{(*fmt.Stringer)(nil), struct{ F func() }{}, new(interface{ M() })},
+		"a func cannot be stored":          []any{func() {}},
+		"a chan cannot be stored":          []any{make(chan int)},
+		"no program can register it":       []any{errors.New("x")},
+		"db.Register[podder.key]":          []any{map[key]int{}},
+		"db.Register[podder.leaf]":         []any{[]map[int]*leaf{}},
+		"give it a name and register that": []any{(*fmt.Stringer)(nil), struct{ F func() }{}, new(interface{ M() })},
 	} {
 		_, err := mustGraph(t, Config{}).Save(context.Background(), rootsOf("x", &v), newNullSink())
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -47,16 +47,11 @@ type variable struct {
 
 // show prints the variables of a version.
 func show(ctx context.Context, e *env, args []string) error {
-	d, err := open(ctx, args[0])
+	s, done, err := e.snapshot(ctx, args[0])
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	s, err := e.snapshot(ctx, d)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+	defer done()
 	t := table{head: []string{"-variable", "-type"}}
 	for name, err := range s.Names(ctx, "") {
 		if err != nil {
@@ -83,16 +78,11 @@ func show(ctx context.Context, e *env, args []string) error {
 
 // get prints one object as JSON.
 func get(ctx context.Context, e *env, args []string) error {
-	d, err := open(ctx, args[0])
+	s, done, err := e.snapshot(ctx, args[0])
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	s, err := e.snapshot(ctx, d)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+	defer done()
 	if err := s.WriteJSON(ctx, e.out, args[1], db.JSONOptions{Indent: !e.json, Depth: e.depth}); err != nil {
 		return err
 	}

@@ -148,16 +148,28 @@ func open(ctx context.Context, path string) (*db.DB, error) {
 	return db.Open(ctx, path, &db.Options{ReadOnly: true})
 }
 
-// snapshot opens the version asked for, or the newest.
-func (e *env) snapshot(ctx context.Context, d *db.DB) (*db.Snapshot, error) {
+// snapshot opens a file at the version asked for, or the newest. done closes
+// both.
+func (e *env) snapshot(ctx context.Context, path string) (s *db.Snapshot, done func(), err error) {
+	d, err := open(ctx, path)
+	if err != nil {
+		return nil, nil, err
+	}
 	v := db.Version(e.at)
 	if v == 0 {
-		var err error
-		if v, err = d.Head(ctx, "main"); err != nil {
-			return nil, err
-		}
+		v, err = d.Head(ctx, "main")
 	}
-	return d.At(ctx, v)
+	if err == nil {
+		s, err = d.At(ctx, v)
+	}
+	if err != nil {
+		_ = d.Close() // opened read-only: nothing is lost
+		return nil, nil, err
+	}
+	return s, func() {
+		_ = s.Close()
+		_ = d.Close()
+	}, nil
 }
 
 func oneLine(err error) string {
