@@ -22,8 +22,6 @@ var (
 	ErrLocked         = errors.New("database is locked")
 	ErrReadOnly       = errors.New("database is read-only")
 	ErrClosed         = errors.New("closed")
-	ErrVersionGone    = errors.New("version gone")
-	ErrDetached       = errors.New("a detached root was written")
 	ErrUnsupported    = errors.New("unsupported value")
 	ErrTypeMismatch   = errors.New("type mismatch")
 	ErrUnregistered   = errors.New("type not registered")
@@ -82,7 +80,7 @@ func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
 // PathProblem is one value that cannot be stored.
 type PathProblem struct {
-	Path   string // from the variable's name: main.x.children[3].onClose
+	Path   string // from the variable's name on: x.children[3].onClose
 	Type   string // Go type
 	Reason string
 }
