@@ -48,7 +48,7 @@ mutant wal-old-segment-first wal/recover.go \
 mutant wal-promise-check wal/recover.go \
 	'synced > t.end {' 'synced < 0*t.end {'
 mutant wal-same-salt wal/writer.go \
-	'info.salt = o.Rand()' 'info.salt = 7'
+	'info.salt, info.identity = o.Rand(), o.Identity' 'info.salt, info.identity = 7, o.Identity'
 mutant wal-previous-crc wal/reader.go \
 	'if r.prev != q.prev {' 'if false {'
 mutant wal-remove-newest-first wal/release.go \
