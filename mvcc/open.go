@@ -289,24 +289,24 @@ func (s *Store) recover(ctx context.Context) error {
 	return s.startLog(ctx, s.replay)
 }
 
-// leftLog opens the log beside a clean file. A Close that was cut off leaves
-// one with nothing behind the file's position. Anything else was written after
-// the file: the file is an older copy, put in the place of a newer one.
+// leftLog deals with a log beside a clean file. A Close that was cut off leaves
+// one with nothing behind the file's position; it is removed, and the next
+// commit makes a new one. Anything else was written after the file: the file is
+// an older copy, put in the place of a newer one.
 func (s *Store) leftLog(ctx context.Context) error {
-	later := func() error {
+	stale, err := wal.Stale(ctx, s.logOptions(), wal.LSN(s.pager.State().LogPos))
+	switch {
+	case err != nil:
+		return err
+	case !stale:
 		return dberr.Corrupt(s.logDir(), -1, "the log belongs to a later session than the file %s, which was closed cleanly before", s.o.Path)
+	case s.o.ReadOnly:
+		return nil
 	}
-	none := func(wal.Group) error { return later() }
-	var err error
-	if s.o.ReadOnly {
-		_, err = wal.Replay(ctx, s.logOptions(), wal.LSN(s.pager.State().LogPos), none)
-	} else {
-		err = s.startLog(ctx, none)
+	if err := wal.Remove(s.o.FS, s.logDir()); err != nil {
+		return fmt.Errorf("removing the log %s: %w", s.logDir(), err)
 	}
-	if errors.Is(err, dberr.ErrLogMissing) { // it begins behind the file's position
-		return later()
-	}
-	return err
+	return nil
 }
 
 func (s *Store) logOptions() wal.Options {

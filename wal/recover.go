@@ -237,7 +237,7 @@ func (t *tail) repair(o Options) (*writer, error) {
 		return nil, err
 	}
 	if !t.recovered.Existed {
-		return newSegmentAt(o, segmentInfo{number: 1, first: t.end}, nil)
+		return newSegmentAt(o, segmentInfo{number: firstNumber(t.end), first: t.end}, nil)
 	}
 	last := t.last()
 	src, err := openScanner(o, last.number)
@@ -272,6 +272,12 @@ func (t *tail) repair(o Options) (*writer, error) {
 	}
 	return w, nil
 }
+
+// firstNumber is the number of the first segment of a log that begins at from.
+// It is above that of every segment that ended there or before, because each
+// has at least one sector: should the removal of an old one turn out not to have
+// reached the medium, it stands behind the log and not in front of it.
+func firstNumber(from LSN) uint64 { return uint64(from)/sector + 1 }
 
 // again is step over a record that was in sequence a moment ago.
 func (q *sequence) again() (record, error) {
