@@ -13,9 +13,10 @@ import (
 )
 
 // lives is a database that is crashed again and again, each time after it has
-// recovered and worked on, now and then with a sync that failed before. What the crash campaign cannot see, because nothing
-// is committed after its crashes, is seen here: log released too early, space
-// reused that a fallen-back meta needs, segments that begin in a recovery.
+// recovered and worked on, now and then with a sync that failed before. What
+// the crash campaign cannot see, because nothing is committed after its
+// crashes, is seen here: log released too early, space reused that a
+// fallen-back meta needs, segments that begin in a recovery.
 type lives struct {
 	ctx   context.Context
 	rng   *rand.Rand

@@ -90,12 +90,6 @@ func Open(r io.Reader) (*Reader, error) {
 	return t, t.err
 }
 
-// Steps returns how many steps were read so far.
-func (t *Reader) Steps() int { return t.steps }
-
-// Offset returns the position in the uncompressed recording.
-func (t *Reader) Offset() int64 { return t.off }
-
 // Step reads the next step; io.EOF after the last one. Any other error names
 // the byte offset in the uncompressed recording, and repeats on every later call.
 func (t *Reader) Step() (*Step, error) {
