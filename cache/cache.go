@@ -1,7 +1,7 @@
-// Package cache keeps merged pods in memory, bounded in bytes. It is a thin
-// layer over ristretto: entries are keyed by pod version number, which is
-// given out once and whose contents never change, so nothing is ever
-// invalidated.
+// Package cache keeps merged pods and raw blocks in memory, bounded in bytes.
+// It is a thin layer over ristretto: entries are keyed by numbers (of pod
+// versions, of blocks) that are given out once and whose contents never change,
+// so nothing is ever invalidated.
 //
 // The bound is ristretto's: admission is decided late and in batches, so for
 // short moments the cache may hold a little more than its budget, and an entry
@@ -44,6 +44,11 @@ const entryOverhead = 120
 // bytes of budget, which is ten counters for each pod of 10 KiB.
 const counterPerBytes = 1 << 10
 
+// mostCounters bounds the sketch, which is made at once and whole: some 50 MB,
+// reached by a budget of 16 GiB. With more, entries that are seldom used share
+// counters.
+const mostCounters = 1 << 24
+
 // New returns a cache that holds values up to budget bytes. A budget of 0
 // keeps nothing.
 func New[V any](budget int64) (*Cache[V], error) {
@@ -54,7 +59,7 @@ func New[V any](budget int64) (*Cache[V], error) {
 		return nil, nil
 	}
 	c, err := ristretto.NewCache(&ristretto.Config[uint64, V]{
-		NumCounters:        max(budget/counterPerBytes, 1024),
+		NumCounters:        min(max(budget/counterPerBytes, 1024), mostCounters),
 		MaxCost:            budget,
 		BufferItems:        64,
 		Metrics:            true,

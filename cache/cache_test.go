@@ -2,6 +2,7 @@ package cache
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -32,6 +33,23 @@ func TestGetReturnsWhatWasSet(t *testing.T) {
 	s := c.Stats()
 	if s.Hits != 1 || s.Misses != 1 || s.Ratio != 0.5 || s.Budget != 1<<20 || s.Bytes != 20+2*entryOverhead {
 		t.Fatalf("stats %+v", s)
+	}
+}
+
+// What a cache takes before anything is in it does not grow with the budget: one
+// that no machine has is a way to say "as much as you like".
+func TestABudgetBeyondAllMemoryCostsLittle(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c := newCache(t, 1<<60)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 100<<20 {
+		t.Errorf("an empty cache took %d bytes", n)
+	}
+	c.Set(1, "one", 10)
+	c.settle()
+	if v, ok := c.Get(1); !ok || v != "one" {
+		t.Fatalf("1 is %q, %v", v, ok)
 	}
 }
 

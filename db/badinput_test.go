@@ -483,3 +483,11 @@ func TestReadErrorsStayErrorsAndReadsWorkAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestNegativeDurationsAreRefused(t *testing.T) {
+	for _, o := range []*db.Options{{Interval: -1}, {MaxReaderAge: -1}, {SlowSync: -1}} {
+		if d, err := db.OpenMemory(context.Background(), o); !errors.Is(err, db.ErrInvalid) {
+			t.Errorf("%+v: %v, %v", o, d, err)
+		}
+	}
+}

@@ -52,27 +52,21 @@ func (ns *Namespace) Checkout(ctx context.Context, v Version, opts ...CheckoutOp
 		return err
 	}
 	defer then.Close()
-	headVersion, err := ns.d.store.Head(ctx, ns.branch)
+	head, err := ns.d.openHead(ctx, ns.branch)
 	if err != nil {
 		return err
 	}
-	head, err := ns.d.store.At(ctx, headVersion)
-	if err != nil {
+	if err := ns.restore(ctx, then, head); err != nil {
+		head.Close()
 		return err
 	}
-	defer head.Close()
-	live, err := ns.d.store.At(ctx, ns.base)
-	if err != nil {
-		return err
-	}
-	defer live.Close()
-	return ns.restore(ctx, then, live, head)
+	return nil
 }
 
-// restore makes the live objects, which are those of the version live but for
-// unsaved changes, what they are in then, to be saved on top of head.
-func (ns *Namespace) restore(ctx context.Context, then, live, head *mvcc.Snapshot) error {
-	stored, err := ns.namesAt(ctx, head.Version())
+// restore makes the live objects, which are those of the base but for unsaved
+// changes, what they are in then, to be saved on top of head, the new base.
+func (ns *Namespace) restore(ctx context.Context, then, head *mvcc.Snapshot) error {
+	stored, err := namesAt(ctx, head)
 	if err != nil {
 		return err
 	}
@@ -82,7 +76,7 @@ func (ns *Namespace) restore(ctx context.Context, then, live, head *mvcc.Snapsho
 	}
 	restored, err := ns.graph.Restore(ctx, then, names, podder.History{
 		Head:      headStates(ctx, then, head),
-		LiveFreed: freedSince(ctx, then, live),
+		LiveFreed: freedSince(ctx, then, ns.base.sn),
 		HeadFreed: freedSince(ctx, then, head),
 	})
 	if err != nil {
@@ -103,7 +97,8 @@ func (ns *Namespace) restore(ctx context.Context, then, live, head *mvcc.Snapsho
 			ns.deleted[n] = struct{}{}
 		}
 	}
-	ns.stored, ns.base, ns.moved, ns.rebound = stored, head.Version(), restored.Moved, rebound
+	ns.stored, ns.moved, ns.rebound = stored, restored.Moved, rebound
+	ns.base.move(head)
 	return nil
 }
 
@@ -176,9 +171,9 @@ func (ns *Namespace) Moved() []string {
 // unsaved is ErrUnsaved if a Save now would write something.
 func (ns *Namespace) unsaved(ctx context.Context) error {
 	if n := len(ns.deleted) + len(ns.rebound); n > 0 {
-		return fmt.Errorf("%w: %d variables deleted or brought back since version %d", ErrUnsaved, n, ns.base)
+		return fmt.Errorf("%w: %d variables deleted or brought back since version %d", ErrUnsaved, n, ns.base.version())
 	}
-	tx, err := ns.d.store.Begin(ctx, ns.branch, ns.base)
+	tx, err := ns.d.store.Begin(ctx, ns.branch, ns.base.version())
 	if err != nil {
 		return err
 	}
@@ -190,7 +185,7 @@ func (ns *Namespace) unsaved(ctx context.Context) error {
 	}
 	saved.Abort()
 	if probe.pods > 0 || probe.names > 0 {
-		return fmt.Errorf("%w: %d pods and %d names differ from version %d", ErrUnsaved, probe.pods, probe.names, ns.base)
+		return fmt.Errorf("%w: %d pods and %d names differ from version %d", ErrUnsaved, probe.pods, probe.names, ns.base.version())
 	}
 	return nil
 }

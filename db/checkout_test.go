@@ -301,6 +301,24 @@ func TestCheckoutGivesVariablesTheTypeThatTheyHad(t *testing.T) {
 	save(t, ns)
 }
 
+// TestCheckoutGivesVariablesTheTypeThatOthersKnow: from their names alone the two
+// types might convert; what another variable holds says that they do not.
+func TestCheckoutGivesVariablesTheTypeThatOthersKnow(t *testing.T) {
+	ctx := context.Background()
+	ns := namespace(t, openMemory(t))
+	a := &account{Balance: 7}
+	set(t, ns, "w", a)
+	set(t, ns, "x", a)
+	v1 := save(t, ns)
+	set(t, ns, "x", &[2][]int{{1}})
+	save(t, ns)
+	checkout(t, ns, v1)
+	if x := must(db.Get[*account](ctx, ns, "x"))(t); x != a || x.Balance != 7 {
+		t.Errorf("x is %p, balance %d, want %p", x, x.Balance, a)
+	}
+	save(t, ns)
+}
+
 func TestCheckoutOfUnknownTypesNamesTheVariables(t *testing.T) {
 	ctx := context.Background()
 	d := openMemory(t)

@@ -17,15 +17,22 @@ var (
 	ErrCorrupt = dberr.ErrCorrupt
 	// ErrNotDatabase: the file is not a poddb database.
 	ErrNotDatabase = dberr.ErrNotDatabase
-	// ErrPoisoned: a sync failed earlier; the database refuses writes until reopened.
+	// ErrPoisoned: a sync failed earlier, or else something after which writing is not
+	// safe; the database refuses writes until reopened. The text has the first cause.
 	ErrPoisoned = dberr.ErrPoisoned
 	// ErrCommitUnknown: the sync of this very commit failed; after reopening the
-	// commit is wholly there or wholly absent.
+	// commit is wholly there or wholly absent, and Lookup says which. See
+	// CommitUnknownError.
 	ErrCommitUnknown = dberr.ErrCommitUnknown
 	// ErrDiskFull: no space; the commit was undone cleanly and may be tried again.
 	ErrDiskFull = dberr.ErrDiskFull
 	// ErrLogMissing: the file was not closed cleanly and its .wal directory is gone.
 	ErrLogMissing = dberr.ErrLogMissing
+	// ErrVersionGone: retention removed this version.
+	ErrVersionGone = dberr.ErrVersionGone
+	// ErrSnapshotTooOld: the writer of the file reused what an Inspect handle
+	// shows; open it again.
+	ErrSnapshotTooOld = dberr.ErrSnapshotTooOld
 	// ErrLocked: somebody else has the file open. See LockedError.
 	ErrLocked = dberr.ErrLocked
 	// ErrReadOnly: the database was opened with Options.ReadOnly.
@@ -52,6 +59,9 @@ var (
 
 // CorruptError says where damage was found: file, byte offset, what.
 type CorruptError = dberr.CorruptError
+
+// CommitUnknownError carries the token by which Lookup finds the outcome.
+type CommitUnknownError = dberr.CommitUnknownError
 
 // ConflictError names the variables and pods that collided.
 type ConflictError = dberr.ConflictError

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"reflect"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -18,14 +19,14 @@ import (
 // Namespace is a live set of variables bound to a branch. Its methods may be
 // called from many goroutines, one at a time runs; the objects themselves
 // belong to the program, and nothing may write them while Save or Checkout
-// runs.
+// runs. Retention keeps Base for as long as the program can reach the namespace.
 type Namespace struct {
 	d      *DB
 	branch string
 
 	mu      sync.Mutex
 	graph   *podder.Graph
-	base    Version
+	base    *base
 	stored  map[string]struct{} // names at base
 	live    map[string]variable // set or loaded
 	deleted map[string]struct{} // names at base that the next Save removes
@@ -53,29 +54,56 @@ type SaveStats struct {
 // Variables load when they are first asked for.
 func (d *DB) Namespace(ctx context.Context, branch string) (_ *Namespace, err error) {
 	defer func() { err = d.named(err) }()
-	head, err := d.store.Head(ctx, branch)
-	if err != nil {
-		return nil, err
-	}
 	graph, err := podder.NewGraph(d.conf)
 	if err != nil {
 		return nil, err
 	}
-	ns := &Namespace{d: d, branch: branch, graph: graph, base: head,
-		live: map[string]variable{}, deleted: map[string]struct{}{}, rebound: map[string]pod.ID{}}
-	if ns.stored, err = ns.namesAt(ctx, head); err != nil {
-		return nil, err
-	}
-	return ns, nil
-}
-
-func (ns *Namespace) namesAt(ctx context.Context, v Version) (map[string]struct{}, error) {
-	names := map[string]struct{}{}
-	sn, err := ns.d.store.At(ctx, v)
+	head, err := d.openHead(ctx, branch)
 	if err != nil {
 		return nil, err
 	}
-	defer sn.Close()
+	names, err := namesAt(ctx, head)
+	if err != nil {
+		head.Close()
+		return nil, err
+	}
+	ns := &Namespace{d: d, branch: branch, graph: graph, base: &base{head}, stored: names,
+		live: map[string]variable{}, deleted: map[string]struct{}{}, rebound: map[string]pod.ID{}}
+	runtime.AddCleanup(ns, (*base).close, ns.base)
+	return ns, nil
+}
+
+// base keeps the version that a namespace rests on open, so that retention
+// keeps it, until the program has let go of the namespace.
+type base struct{ sn *mvcc.Snapshot }
+
+func (b *base) version() Version { return b.sn.Version() }
+
+func (b *base) close() { b.sn.Close() }
+
+// move makes sn the base.
+func (b *base) move(sn *mvcc.Snapshot) {
+	b.sn.Close()
+	b.sn = sn
+}
+
+// openHead opens the newest version of a branch.
+func (d *DB) openHead(ctx context.Context, branch string) (*mvcc.Snapshot, error) {
+	for {
+		v, err := d.store.Head(ctx, branch)
+		if err != nil {
+			return nil, err
+		}
+		sn, err := d.store.At(ctx, v)
+		if errors.Is(err, ErrVersionGone) {
+			continue // committed and pruned since
+		}
+		return sn, err
+	}
+}
+
+func namesAt(ctx context.Context, sn *mvcc.Snapshot) (map[string]struct{}, error) {
+	names := map[string]struct{}{}
 	for n, err := range sn.Names(ctx, "") {
 		if err != nil {
 			return nil, err
@@ -89,7 +117,7 @@ func (ns *Namespace) namesAt(ctx context.Context, v Version) (map[string]struct{
 func (ns *Namespace) Base() Version {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
-	return ns.base
+	return ns.base.version()
 }
 
 // LastSave returns what the newest successful Save did.
@@ -251,11 +279,7 @@ func (ns *Namespace) load(ctx context.Context, names []string, want []reflect.Ty
 	if len(names) == 0 {
 		return nil
 	}
-	sn, err := ns.d.store.At(ctx, ns.base)
-	if err != nil {
-		return err
-	}
-	defer sn.Close()
+	sn := ns.base.sn
 	vals, err := ns.graph.Load(ctx, sn, names, want)
 	if err != nil {
 		return err
@@ -295,7 +319,7 @@ func (ns *Namespace) Save(ctx context.Context, opts ...SaveOptions) (_ Version, 
 	}
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
-	tx, err := ns.d.store.Begin(ctx, ns.branch, ns.base)
+	tx, err := ns.d.store.Begin(ctx, ns.branch, ns.base.version())
 	if err != nil {
 		return 0, err
 	}
@@ -310,7 +334,7 @@ func (ns *Namespace) Save(ctx context.Context, opts ...SaveOptions) (_ Version, 
 	if err != nil {
 		return 0, err
 	}
-	v, err := ns.commit(ctx, tx, o)
+	sn, err := ns.commit(ctx, tx, o)
 	if err != nil {
 		saved.Abort()
 		return 0, err
@@ -330,35 +354,36 @@ func (ns *Namespace) Save(ctx context.Context, opts ...SaveOptions) (_ Version, 
 	}
 	clear(ns.deleted)
 	clear(ns.rebound)
-	ns.follow(ctx, v)
+	v := sn.Version()
+	ns.follow(ctx, sn)
 	w := tx.Written()
 	ns.last = SaveStats{Version: v, Objects: saved.Objects, Pods: saved.Pods, PodsWritten: w.PodsNew + w.PodsChanged, Bytes: int64(w.Bytes)}
 	return v, nil
 }
 
-// follow makes v the base. Others may have committed between the old base and
-// v; then their names are part of it too. The commit is durable whatever
+// follow makes sn the base. Others may have committed between the old base and
+// it; then their names are part of it too. The commit is durable whatever
 // happens here, so a failure to read names leaves the known ones.
-func (ns *Namespace) follow(ctx context.Context, v Version) {
-	if v > ns.base+1 {
-		if names, err := ns.namesAt(ctx, v); err == nil {
+func (ns *Namespace) follow(ctx context.Context, sn *mvcc.Snapshot) {
+	if sn.Version() > ns.base.version()+1 {
+		if names, err := namesAt(ctx, sn); err == nil {
 			ns.stored = names
 		}
 	}
-	ns.base = v
+	ns.base.move(sn)
 }
 
-func (ns *Namespace) commit(ctx context.Context, tx *mvcc.Tx, o SaveOptions) (Version, error) {
+func (ns *Namespace) commit(ctx context.Context, tx *mvcc.Tx, o SaveOptions) (*mvcc.Snapshot, error) {
 	for _, n := range slices.Sorted(maps.Keys(ns.deleted)) {
 		if err := tx.DeleteName(ctx, n); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
 	tx.Guard(ns.graph.Holds)
 	for n := range ns.live {
 		tx.GuardName(n) // bound elsewhere, our object would be saved where no name leads
 	}
-	return tx.Commit(ctx, mvcc.CommitInfo{Message: o.Message, Author: o.Author})
+	return tx.CommitOpen(ctx, mvcc.CommitInfo{Message: o.Message, Author: o.Author})
 }
 
 // roots lists the live variables in name order.

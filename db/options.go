@@ -1,6 +1,7 @@
 package db
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,16 +16,19 @@ import (
 type Options struct {
 	// Types that may stand behind interfaces.
 	Types TypeSet
+	// OnUnsupported says what Save does with funcs, channels and unsafe pointers
+	// that are not nil; the zero value refuses them.
+	OnUnsupported OnUnsupported
 	// ReadOnly opens a database that nobody has open and writes nothing. One
 	// that was not closed cleanly shows what recovery would leave.
 	ReadOnly bool
 	// PageSize in bytes, a power of two from 4,096 to 65,536, used when the
 	// file is created. 0 means 8,192.
 	PageSize int
-	// PageCacheBytes bounds the cache of index pages. 0 means 32 MiB.
-	PageCacheBytes int64
-	// PodCacheBytes bounds the cache of pods in memory. 0 means 64 MiB.
-	PodCacheBytes int64
+	// MemoryBytes bounds the memory that the database keeps for itself: caches of
+	// the index and of pods, and what was committed and is not in the page file
+	// yet. 0 means 128 MiB; less than 8 MiB counts as that.
+	MemoryBytes int64
 	// CheckpointBytes is the size of the log at which a checkpoint runs in the
 	// background. 0 means 64 MiB; negative means never by itself.
 	CheckpointBytes int64
@@ -32,6 +36,22 @@ type Options struct {
 	// make saves of scattered changes write less, large ones loads read faster.
 	// A larger single object is a pod of its own. 0 means 8 KiB.
 	PodTargetBytes int
+	// Durability says what a commit that returned survives; the zero value is
+	// DurabilityFull: everything. Interval bounds the time between syncs at
+	// DurabilityInterval; 0 means a second.
+	Durability Durability
+	Interval   time.Duration
+	// MaxReaderAge bounds how long this handle, as the writer of the file, keeps
+	// space for those that Inspect it. 0 means an hour.
+	MaxReaderAge time.Duration
+	// TraceSnapshots records where each snapshot is opened, so that Stats names
+	// the oldest one's owner. It costs some microseconds for each.
+	TraceSnapshots bool
+	// Events are called when something happens; see there.
+	Events Events
+	// SlowSync is how long a sync of the log takes to count as slow
+	// (Events.SlowSync). 0 means a second.
+	SlowSync time.Duration
 	// Logger receives what an operator may want to know; nil is silent.
 	Logger *slog.Logger
 
@@ -41,13 +61,45 @@ type Options struct {
 	Now func() time.Time
 	// Rand replaces the source of ids, salts and secrets.
 	Rand io.Reader
+
+	inspect bool // see Inspect
 }
 
+// OnUnsupported says what becomes of values that mean something to one process
+// only: funcs, channels and unsafe pointers.
+type OnUnsupported int
+
 const (
-	defaultPageCacheBytes = 32 << 20
-	defaultPodCacheBytes  = 64 << 20
-	defaultPodTarget      = 8 << 10
+	// RefuseUnsupported: a Save that meets one fails with an UnsupportedError that
+	// names all of them.
+	RefuseUnsupported OnUnsupported = iota
+	// ZeroUnsupported: they are stored as nil, and Logger is told how many there
+	// were, and where, whenever that number changes. Memory is left alone, but a
+	// Checkout brings back nil. In keys of maps they are still refused.
+	ZeroUnsupported
 )
+
+// Durability says what a commit that returned survives. At every level a crash
+// loses only the newest commits, never one before another that stays.
+type Durability = mvcc.Durability
+
+// Levels of durability.
+const (
+	// DurabilityFull: a commit is visible, and Save returns, when it is synced.
+	DurabilityFull = mvcc.DurabilityFull
+	// DurabilityInterval: a commit is visible when it is written to the log. It
+	// survives the end of the process at once, and a power cut once it is as old
+	// as Options.Interval.
+	DurabilityInterval = mvcc.DurabilityInterval
+	// DurabilityNone: as DurabilityInterval without a bound: only checkpoints
+	// and the system sync.
+	DurabilityNone = mvcc.DurabilityNone
+)
+
+// Events are callbacks for programs that watch a database.
+type Events = mvcc.Events
+
+const defaultPodTarget = 8 << 10
 
 // withDefaults validates o and fills what is zero.
 func (o *Options) withDefaults() (Options, error) {
@@ -58,14 +110,14 @@ func (o *Options) withDefaults() (Options, error) {
 	if p := r.PageSize; p != 0 && (p < 4096 || p > 65536 || p&(p-1) != 0) {
 		return r, fmt.Errorf("%w: Options.PageSize %d is not a power of two from 4096 to 65536", ErrInvalid, p)
 	}
-	if r.PageCacheBytes < 0 || r.PodCacheBytes < 0 {
-		return r, fmt.Errorf("%w: negative cache size in Options", ErrInvalid)
+	if r.MemoryBytes < 0 {
+		return r, fmt.Errorf("%w: Options.MemoryBytes is negative", ErrInvalid)
 	}
-	if r.PageCacheBytes == 0 {
-		r.PageCacheBytes = defaultPageCacheBytes
+	if r.Interval < 0 || r.MaxReaderAge < 0 || r.SlowSync < 0 {
+		return r, fmt.Errorf("%w: a negative duration in Options: Interval %v, MaxReaderAge %v, SlowSync %v", ErrInvalid, r.Interval, r.MaxReaderAge, r.SlowSync)
 	}
-	if r.PodCacheBytes == 0 {
-		r.PodCacheBytes = defaultPodCacheBytes
+	if r.OnUnsupported != RefuseUnsupported && r.OnUnsupported != ZeroUnsupported {
+		return r, fmt.Errorf("%w: Options.OnUnsupported %d is neither RefuseUnsupported nor ZeroUnsupported", ErrInvalid, r.OnUnsupported)
 	}
 	if r.PodTargetBytes == 0 {
 		r.PodTargetBytes = defaultPodTarget
@@ -82,14 +134,25 @@ func (o *Options) withDefaults() (Options, error) {
 func (o Options) engine(path string) mvcc.Options {
 	return mvcc.Options{
 		FS: o.FS, Path: path, ReadOnly: o.ReadOnly, PageSize: o.PageSize,
-		PageCacheBytes: o.PageCacheBytes, PodCacheBytes: o.PodCacheBytes,
-		CheckpointBytes: o.CheckpointBytes, Now: o.Now, Rand: o.Rand, Logger: o.Logger,
+		MemoryBytes: o.MemoryBytes, CheckpointBytes: o.CheckpointBytes, Now: o.Now, Rand: o.Rand, Logger: o.Logger,
+		Durability: o.Durability, Interval: o.Interval, MaxReaderAge: o.MaxReaderAge,
+		TraceSnapshots: o.TraceSnapshots, Events: o.Events, SlowSync: o.SlowSync, Inspect: o.inspect,
 	}
+}
+
+// warn returns where warnings of loads and saves go, nil for nowhere.
+func (o Options) warn() func(context.Context, string) {
+	if o.Logger == nil {
+		return nil
+	}
+	return func(ctx context.Context, what string) { o.Logger.WarnContext(ctx, "poddb: objects", "what", what) }
 }
 
 func (o Options) podding(reg *podder.Registry, secret [32]byte) podder.Config {
 	return podder.Config{
 		Registry: reg, Secret: secret,
-		TargetBytes: o.PodTargetBytes,
+		TargetBytes:     o.PodTargetBytes,
+		ZeroUnsupported: o.OnUnsupported == ZeroUnsupported,
+		Warn:            o.warn(),
 	}
 }

@@ -218,3 +218,29 @@ func TestNoPermissionIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A database that was opened by a relative name stays where it is when the
+// process goes to another directory: so does its log.
+func TestTheWorkingDirectoryMayChange(t *testing.T) {
+	ctx, home, elsewhere := context.Background(), t.TempDir(), t.TempDir()
+	t.Chdir(home)
+	d := must(db.Open(ctx, sampleName, nil))(t)
+	t.Chdir(elsewhere)
+	ns := must(d.Namespace(ctx, "main"))(t)
+	if err := ns.Set(ctx, "x", 1); err != nil {
+		t.Fatal(err)
+	}
+	must(ns.Save(ctx))(t)
+	if left := must(os.ReadDir(elsewhere))(t); len(left) != 0 {
+		t.Errorf("%s is made in the new directory", left[0].Name())
+	}
+	if _, err := os.Stat(filepath.Join(home, sampleName+".wal")); err != nil {
+		t.Error(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := must(os.ReadDir(home))(t); len(left) != 1 || left[0].Name() != sampleName {
+		t.Errorf("left after Close: %v", left)
+	}
+}

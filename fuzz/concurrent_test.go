@@ -28,7 +28,7 @@ func TestCrashOfConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	lives := 12
 	if *flagImages > 0 {
-		lives = max(1, *flagImages/(concurrentCrashes*4))
+		lives = max(1, *flagImages/(concurrentCrashes*4*10))
 	}
 	images := 0
 	for life := range lives {
@@ -72,7 +72,7 @@ func (l *concurrentLife) options(fs vfs.FS) mvcc.Options {
 		SegmentBytes:    []int64{2048, 8192, 1 << 20}[l.rng.IntN(3)],
 		IdlePromise:     []time.Duration{-1, 200 * time.Microsecond, time.Millisecond}[l.rng.IntN(3)],
 		CheckpointBytes: []int64{-1, 1500, 6000}[l.rng.IntN(3)],
-		PodCacheBytes:   []int64{1, 1 << 16}[l.rng.IntN(2)],
+		MemoryBytes:     []int64{-1, 8 << 20}[l.rng.IntN(2)],
 	}
 }
 

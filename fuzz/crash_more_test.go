@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/poddb/poddb/db"
 	"github.com/poddb/poddb/internal/vfs"
+	"github.com/poddb/poddb/mvcc"
 )
 
 // lives is a database that is crashed again and again, each time after it has
@@ -134,7 +136,7 @@ func TestCrashAfterCrash(t *testing.T) {
 	t.Parallel()
 	n := livesDefault
 	if *flagImages > 0 {
-		n = max(1, *flagImages/crashesEach)
+		n = max(1, *flagImages/crashesEach/10)
 	}
 	lost, corrupt, commits := 0, 0, 0
 	for i := range n {
@@ -152,7 +154,7 @@ func TestCrashAfterCrash(t *testing.T) {
 		} else {
 			lost++
 		}
-		t.Errorf("life %d%s: %v\n%s", i, l.steps, err, replay(t, "-images %d # life %d", n*crashesEach, i))
+		t.Errorf("life %d%s: %v\n%s", i, l.steps, err, replay(t, "-images %d # life %d", n*crashesEach*10, i))
 		if lost+corrupt > 3 {
 			break
 		}
@@ -160,5 +162,46 @@ func TestCrashAfterCrash(t *testing.T) {
 	t.Logf("CAMPAIGN name=crashagain seed=%d lives=%d images=%d commits=%d lost=%d corrupt=%d", *flagSeed, n, n*crashesEach, commits, lost, corrupt)
 	if commits < n*crashesEach {
 		t.Errorf("only %d commits in %d lives: the campaign proves nothing", commits, n)
+	}
+}
+
+// TestCrashOfRestore cuts the power at every operation of a restore. There is no
+// file then, or the whole database; and the next restore, or the next opening,
+// works.
+func TestCrashOfRestore(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.must(s.open())
+	s.commits(8)
+	var backup bytes.Buffer
+	_, err := s.s.Backup(s.ctx, &backup, nil)
+	s.must(err)
+	s.must(s.close())
+	for n := 1; ; n++ {
+		mem := vfs.NewMem()
+		mem.CrashAt(n)
+		err := mvcc.Restore(s.ctx, mem, bytes.NewReader(backup.Bytes()), worldPath)
+		for i, img := range imagesOf(mem, 3, *flagSeed*100+uint64(n)) {
+			_, missing := img.Stat(worldPath)
+			if err == nil && missing != nil {
+				t.Fatalf("operation %d, image %d: a restored file is gone", n, i)
+			}
+			if missing != nil {
+				if err := mvcc.Restore(s.ctx, img, bytes.NewReader(backup.Bytes()), worldPath); err != nil {
+					t.Fatalf("operation %d, image %d: restoring again: %v", n, i, err)
+				}
+			}
+			again := newScene(t)
+			again.onto(img)
+			again.m = s.m.clone()
+			if err := again.open(); err != nil {
+				t.Fatalf("operation %d, image %d: %v", n, i, err)
+			}
+			again.must(again.check())
+			again.must(again.close())
+		}
+		if !mem.Crashed() {
+			return
+		}
 	}
 }

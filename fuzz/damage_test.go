@@ -1,251 +1,202 @@
 package fuzz
 
 import (
-	"context"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"path"
-	"strings"
-	"testing"
 
-	"github.com/poddb/poddb/db"
 	"github.com/poddb/poddb/internal/vfs"
 )
+
+// original is a database that is damaged again and again.
+type original struct {
+	name   string
+	mem    *vfs.MemFS
+	bytes  disk
+	older  disk // as it was some time before: where lost writes leave stale bytes
+	m      *model
+	closed bool
+}
 
 // disk is the bytes of every file of a database.
 type disk map[string][]byte
 
-func diskOf(t *testing.T, fsys vfs.FS) disk {
-	t.Helper()
-	names := []string{"crash.pod"}
-	logs, err := fsys.List("crash.pod.wal")
+func diskOf(fsys vfs.FS) (disk, error) {
+	names := []string{worldPath}
+	logs, err := fsys.List(worldPath + ".wal")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
+		return nil, err
 	}
 	for _, n := range logs {
-		names = append(names, path.Join("crash.pod.wal", n))
+		names = append(names, path.Join(worldPath+".wal", n))
 	}
 	d := disk{}
 	for _, n := range names {
 		f, err := fsys.Open(n, 0)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
-		size, _ := f.Size()
+		size, err := f.Size()
+		if err != nil {
+			return nil, err
+		}
 		b := make([]byte, size)
 		if n, err := f.ReadAt(b, 0); n != len(b) {
-			t.Fatal(err)
+			return nil, err
 		}
 		f.Close()
 		d[n] = b
 	}
-	return d
+	return d, nil
 }
 
-func (d disk) mount(t *testing.T) *vfs.MemFS {
-	t.Helper()
-	m := vfs.NewMem()
-	for n, b := range d {
-		if dir := path.Dir(n); dir != "." {
-			_ = m.MkdirAll(dir)
-		}
-		f, err := m.Open(n, vfs.ReadWrite|vfs.Create)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.WriteAt(b, 0); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-	}
-	return m.Crash(vfs.CrashKeepAll, 0)
-}
-
-// damage changes one place of one file and says what it did, and whether that
-// is in a meta slot. older is an earlier state of the same disk, where stale
-// bytes come from.
-func (d disk) damage(rng *rand.Rand, older disk) (out disk, what string, meta bool) {
-	names := sortedNames(d)
-	name := names[rng.IntN(len(names))]
-	b := append([]byte(nil), d[name]...)
-	what = "nothing"
-	// Most of a log file is zeros written ahead; damage goes where data are.
-	lo, end := 0, len(strings.TrimRight(string(b), "\x00"))
-	if end == 0 {
-		return d, what, false
-	}
-	if name == "crash.pod" && rng.IntN(3) == 0 {
-		lo, meta = rng.IntN(2)*4096, true
-		end = lo + 512
-	}
-	anywhere := func() int { return lo + rng.IntN(end-lo) }
-	sector := func() int { return anywhere() / 512 * 512 }
-	cut := func(at int) []byte { return b[at:min(len(b), at+512)] }
-	switch kind := rng.IntN(7); kind {
-	case 0:
-		at := anywhere()
-		b[at] ^= 1 << rng.IntN(8)
-		what = fmt.Sprintf("bit flipped at %d", at)
-	case 1:
-		at := anywhere()
-		b, meta = b[:at], false
-		what = fmt.Sprintf("cut to %d", at)
-	case 2:
-		at := sector()
-		clear(cut(at))
-		what = fmt.Sprintf("sector %d zeroed", at)
-	case 3: // a misdirected write
-		from, to := sector(), sector()
-		copy(cut(to), cut(from))
-		what = fmt.Sprintf("sector %d written to %d", from, to)
-	case 4: // a lost write
-		at := sector()
-		if old := older[name]; at < len(old) {
-			copy(cut(at), old[at:])
-		}
-		what = fmt.Sprintf("sector %d lost a write", at)
-	case 5: // a lost write of a page
-		at := anywhere() / 4096 * 4096
-		if old := older[name]; at < len(old) {
-			copy(b[at:min(len(b), at+4096)], old[at:])
-		}
-		what = fmt.Sprintf("page %d lost a write", at)
-	case 6:
-		at := anywhere()
-		for i := at; i < min(len(b), at+1+rng.IntN(64)); i++ {
-			b[i] = byte(rng.Uint32())
-		}
-		what = fmt.Sprintf("garbage at %d", at)
-	}
-	out = disk{}
-	for n, old := range d {
-		out[n] = old
-	}
-	out[name] = b
-	return out, name + ": " + what, meta
-}
-
-// judge reads everything of a damaged database. wrong is data that no commit
-// ever had.
-func judge(ctx context.Context, fsys vfs.FS, o outcome) (noticed bool, head db.Version, wrong error) {
-	d, err := db.Open(ctx, "crash.pod", dbOptions(fsys))
-	if err != nil {
-		return true, 0, nil
-	}
-	defer d.Close()
-	if head, err = d.Head(ctx, "main"); err != nil {
-		return true, 0, nil
-	}
-	if head > o.acked {
-		return false, head, fmt.Errorf("head is %d, the last commit was %d", head, o.acked)
-	}
-	for v := db.Version(0); v <= head; v++ {
-		switch err := checkVersion(ctx, d, v, o.texts[v]); {
-		case err == nil:
-		case strings.Contains(err.Error(), "state differs"):
-			return noticed, head, fmt.Errorf("version %d: %w", v, err)
-		default:
-			noticed = true
-		}
-	}
-	rep, err := d.Verify(ctx, db.VerifyOptions{Deep: true})
-	if noticed && err == nil && len(rep.Problems) == 0 {
-		return true, head, errors.New("a load failed and Verify finds nothing")
-	}
-	return noticed || err != nil || len(rep.Problems) > 0, head, nil
-}
-
-const damageDefault = 400
-
-// TestDamageNeverReadsAsOtherData damages one place of a database with history
-// — bits, cuts, zeroed, misdirected and lost writes — and reads everything. It
-// is an error or it is the data that was stored. In a closed database, and in
-// the page file of one whose log is there, harmless damage loses no version,
-// and damage to one meta slot is harmless: the other one is a full root.
-func TestDamageNeverReadsAsOtherData(t *testing.T) {
-	t.Parallel()
-	ctx, seed := context.Background(), *flagSeed
-	type state struct {
-		now, older disk
-		o          outcome
-		closed     bool
-	}
-	var states []state
-	r := newFaultRun(ctx, seed, fault{})
-	if err := r.open(); err != nil {
-		t.Fatal(err)
-	}
-	var older []disk
-	for i := range 24 {
-		r.p.step()
-		if err := r.p.bind(ctx, r.ns); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.save(); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		if i%5 == 4 {
-			err = r.d.Checkpoint(ctx)
-		}
-		switch i {
-		case 12:
-			if err = r.d.Close(); err == nil {
-				err = r.open()
-			}
-		case 16: // killed: from here on the log has several segments
-			killed := r.d
-			r.restart()
-			err = r.open()
-			_ = killed.Close()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		older = append(older, diskOf(t, r.mem))
-		if i == 11 || i == 21 {
-			states = append(states, state{older[i], older[i-4], r.o, false})
-		}
-	}
-	if err := r.d.Close(); err != nil {
-		t.Fatal(err)
-	}
-	states = append(states, state{diskOf(t, r.mem), older[16], r.o, true})
-	tries := damageDefault
-	if *flagImages > 0 {
-		tries = *flagImages
-	}
-	rng := rand.New(rand.NewPCG(seed, 9))
-	refused, harmless, shorter, wrong := 0, 0, 0, 0
-	for i := range tries {
-		s := states[i%len(states)]
-		damaged, what, meta := s.now.damage(rng, s.older)
-		noticed, head, err := judge(ctx, damaged.mount(t), s.o)
+// newOriginal runs a program whose end the kind says.
+func newOriginal(kind, seed uint64) (*original, error) {
+	mem := vfs.NewMem()
+	w := newWorld(mem, seed)
+	w.big = seed%9 == 7 // some MiB: reading all of it is slow
+	o := &original{name: [...]string{"closed", "killed", "killed twice"}[kind], closed: kind == 0}
+	err := w.open()
+	for i := 0; err == nil && i < 34; i++ {
 		switch {
-		case err != nil:
-		case meta && (noticed || head != s.o.acked):
-			err = fmt.Errorf("with one meta slot damaged: noticed %v, version %d of %d", noticed, head, s.o.acked)
-		case noticed:
-			refused++
-		case head == s.o.acked:
-			harmless++
-		case s.closed || strings.HasPrefix(what, "crash.pod:"):
-			err = fmt.Errorf("opened in silence at version %d of %d", head, s.o.acked)
+		case kind == 0 || i < 20:
+			err = w.step()
+		case kind == 2 && i == 26: // from here on the log has several segments
+			w.fs = mem.Restart()
+			mem = w.fs.(*vfs.MemFS)
+			killed := w.s
+			err = w.open()
+			_ = killed.Close()
 		default:
-			shorter++ // the end of the log is gone, which looks as if it had never been written
+			err = w.commit()
 		}
-		if err != nil {
-			wrong++
-			t.Errorf("case %d, closed %v, %s: %v\n%s", i, s.closed, what, err, replay(t, "-images %d # case %d", tries, i))
-			if wrong > 5 {
-				break
+		if err == nil && i == 25 {
+			o.older, err = diskOf(mem)
+		}
+	}
+	if err == nil && o.closed {
+		err = w.close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	o.mem, o.m = mem.Crash(vfs.CrashKeepAll, 0), w.m
+	if !o.closed {
+		_ = w.close()
+	}
+	o.bytes, err = diskOf(o.mem)
+	return o, err
+}
+
+// wound is one damaged place.
+type wound struct {
+	file  string
+	what  string
+	parts []part
+	cut   int64 // the file ends here; -1: it does not
+	small bool  // within one sector
+}
+
+type part struct {
+	off   int
+	bytes []byte
+}
+
+const pageBytes = 4096
+
+// wounded draws a place and a kind of damage.
+func (o *original) wounded(rng *rand.Rand) wound {
+	names := sortedNames(o.bytes)
+	name := names[rng.IntN(len(names))]
+	b, w := o.bytes[name], wound{file: name, cut: -1}
+	// Most of a log file is zeros written ahead; most damage goes where data are.
+	end := len(b)
+	if rng.IntN(8) > 0 {
+		end = len(bytes.TrimRight(b, "\x00"))
+	}
+	if end == 0 {
+		end = max(1, len(b))
+	}
+	lo := 0
+	if name == worldPath && rng.IntN(6) == 0 { // the metas decide about everything
+		lo = rng.IntN(2) * pageBytes
+		end = min(len(b), lo+512)
+	}
+	at := func() int { return lo + rng.IntN(end-lo) }
+	unit, unitName := 512, "sector"
+	if rng.IntN(2) == 0 {
+		unit, unitName = pageBytes, "page"
+	}
+	whole := func() int { return at() / unit * unit }
+	cut := func(src []byte, off int) []byte { return bytes.Clone(src[min(off, len(src)):min(len(src), off+unit)]) }
+	set := func(off int, to []byte) { w.parts = append(w.parts, part{off, to}) }
+	switch rng.IntN(14) {
+	case 0:
+		w.cut = int64(at())
+		w.what = fmt.Sprintf("cut to %d of %d", w.cut, len(b))
+	case 1:
+		off := whole()
+		set(off, make([]byte, len(cut(b, off))))
+		w.what, w.small = fmt.Sprintf("%s at %d zeroed", unitName, off), unit == 512
+	case 2:
+		from, to := whole(), whole()
+		set(to, cut(b, from))
+		w.what, w.small = fmt.Sprintf("%s at %d written to %d too", unitName, from, to), unit == 512
+	case 3:
+		from, to := whole(), whole()
+		set(to, cut(b, from))
+		set(from, cut(b, to))
+		w.what = fmt.Sprintf("%ss at %d and %d swapped", unitName, from, to)
+	case 4:
+		off := whole()
+		set(off, cut(o.older[name], off))
+		w.what, w.small = fmt.Sprintf("%s at %d lost a write", unitName, off), unit == 512
+	case 5:
+		off := at()
+		junk := make([]byte, min(1+rng.IntN(64), len(b)-off))
+		for i := range junk {
+			junk[i] = byte(rng.Uint32())
+		}
+		set(off, junk)
+		w.what = fmt.Sprintf("%d bytes of garbage at %d", len(junk), off)
+	case 6:
+		off := at()
+		for range 2 + rng.IntN(7) {
+			off = min(len(b)-1, off+rng.IntN(64))
+			set(off, []byte{b[off] ^ 1<<rng.IntN(8)})
+		}
+		w.what = fmt.Sprintf("%d bits flipped up to %d", len(w.parts), off)
+	default:
+		if off := at(); off < len(b) {
+			bit := rng.IntN(8)
+			set(off, []byte{b[off] ^ 1<<bit})
+			w.what, w.small = fmt.Sprintf("bit %d of byte %d flipped", bit, off), true
+		}
+	}
+	return w
+}
+
+// copyWith returns a copy of the database with the damage done.
+func (o *original) copyWith(w wound) (*vfs.MemFS, error) {
+	m := o.mem.Crash(vfs.CrashKeepAll, 0)
+	f, err := m.Open(w.file, vfs.ReadWrite)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size := len(o.bytes[w.file])
+	for _, p := range w.parts {
+		if p.off < size {
+			if _, err := f.WriteAt(p.bytes[:min(len(p.bytes), size-p.off)], int64(p.off)); err != nil {
+				return nil, err
 			}
 		}
 	}
-	t.Logf("CAMPAIGN name=damage seed=%d tries=%d refused=%d harmless=%d shorter=%d wrong=%d", seed, tries, refused, harmless, shorter, wrong)
-	if refused < tries/4 {
-		t.Error("hardly any damage was noticed: the campaign proves nothing")
+	if w.cut >= 0 {
+		err = f.Truncate(w.cut)
 	}
+	return m, err
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/poddb/poddb/db"
 	"github.com/poddb/poddb/internal/vfs"
@@ -31,6 +32,15 @@ func types() db.TypeSet { return db.Types(db.Type[node]("fuzz.node")) }
 func dbOptions(fs vfs.FS) *db.Options {
 	// Small pods and pages make many of both.
 	return &db.Options{FS: fs, Types: types(), PageSize: 4096, PodTargetBytes: 256, CheckpointBytes: -1}
+}
+
+// seededOptions replace the random source, so that operation n is the same
+// operation in every run.
+func seededOptions(fs vfs.FS, seed uint64) *db.Options {
+	o := dbOptions(fs)
+	o.Rand = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})
+	o.Now = func() time.Time { return time.Unix(1_700_000_000, 0) }
+	return o
 }
 
 // program is a deterministic random program over a namespace. Its state is

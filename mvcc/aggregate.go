@@ -12,8 +12,10 @@ import (
 //
 //	set after = (set before − removed) ∪ added
 //
-// whatever the run's length. The index keeps the net of every full 64 and
-// every full 4,096 commits of a line, stored as two sized sets.
+// whatever the run's length. The index keeps the net of the rows at every full
+// 64 and every full 4,096 positions of a line, stored as two sized sets. A
+// folded row counts wholly at its own position, whichever run it stands for;
+// positions whose rows are all gone have no aggregate, and it reads as empty.
 type net struct {
 	added, removed *Set
 }
@@ -26,7 +28,7 @@ var levelLen = [3]uint64{1, 64, 4096}
 // commit appends one commit to the run.
 func (n *net) commit(c *commitRow) {
 	n.remove(c.removed)
-	n.added.AddRange(c.first(), c.last)
+	c.births(n.added)
 }
 
 // run appends a run to the run.
@@ -36,12 +38,19 @@ func (n *net) run(o *net) {
 }
 
 func (n *net) remove(gone *Set) {
-	if len(gone.parts) == 0 {
+	if gone.empty() {
 		return
 	}
-	before := gone.minus(n.added)
-	n.added.subtract(gone)
-	n.removed.union(before)
+	for _, no := range gone.list { // one or two, mostly
+		if !n.added.remove(no) {
+			n.removed.Add(no)
+		}
+	}
+	if len(gone.parts) > 0 {
+		before := gone.minus(n.added)
+		n.added.subtract(gone)
+		n.removed.union(before)
+	}
 }
 
 // apply turns the set before the run into the set after it.

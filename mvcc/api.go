@@ -22,18 +22,54 @@ type Options struct {
 	Path     string
 	ReadOnly bool // write nothing; a log that is there is read, not moved into the file
 	PageSize int  // used at creation; 0 = 8,192
-	// PageCacheBytes and PodCacheBytes bound the two caches. 0 = 32 MiB of pages,
-	// and no cache of pods.
-	PageCacheBytes, PodCacheBytes int64
-	SegmentBytes                  int64 // of the log; 0 = its default
-	// CheckpointBytes of log trigger a checkpoint in the background. 0 = 64 MiB,
-	// negative = never.
+	// MemoryBytes is what caches and commits that wait for a checkpoint may make
+	// the process's memory grow by, the collector's slack included (budget.go).
+	// 0 = 128 MiB, at least 8 MiB; negative = no caches, for tests.
+	MemoryBytes  int64
+	SegmentBytes int64 // of the log; 0 = its default
+	// CheckpointBytes of log trigger a checkpoint in the background, and so does
+	// half of what MemoryBytes allows for commits that wait for one. 0 = 64 MiB,
+	// negative = neither does.
 	CheckpointBytes int64
 	Now             func() time.Time // nil = time.Now
 	Rand            io.Reader        // nil = crypto/rand; read by Open only
 	Logger          *slog.Logger     // nil = silent
 	IdlePromise     time.Duration    // see package wal
+
+	// Inspect opens a database for reading that another process may have open
+	// for writing, as of the moment of opening.
+	Inspect bool
+	// MaxReaderAge bounds how long this writer keeps space for inspectors. 0 = 1 h.
+	MaxReaderAge time.Duration
+	// Durability says when Commit returns. Interval bounds the time between syncs
+	// at DurabilityInterval; 0 = 1 s.
+	Durability Durability
+	Interval   time.Duration
+	Events     Events
+	SlowSync   time.Duration // syncs of the log from here on are told to Events; 0 = 1 s
+	// TraceSnapshots records where each snapshot was opened, for Stats.
+	TraceSnapshots bool
+
+	// For tests: what replaces the shares of MemoryBytes, and the size from which on
+	// a transaction is streamed; 0 = streamMin.
+	shares     *budget
+	streamFrom int64
 }
+
+// Durability says what a commit that returned survives.
+type Durability int
+
+const (
+	// DurabilityFull: everything. A commit is visible and answered when it is synced.
+	DurabilityFull Durability = iota
+	// DurabilityInterval: the end of the process; of a power cut all but the
+	// commits of the last Options.Interval. A commit is visible and answered when
+	// it is written to the log.
+	DurabilityInterval
+	// DurabilityNone: the end of the process; of a power cut what the system or a
+	// checkpoint happened to sync. What is lost are always the newest commits.
+	DurabilityNone
+)
 
 // Kind says what made a commit.
 type Kind uint8
@@ -79,8 +115,8 @@ type TxStats struct {
 
 // Stats are figures about an open store.
 type Stats struct {
-	Versions     uint64 // commits in the database
-	PodVersions  uint64
+	Versions     uint64 // commits in the database that are not retired
+	PodVersions  uint64 // stored ones; those of retired versions until they are reclaimed
 	Pods         uint64 // pod ids given out
 	SharedBodies uint64 // record numbers given out
 	// LiveBytes are stored bytes of pod versions that are current, HistoryBytes of
@@ -90,7 +126,7 @@ type Stats struct {
 	IndexBytes              int64 // pages of the index
 	FreeBytes               int64 // free space in the file
 	FileBytes               int64
-	LogBytes                int64
+	LogBytes                int64 // of a store that is only read: as found by Open
 	OverlayBytes            int64 // committed, not yet checkpointed, in memory
 	PodCache                cache.Stats
 	PageCacheHits           uint64
@@ -101,10 +137,20 @@ type Stats struct {
 	Checkpoints       uint64 // since Open
 	CheckpointsFailed uint64
 	LastCheckpoint    time.Duration
+	LongestCheckpoint time.Duration
+	LongestPause      time.Duration // that a commit was held up by checkpoints
+	LogSyncs          Histogram     // how long syncs of the log took
+	MemoryBudget      int64         // what Options.MemoryBytes came to
+	Durability        Durability
+
+	Backups    int // running: each keeps the pages of the state that it copies
+	Scans      int // Verify, SpaceReport and dry runs of Prune that run: likewise
+	Inspectors int // of other processes, for whom the last checkpoint kept pages
 
 	OpenSnapshots  int
 	OldestSnapshot Version // of the open ones, the one open longest
 	OldestAge      time.Duration
+	OldestOwner    string // the stack that opened it, with Options.TraceSnapshots
 }
 
 // VerifyOptions says how thorough Verify is.
@@ -122,6 +168,10 @@ type VerifyReport struct {
 	Versions, PodVersions, Pods, References uint64
 	SharedBodies, Names, Types              uint64
 	Pages                                   uint64
+	// Lost are pod versions and types whose contents were lost before a salvage, or
+	// rest on such. LostPods names at most MaxProblems of them.
+	Lost     int
+	LostPods []string
 	// Problems are at most MaxProblems sentences, each naming the place.
 	Problems []string
 	// More is the number of problems beyond those listed.

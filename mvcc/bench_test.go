@@ -11,7 +11,7 @@ import (
 func benchStore(b *testing.B, pods int) (*Store, []pod.ID) {
 	o := testOptions(vfs.OS())
 	o.Path = b.TempDir() + "/a.pod"
-	o.PageSize, o.Now, o.PodCacheBytes, o.PageCacheBytes = 0, nil, 64<<20, 64<<20
+	o.PageSize, o.Now, o.MemoryBytes = 0, nil, 512<<20
 	s := mustOpen(b, o)
 	b.Cleanup(func() { s.Close() })
 	tx := begin(b, s, MainBranch)
@@ -44,7 +44,7 @@ func BenchmarkResolve(b *testing.B) {
 	s, ids := benchStore(b, 100_000)
 	v := s.pin()
 	defer v.pv.Close()
-	sn := must(s.snapshot(1))(b)
+	sn := must(s.At(bg, 1))(b)
 	b.ResetTimer()
 	for i := range b.N {
 		if _, ok, err := v.resolve(sn.lineage, ids[i*7919%len(ids)]); !ok || err != nil {

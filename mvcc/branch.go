@@ -29,26 +29,29 @@ func (s *Store) sequenceBranch(ctx context.Context, name string, at Version) (*q
 	if err := s.seq.acquire(ctx); err != nil {
 		return nil, err
 	}
-	defer s.seq.release()
+	defer s.release()
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
 	if s.branchTaken(name) {
 		return nil, fmt.Errorf("%w: %q", dberr.ErrBranchExists, name)
 	}
-	sn, err := s.snapshot(at)
+	if s.open.gone.Load().Contains(at) { // nothing is retired while the token is held
+		return nil, versionGone(at)
+	}
+	lineage, _, err := s.lineageOf(at)
 	if err != nil {
 		return nil, err
 	}
-	if len(sn.lineage) > maxLineage {
-		return nil, fmt.Errorf("%w: version %d is %d forks deep, at most %d", dberr.ErrTooLarge, at, len(sn.lineage), maxLineage)
+	if len(lineage) > maxLineage {
+		return nil, fmt.Errorf("%w: version %d is %d forks deep, at most %d", dberr.ErrTooLarge, at, len(lineage), maxLineage)
 	}
 	c := s.seq.counters
-	l := &line{id: uint32(c.line), branch: name, lineage: sn.lineage}
+	l := &line{id: uint32(c.line), branch: name, lineage: lineage}
 	c.line++
 	q := &queued{
 		line: l, head: l.fresh(), newLine: true,
-		g: &group{db: s.logID, counters: c, puts: []keyValue{
+		g: &group{db: s.logID, kind: groupBranch, counters: c, puts: []keyValue{
 			{lineKey(l.id), lineValue(l)},
 			{branchKey(name), branchValue(l.id, l.forkVersion())},
 		}},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 
@@ -19,9 +20,10 @@ import (
 //  1. Freeze: under the applying lock, between two groups, the active overlay
 //     becomes the frozen one and an empty one takes its place. The log position
 //     behind the last applied group goes with it.
-//  2. Write the frozen overlay into a batch of the page file, large values as
-//     records unless there are very few, and commit the batch with that log
-//     position.
+//  2. Make the log durable up to there if the durability level has not
+//     (durability.go). Write the frozen overlay into a batch of the page file,
+//     large values as records unless there are very few, and commit the batch
+//     with that log position.
 //  3. Drop the frozen overlay: the page file has it (view.go, invariant 2).
 //  4. Release the log that neither meta page needs.
 //
@@ -30,12 +32,19 @@ import (
 type checkpoints struct {
 	token chan struct{} // holds one element while no checkpoint runs
 	wake  chan struct{} // capacity 1
+	// reclaim is to go on in the background; capacity 1.
+	reclaim chan struct{}
+	cramped atomic.Bool // the disk is full (reserve.go)
 
 	frozenAt atomic.Uint64 // log position of the frozen overlay
 	done     atomic.Uint64 // log position of the last checkpoint
 
 	count, failed atomic.Uint64
-	last          atomic.Int64 // duration
+	last, longest atomic.Int64 // durations
+	pause         atomic.Int64 // the longest that a commit was held up
+	sparse        sparseBlocks // of who holds the token
+	compactor     *compactor   // likewise; nil if the file is well used
+	pressure
 }
 
 func (la *layers) bytes() int64 {
@@ -55,19 +64,39 @@ func (s *Store) Checkpoint(ctx context.Context) error {
 }
 
 func (s *Store) checkpoint(ctx context.Context, clean bool) error {
+	start := s.o.Now()
+	rows, bytes, err := s.checkpointInTurn(ctx, clean)
+	if rows > 0 && !clean {
+		s.relax()
+	}
+	if fn := s.o.Events.Checkpoint; fn != nil && (rows > 0 || err != nil) {
+		fn(CheckpointEvent{Err: err, Took: s.o.Now().Sub(start), Rows: rows, Bytes: bytes})
+	}
+	return err
+}
+
+// checkpointInTurn waits until no other checkpoint runs.
+func (s *Store) checkpointInTurn(ctx context.Context, clean bool) (rows, bytes int64, err error) {
 	select {
 	case <-s.check.token:
 	case <-ctx.Done():
-		return ctx.Err()
+		return 0, 0, ctx.Err()
 	}
 	defer func() { s.check.token <- struct{}{} }()
-	err := s.checkpointAlone(ctx, clean)
-	if err == nil {
-		return nil
+	rows, bytes, err = s.checkpointAlone(ctx, clean)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil && !errors.Is(err, dberr.ErrPoisoned):
+		s.check.ended(nil) // given up, not failed
+		return rows, bytes, err
+	default:
+		err = s.checkpointFailed(err)
 	}
-	if ctx.Err() != nil && !errors.Is(err, dberr.ErrPoisoned) {
-		return err
-	}
+	s.check.ended(err)
+	return rows, bytes, err
+}
+
+func (s *Store) checkpointFailed(err error) error {
 	s.check.failed.Add(1)
 	s.o.Logger.Warn("checkpoint failed", slog.Any("error", err))
 	if errors.Is(err, dberr.ErrPoisoned) {
@@ -76,19 +105,27 @@ func (s *Store) checkpoint(ctx context.Context, clean bool) error {
 	return fmt.Errorf("checkpoint: %w", err)
 }
 
-func (s *Store) checkpointAlone(ctx context.Context, clean bool) error {
+// checkpointAlone returns how many rows, of how many bytes, it wrote.
+func (s *Store) checkpointAlone(ctx context.Context, clean bool) (rows, bytes int64, err error) {
 	for {
 		frozen, leftover := s.freeze()
 		if frozen == nil && !clean {
-			return nil
+			return rows, bytes, nil
 		}
 		if err := s.writeFrozen(ctx, frozen, clean && !leftover); err != nil {
-			return err
+			return rows, bytes, err
+		}
+		if frozen != nil {
+			rows, bytes = rows+frozen.entries.Load(), bytes+frozen.bytes.Load()
 		}
 		if !leftover {
-			return nil
+			break
 		}
 	}
+	if clean {
+		return rows, bytes, nil
+	}
+	return rows, bytes, s.compactSome(ctx)
 }
 
 // freeze is step 1. It returns nil if there is nothing to write. leftover says
@@ -111,25 +148,33 @@ func (s *Store) freeze() (frozen *overlay, leftover bool) {
 // writeFrozen is steps 2 to 4; frozen may be nil.
 func (s *Store) writeFrozen(ctx context.Context, frozen *overlay, clean bool) error {
 	start := s.o.Now()
+	at := s.check.frozenAt.Load() // from when frozen is dropped it may be another overlay's (stillView)
+	if err := s.syncLog(at); err != nil {
+		return err
+	}
 	b, err := s.pager.Begin()
 	if err != nil {
 		return err
 	}
 	defer b.Abort()
+	learn := func() {}
 	if frozen != nil {
-		if err := s.fill(ctx, b, frozen); err != nil {
+		if learn, err = s.fill(ctx, b, frozen); err != nil {
 			return err
 		}
 	}
-	if err := b.Commit(ctx, s.check.frozenAt.Load(), clean); err != nil {
+	if err := b.Commit(ctx, at, clean); err != nil {
 		return err
 	}
+	learn()
 	s.applying.Lock()
 	s.layers.Store(&layers{active: s.layers.Load().active})
 	s.applying.Unlock()
-	s.check.done.Store(s.check.frozenAt.Load())
+	s.check.done.Store(at)
 	s.check.count.Add(1)
-	s.check.last.Store(int64(s.o.Now().Sub(start)))
+	took := s.o.Now().Sub(start)
+	s.check.last.Store(int64(took))
+	raise(&s.check.longest, took)
 	if log := s.log.Load(); log != nil && !clean {
 		if err := log.Release(wal.LSN(s.pager.State().OldestLog)); err != nil {
 			return err
@@ -138,75 +183,88 @@ func (s *Store) writeFrozen(ctx context.Context, frozen *overlay, clean bool) er
 	return nil
 }
 
-// fill writes an overlay into a batch.
-func (s *Store) fill(ctx context.Context, b *pager.Batch, o *overlay) error {
-	stays := o.staysInline(s.pager.State().PageSize)
+// yieldRows is how many rows a checkpoint writes before it lets others run: it
+// is never done with its slice of a processor's time while committers wait for
+// theirs, and uses what they leave while the log is synced.
+const yieldRows = 4
+
+// fill writes an overlay into a batch, and rewrites some sparse blocks. learn
+// is called when the batch is committed.
+func (s *Store) fill(ctx context.Context, b *pager.Batch, o *overlay) (learn func(), err error) {
+	stays, few := o.staysInline(s.pager.State().PageSize)
 	page := s.pager.View()
 	defer page.Close()
+	p, err := newPacker(b, page, o)
+	if err != nil {
+		return nil, err
+	}
+	p.few = few
 	i := 0
 	for n := o.head.following(); n != nil; n = n.following() {
-		if i++; i%1024 == 0 {
+		if i++; i%yieldRows == 0 {
+			runtime.Gosched()
+		}
+		if i%stepRows == 0 {
+			s.check.step()
 			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+		}
+		if err := p.row(n.key, n.value(), stays); err != nil {
+			return nil, err
+		}
+	}
+	from, err := s.check.sparse.look(p)
+	if err != nil {
+		return nil, err
+	}
+	return func() { s.check.sparse.learn(p, from) }, p.finish()
+}
+
+// row adds a row of the overlay.
+func (p *packer) row(key, val []byte, stays int) error {
+	if key[0] == kindBlock && val != nil {
+		return p.block(key, val)
+	}
+	if hasEnvelope(key[0]) {
+		if p.overlay.unordered.Load() || key[0] == kindType { // two commits may write a type
+			if err := p.lost(key); err != nil {
 				return err
 			}
 		}
-		val := n.value()
-		if n.key[0] == kindType { // the one kind with an envelope that two commits may write
-			if err := freeOld(b, page, n.key); err != nil {
-				return err
-			}
-		}
-		if placeable(n.key, val) && len(val) > stays {
-			pl, err := b.Record(val[1:])
-			if err != nil {
-				return err
-			}
-			val = placed(pl)
-		}
-		if err := b.Put(n.key, val); err != nil {
+		if err := p.gained(val); err != nil {
 			return err
 		}
 	}
-	return nil
+	current := p.current(key, val)
+	if placeable(key, val) && len(val) > stays {
+		return p.place(key, val[1:], current)
+	}
+	return p.put(key, val)
 }
 
 // staysInline returns up to which length values of an overlay stay in the tree
 // although they could be placed. A checkpoint leaves the rest of its last
 // record page empty for good. So if all that it could place is less than half a
-// page, it places only what would crowd a leaf.
-func (o *overlay) staysInline(pageSize int) int {
+// page, it places only what would crowd a leaf. few says that one block is
+// enough for what it places.
+func (o *overlay) staysInline(pageSize int) (stays int, few bool) {
 	sum := 0
 	for n := o.head.following(); n != nil; n = n.following() {
 		if val := n.value(); placeable(n.key, val) {
-			if sum += len(val); sum >= pageSize/2 {
-				return 0
+			if sum += len(val); sum >= max(pageSize/2, hotBytes) {
+				return 0, false
 			}
 		}
 	}
-	return pageSize / 8
+	if sum >= pageSize/2 {
+		return 0, true
+	}
+	return pageSize / 8, true
 }
 
 func placeable(key, val []byte) bool {
 	return hasEnvelope(key[0]) && len(val) > 1+inlineMax && val[0] == envInline
-}
-
-// freeOld gives back the record of a row that is about to be overwritten.
-func freeOld(b *pager.Batch, page *pager.View, key []byte) error {
-	old, ok, err := page.Get(key)
-	if err != nil || !ok {
-		return err
-	}
-	e, err := decodeEnvelope(old)
-	if err != nil || e.how != envPlaced {
-		return err
-	}
-	return b.FreeRecord(e.place)
-}
-
-// checkpointDue reports whether the log is long enough; the applying lock is
-// held.
-func (s *Store) checkpointDue() bool {
-	return s.o.CheckpointBytes > 0 && s.applied-s.check.done.Load() >= uint64(s.o.CheckpointBytes)
 }
 
 func (s *Store) wakeCheckpointer() {
@@ -229,23 +287,14 @@ func (s *Store) checkpointer(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.check.wake:
-			_ = s.checkpoint(ctx, false) // counted, logged, and seen by backpressure
+			if s.checkpointWanted() {
+				_ = s.checkpoint(ctx, false) // counted, logged, and seen by backpressure
+			}
+			if s.check.cramped.Swap(false) {
+				_ = s.makeRoom(ctx) // likewise
+			}
+		case <-s.check.reclaim:
+			s.reclaimSome(ctx)
 		}
 	}
-}
-
-// pressure is how many times CheckpointBytes the overlays may hold before
-// commits wait for a checkpoint.
-const pressure = 4
-
-// backpressure bounds memory: while too much waits for a checkpoint the caller
-// takes part in making one.
-func (s *Store) backpressure(ctx context.Context) error {
-	limit := s.o.CheckpointBytes * pressure
-	for limit > 0 && s.layers.Load().bytes() > limit {
-		if err := s.checkpoint(ctx, false); err != nil {
-			return err
-		}
-	}
-	return nil
 }

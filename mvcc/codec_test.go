@@ -133,7 +133,7 @@ func testRow() *commitRow {
 	removed.AddRange(100, 300)
 	removed.Add(1 << 40)
 	return &commitRow{
-		version: 9, line: 3, pos: 2, parents: []Version{7}, time: 12345, author: "a", message: "m\x00",
+		version: 9, line: 3, pos: 2, parents: []Version{7}, time: 12345, nonce: 1 << 63, author: "a", message: "m\x00",
 		last: 500, added: 3, bytes: 77, goneByte: 5, names: 2, removed: removed, ids: []pod.ID{5, 6, 1 << 50},
 	}
 }
@@ -144,7 +144,7 @@ func TestCommitRowKeepsItsFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(row.append(nil), b) || row.message != "m\x00" || row.removed.Len() != 202 || row.ids[2] != 1<<50 || row.first() != 498 {
+	if !bytes.Equal(row.append(nil), b) || row.message != "m\x00" || row.removed.Len() != 202 || row.ids[2] != 1<<50 || row.first() != 498 || row.nonce != 1<<63 {
 		t.Fatalf("row came back as %+v", row)
 	}
 	if _, err := decodeRow(7, b); err == nil {

@@ -19,11 +19,13 @@ import (
 // transaction is over in any case.
 func (t *Tx) Commit(ctx context.Context, info CommitInfo) (Version, error) {
 	defer t.Rollback()
+	start := t.s.o.Now()
 	if err := t.usable(ctx); err != nil {
 		return 0, err
 	}
 	t.returnPods()
 	if len(t.order) == 0 && len(t.names) == 0 {
+		t.opened(t.base.version, t.base.lineage)
 		return t.base.version, nil
 	}
 	if err := checkText("author", info.Author); err != nil {
@@ -35,66 +37,114 @@ func (t *Tx) Commit(ctx context.Context, info CommitInfo) (Version, error) {
 	if err := t.checkReferences(ctx); err != nil {
 		return 0, err
 	}
-	if err := t.s.backpressure(ctx); err != nil {
-		return 0, err
+	if t.stream != nil {
+		if err := t.stream.finish(ctx); err != nil {
+			return 0, err
+		}
 	}
-	slices.SortFunc(t.order, func(a, b *put) int { return cmp.Compare(a.id, b.id) })
-	q, err := t.s.sequence(ctx, t, info)
+	waited, err := t.s.backpressure(ctx, t.overlayBytes())
 	if err != nil {
 		return 0, err
 	}
-	<-q.finished
-	t.s.tidy()
-	if q.err != nil {
-		return 0, q.err
+	slices.SortFunc(t.order, func(a, b *put) int { return cmp.Compare(a.id, b.id) })
+	q, err := t.s.commitTx(ctx, t, info)
+	if err != nil {
+		return 0, err
+	}
+	t.warmCache()
+	if fn := t.s.o.Events.Commit; fn != nil {
+		fn(CommitEvent{
+			Version: q.g.row.version, Branch: t.line.branch, Pods: len(t.order), Bytes: q.g.row.bytes,
+			Waited: waited, Took: t.s.o.Now().Sub(start),
+		})
 	}
 	return q.g.row.version, nil
 }
 
-// sequence does the sequencer's part up to Submit.
-func (s *Store) sequence(ctx context.Context, t *Tx, info CommitInfo) (*queued, error) {
-	if err := s.seq.acquire(ctx); err != nil {
+// CommitOpen is Commit that returns an open snapshot of the version: registered
+// before retention can see that version, so that nothing can take it away.
+func (t *Tx) CommitOpen(ctx context.Context, info CommitInfo) (*Snapshot, error) {
+	t.opens = &Snapshot{s: t.s, branch: t.base.branch, opened: t.s.o.Now()}
+	if t.s.o.TraceSnapshots {
+		t.opens.owner = traceOwner()
+	}
+	sn := t.opens
+	if _, err := t.Commit(ctx, info); err != nil {
+		sn.Close()
 		return nil, err
 	}
-	defer s.seq.release()
-	if err := s.ready(ctx); err != nil {
-		return nil, err
+	return sn, nil
+}
+
+// opened registers the snapshot that CommitOpen returns; the base is open, or
+// the token is held.
+func (t *Tx) opened(version Version, lineage []fork) {
+	if sn := t.opens; sn != nil {
+		sn.version, sn.lineage = version, lineage
+		if version != t.base.version {
+			sn.branch = t.line.branch
+		}
+		t.s.open.add(sn)
+	}
+}
+
+// overlayBytes is about what the commit will take in the overlay.
+func (t *Tx) overlayBytes() int64 {
+	const row, commit = 48 + onodeOverhead, 4 << 10
+	n := int64(commit + row*(len(t.order)+len(t.names)+4*len(t.shared)+len(t.uses)))
+	for _, p := range t.order {
+		n += int64(len(p.env))
+	}
+	for _, b := range t.shared {
+		n += int64(len(b.env))
+	}
+	return n
+}
+
+// sequence does the sequencer's part up to Submit; the token is held.
+func (s *Store) sequence(r *request, submitted *bool) error {
+	t := r.t
+	if err := s.ready(r.ctx); err != nil {
+		return err
 	}
 	v, err := s.view()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer v.close()
 	h := s.sequencedHead(t.line)
 	if h.version != t.base.version {
 		if err := s.validate(v, t, h); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	users, err := s.users(v, t)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	g, err := s.commitGroup(v, t, h, info, users)
+	g, err := s.commitGroup(v, t, h, r.info, users)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	q := &queued{
-		g: g, line: t.line, head: head{g.row.version, g.row.last, h.commits + 1},
-		what: written{t.order, t.names, t.types, users},
+	q := &r.queued
+	q.g, q.line, q.head = g, t.line, head{g.row.version, g.row.last, h.commits + 1}
+	q.what, q.stream = written{t.order, t.names, t.types, users}, t.stream
+	if t.opens != nil {
+		t.opened(q.head.version, append([]fork{{t.line.id, q.head.version, q.head.number}}, t.line.lineage...))
 	}
 	if err := s.submit(q); err != nil {
-		return nil, err
+		return err
 	}
+	*submitted = true
 	s.remember(q)
-	return q, nil
+	return nil
 }
 
 // remember makes what a queued commit wrote known to later ones.
 func (s *Store) remember(q *queued) {
 	p := &s.seq.pending
 	for _, x := range q.what.puts {
-		p.pods[podOnLine{q.line.id, x.id}] = &pendingPod{x, q}
+		p.pods[podOnLine{q.line.id, x.id}] = pendingPod{x, q}
 	}
 	for name := range q.what.names {
 		p.names[nameOnLine{q.line.id, name}] = q.g.row.version
@@ -108,30 +158,46 @@ func (s *Store) remember(q *queued) {
 // commitGroup numbers the transaction and builds everything it does.
 func (s *Store) commitGroup(v *view, t *Tx, h head, info CommitInfo, users map[uint64]uint64) (*group, error) {
 	c := s.seq.counters
-	row := &commitRow{
+	n := len(t.order)
+	m := &struct { // one piece of memory
+		row     commitRow
+		group   group
+		parent  [1]Version
+		id      [1]pod.ID
+		version [1]podVersion
+		gone    [1]uint64
+	}{}
+	row, g := &m.row, &m.group
+	ids, versions, gone := m.id[:0], m.version[:0], m.gone[:0]
+	if n > 1 {
+		ids, versions, gone = make([]pod.ID, 0, n), make([]podVersion, 0, n), make([]uint64, 0, n)
+	}
+	*row = commitRow{
 		version: c.version + 1, kind: info.Kind, line: t.line.id, pos: h.commits,
-		time: max(s.seq.lastTime+1, s.o.Now().UnixNano()), author: info.Author, message: info.Message,
-		last: c.number + uint64(len(t.order)), added: uint64(len(t.order)),
-		names: uint64(len(t.names)), removed: &Set{}, ids: make([]pod.ID, len(t.order)),
+		time: max(s.seq.lastTime+1, s.o.Now().UnixNano()), nonce: t.nonce, author: info.Author, message: info.Message,
+		last: c.number + uint64(n), added: uint64(n),
+		names: uint64(len(t.names)),
 	}
 	if h.version != 0 {
-		row.parents = []Version{h.version}
+		m.parent[0] = h.version
+		row.parents = m.parent[:]
 	}
-	g := &group{db: s.logID, row: row, versions: make([]podVersion, len(t.order))}
 	for i, p := range t.order {
 		p.number = c.number + 1 + uint64(i)
-		row.ids[i] = p.id
-		g.versions[i] = podVersion{p.id, p.env}
-		row.bytes += uint64(len(p.env) - 1)
+		ids = append(ids, p.id)
+		versions = append(versions, podVersion{p.id, p.env})
+		row.bytes += p.size
 		if p.base.number != 0 {
-			row.removed.Add(p.base.number)
+			gone = append(gone, p.base.number)
 			row.goneByte += p.baseSize
 		}
 	}
+	row.ids, row.removed = ids, newSet(gone)
+	*g = group{db: s.logID, kind: groupCommit, row: row, versions: versions}
 	t.otherRows(g)
 	for _, no := range sortedKeys(users) {
-		if n := users[no]; n > 1 { // one is not stored
-			g.puts = append(g.puts, keyValue{recordKey(kindUsers, no), binary.AppendUvarint(nil, n)})
+		if u := users[no]; u > 1 { // one is not stored
+			g.puts = append(g.puts, keyValue{recordKey(kindUsers, no), binary.AppendUvarint(nil, u)})
 		}
 	}
 	aggregates, err := s.aggregateRows(v, row)
@@ -141,7 +207,7 @@ func (s *Store) commitGroup(v *view, t *Tx, h head, info CommitInfo, users map[u
 	g.puts = append(g.puts, aggregates...)
 	g.counters = counters{
 		version: row.version, number: row.last, pod: s.next.pod.Load(), typ: s.next.typ.Load(), record: s.next.record.Load(),
-		line: c.line, bytes: c.bytes + row.bytes, gone: c.gone + row.goneByte,
+		line: c.line, bytes: c.bytes + row.bytes, gone: c.gone + row.goneByte, block: s.next.block.Load(), freed: c.freed,
 	}
 	return g, nil
 }
@@ -157,8 +223,11 @@ func (t *Tx) otherRows(g *group) {
 			keyValue{typeKey(id), inline(d)},
 			keyValue{hashKey(kindTypeHash, blake(d)), be.AppendUint32(nil, uint32(id))})
 	}
+	if t.stream != nil {
+		g.puts = append(g.puts, t.stream.rows...)
+	}
 	for _, b := range t.shared {
-		g.row.bytes += uint64(len(b.env) - 1)
+		g.row.bytes += b.size
 		g.puts = append(g.puts,
 			keyValue{recordKey(kindShared, b.no), b.env},
 			keyValue{hashKey(kindContent, b.key), be.AppendUint64(nil, b.no)})
@@ -167,6 +236,9 @@ func (t *Tx) otherRows(g *group) {
 
 // users counts the users that shared bodies will have.
 func (s *Store) users(v *view, t *Tx) (map[uint64]uint64, error) {
+	if len(t.uses) == 0 {
+		return nil, nil
+	}
 	users := make(map[uint64]uint64, len(t.uses))
 	for no, n := range t.uses {
 		users[no] = n
@@ -204,6 +276,9 @@ func (v *view) users(no uint64) (uint64, error) {
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	if len(m) == 0 {
+		return nil
+	}
 	keys := make([]K, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)
@@ -219,9 +294,13 @@ func (s *Store) settled(q *queued) {
 	}
 	s.commits.Add(1)
 	s.types.settled(q.what.types)
-	for _, p := range q.what.puts {
-		if p.merged != nil {
-			s.pods.Set(p.number, p.merged, p.merged.cost())
+}
+
+// warmCache puts what was committed into the cache.
+func (t *Tx) warmCache() {
+	for _, p := range t.order {
+		if p.merged != nil && !tiny(p.env) {
+			t.s.pods.Set(p.number, p.merged, p.merged.cost())
 		}
 	}
 }
@@ -245,7 +324,7 @@ func (t *Tx) checkReferences(ctx context.Context) error {
 // checkReference refuses a reference to what the base and this transaction do
 // not have. Whether the head still has it is checked by validate.
 func (t *Tx) checkReference(ctx context.Context, r pod.Ref, from func() string) error {
-	p := t.puts[r.Pod]
+	p := t.find(r.Pod)
 	ok := p != nil && p.exported(r.Slot)
 	if p == nil {
 		v, err := t.base.view(ctx)

@@ -162,7 +162,7 @@ func waitQueued(t *testing.T, s *Store, n int) {
 		}
 		s.seq.reap()
 		got := len(s.seq.queue)
-		s.seq.release()
+		s.release()
 		if got == n {
 			return
 		}
@@ -342,7 +342,7 @@ func TestEqualBodiesAreStoredOnce(t *testing.T) {
 func TestContentCollisionIsNotShared(t *testing.T) {
 	s := mustOpen(t, testOptions(newFS(t)))
 	defer s.Close()
-	s.contentKey = func([]byte) contentKey { return contentKey{1} }
+	s.contentKey = func([32]byte) contentKey { return contentKey{1} }
 	texts := []string{strings.Repeat("a", 2000), strings.Repeat("b", 2000), strings.Repeat("c", 2000)}
 	tx := begin(t, s, MainBranch)
 	var ids []pod.ID
@@ -371,7 +371,7 @@ func TestContentCollisionIsNotShared(t *testing.T) {
 
 func TestPatchChainsAreShort(t *testing.T) {
 	o := testOptions(newFS(t))
-	o.PodCacheBytes = 0
+	o.MemoryBytes = -1
 	s := mustOpen(t, o)
 	defer s.Close()
 	tx := begin(t, s, MainBranch)
@@ -392,7 +392,7 @@ func TestPatchChainsAreShort(t *testing.T) {
 		patches += tx.Written().Patches
 		v := must(tx.Commit(bg, CommitInfo{}))(t)
 		view := s.pin()
-		m, _, err := view.pod(must(s.snapshot(v))(t).lineage, c.ID)
+		m, _, err := view.pod(must(s.At(bg, v))(t).lineage, c.ID)
 		view.pv.Close()
 		if err != nil || m.depth > maxDepth {
 			t.Fatalf("chain of %d, %v", m.depth, err)
@@ -454,7 +454,7 @@ func TestCancelledCommitLeavesNothing(t *testing.T) {
 	if _, err := tx.Commit(ctx, CommitInfo{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("commit: %v", err)
 	}
-	s.seq.release()
+	s.release()
 	if _, v, err := commitBox(t, s, MainBranch, "y", 0, "y"); v != 1 || err != nil {
 		t.Fatalf("the next commit: %d, %v", v, err)
 	}

@@ -3,6 +3,7 @@ package mvcc
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/poddb/poddb/internal/binenc"
 )
@@ -19,15 +20,17 @@ type counters struct {
 	line    uint64  // next line
 	bytes   uint64  // stored bytes of all pod versions and shared bodies
 	gone    uint64  // of them, replaced; a version counts on each line that replaced it
+	block   uint64  // next number for a block in an extent, odd
+	freed   uint64  // pod versions that were reclaimed
 }
 
-func (c *counters) fields() [8]*uint64 {
-	return [8]*uint64{&c.version, &c.number, &c.pod, &c.typ, &c.record, &c.line, &c.bytes, &c.gone}
+func (c *counters) fields() [10]*uint64 {
+	return [10]*uint64{&c.version, &c.number, &c.pod, &c.typ, &c.record, &c.line, &c.bytes, &c.gone, &c.block, &c.freed}
 }
 
-// append writes format 1 and the eight fields in the order above as uvarints.
+// append writes format 1 and the ten fields in the order above as uvarints.
 func (c counters) append(dst []byte) []byte {
-	dst = append(dst, 1)
+	dst = append(slices.Grow(dst, 1+10*binary.MaxVarintLen32), 1)
 	for _, f := range c.fields() {
 		dst = binary.AppendUvarint(dst, *f)
 	}

@@ -6,17 +6,28 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/poddb/poddb/internal/vfs"
 )
 
 // crashRun is a short workload on a file system that stops at operation n. It
-// returns the model and the newest version that was acknowledged; the model
-// may have one more, whose commit got no answer.
-func crashRun(t *testing.T, fs *vfs.MemFS, seed uint64) (m *model, acked Version) {
+// returns the model and the newest version that must survive: the newest that
+// was acknowledged, or checkpointed at the weaker levels. The model may have one
+// more than was acknowledged, whose commit got no answer.
+func crashRun(t *testing.T, fs *vfs.MemFS, level Durability, seed uint64) (m *model, kept Version) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	m = newModel()
-	s, err := Open(bg, testOptions(fs))
+	o := testOptions(fs)
+	o.Durability, o.Interval = level, time.Hour
+	o.streamFrom = 400 // some of the commits are streamed
+	var acked Version
+	defer func() {
+		if level == DurabilityFull {
+			kept = acked
+		}
+	}()
+	s, err := Open(bg, o)
 	if err != nil {
 		return m, 0
 	}
@@ -25,21 +36,23 @@ func crashRun(t *testing.T, fs *vfs.MemFS, seed uint64) (m *model, acked Version
 		switch step {
 		case 4, 9:
 			if s.Checkpoint(bg) != nil {
-				return m, acked
+				return m, kept
 			}
+			kept = acked
 			continue
 		case 6:
 			if s.CreateBranch(bg, "b", acked) != nil {
-				return m, acked
+				return m, kept
 			}
 			m.heads["b"], m.base["b"] = acked, acked
 			continue
 		case 7:
 			if s.Close() != nil {
-				return m, acked
+				return m, kept
 			}
-			if s, err = Open(bg, testOptions(fs)); err != nil {
-				return m, acked
+			kept = acked
+			if s, err = Open(bg, o); err != nil {
+				return m, kept
 			}
 			continue
 		}
@@ -52,17 +65,29 @@ func crashRun(t *testing.T, fs *vfs.MemFS, seed uint64) (m *model, acked Version
 		}
 		x.land(Version(len(m.versions)))
 		if err != nil {
-			return m, acked
+			return m, kept
 		}
 		acked = v
 	}
-	return m, acked
+	return m, kept
 }
 
 func TestCrashAtEveryOperationKeepsWhatWasAcknowledged(t *testing.T) {
+	crashEverywhere(t, DurabilityFull)
+}
+
+// At the weaker levels too a crash leaves the state as of some commit, at least
+// the newest that a checkpoint moved into the page file.
+func TestCrashAtAnyLevelLeavesTheStateAsOfACommit(t *testing.T) {
+	for _, level := range []Durability{DurabilityInterval, DurabilityNone} {
+		t.Run(level.String(), func(t *testing.T) { crashEverywhere(t, level) })
+	}
+}
+
+func crashEverywhere(t *testing.T, level Durability) {
 	seed := max(*seedFlag, 1)
 	clean := newFS(t)
-	crashRun(t, clean, seed)
+	crashRun(t, clean, level, seed)
 	ops := clean.Ops()
 	step := 1
 	if testing.Short() {
@@ -72,14 +97,14 @@ func TestCrashAtEveryOperationKeepsWhatWasAcknowledged(t *testing.T) {
 	for n := 1; n <= ops+1; n += step {
 		fs := newFS(t)
 		fs.CrashAt(n)
-		m, acked := crashRun(t, fs, seed)
+		m, kept := crashRun(t, fs, level, seed)
 		for i, kind := range []vfs.CrashKind{vfs.CrashLoseAll, vfs.CrashKeepAll, vfs.CrashNewestOnly, vfs.CrashMix, vfs.CrashMix} {
 			image := fs.Crash(kind, uint64(n*8+i))
 			if image.Lost() {
 				lost++
 			}
 			what := fmt.Sprintf("crash at operation %d of %d, %v, image %d (-mvcc.seed=%d)", n, ops, kind, i, seed)
-			checkCrashed(t, what, image, m, acked)
+			checkCrashed(t, what, image, level, m, kept)
 			if t.Failed() {
 				return
 			}
@@ -91,19 +116,21 @@ func TestCrashAtEveryOperationKeepsWhatWasAcknowledged(t *testing.T) {
 	t.Logf("%d operations, %d images that lost data", ops, lost)
 }
 
-func checkCrashed(t *testing.T, what string, image *vfs.MemFS, m *model, acked Version) {
+func checkCrashed(t *testing.T, what string, image *vfs.MemFS, level Durability, m *model, kept Version) {
 	t.Helper()
 	if _, err := image.Stat("dir"); err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
-	s, err := Open(bg, testOptions(image))
+	o := testOptions(image)
+	o.Durability = level
+	s, err := Open(bg, o)
 	if err != nil {
 		t.Errorf("%s: Open: %v", what, err)
 		return
 	}
 	newest := s.published.Load().version
-	if newest < acked || newest >= Version(len(m.versions)) {
-		t.Errorf("%s: newest version is %d, acknowledged %d, begun %d", what, newest, acked, len(m.versions)-1)
+	if newest < kept || newest >= Version(len(m.versions)) {
+		t.Errorf("%s: newest version is %d, to be kept %d, begun %d", what, newest, kept, len(m.versions)-1)
 		return
 	}
 	defer func() {

@@ -2,6 +2,7 @@ package mvcc
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -149,6 +150,8 @@ func TestVerifyFindsRowsThatLie(t *testing.T) {
 		"a missing content row":  {first(kindContent), recordKey(0, 1<<30)[1:]},
 		"a missing type":         {first(kindType), nil},
 		"a missing type hash":    {first(kindTypeHash), nil},
+		"block numbers again":    {string(singleKey(singleBlocks)), binary.AppendUvarint(nil, 2)},
+		"no block numbers":       {string(singleKey(singleBlocks)), nil},
 		"counters that are back": {string(singleKey(singleCounters)), counters{version: 3, number: 5, pod: 4, typ: 64, record: 2, line: 3}.append(nil)},
 	}
 	for name, e := range tests {

@@ -40,21 +40,34 @@ const (
 
 	maxDepth  = 8
 	maxForm   = 1 << 30 // bytes of one stored form
-	minPacked = 128     // forms shorter than this are not worth compressing
+	minPacked = 512     // forms shorter than this are compressed with their neighbours only, in a block
+	formHead  = 48      // what a stored form has beside the body, mostly
+	frameHead = 32      // at most, with an envelope's first byte
 	// packGain: a compressed form must be shorter by this part of the whole.
 	packGain = 16
 )
 
+func appendFrameHead(dst []byte, f frame) []byte {
+	if f.depth == 0 {
+		return append(dst, 0)
+	}
+	dst = append(dst, flagBase)
+	dst = binary.AppendUvarint(dst, uint64(f.base.line))
+	dst = binary.AppendUvarint(dst, f.base.number)
+	return append(dst, f.depth)
+}
+
+// size is the length of the record with its form uncompressed: what it counts
+// as, however it is stored.
+func (f frame) size() uint64 {
+	var head [3 * binary.MaxVarintLen64]byte
+	return uint64(len(appendFrameHead(head[:0], f)) + len(f.form))
+}
+
 // appendFrame appends a version record.
 func appendFrame(dst []byte, f frame) []byte {
 	at := len(dst)
-	dst = append(dst, 0)
-	if f.depth > 0 {
-		dst[at] |= flagBase
-		dst = binary.AppendUvarint(dst, uint64(f.base.line))
-		dst = binary.AppendUvarint(dst, f.base.number)
-		dst = append(dst, f.depth)
-	}
+	dst = appendFrameHead(dst, f)
 	if n := len(f.form); n >= minPacked {
 		if packed := s2.Encode(nil, f.form); len(packed)+binary.MaxVarintLen32 <= n-n/packGain {
 			dst[at] |= flagCompressed
@@ -97,9 +110,37 @@ func decodeFrame(b []byte) (frame, error) {
 	return f, nil
 }
 
+// loose returns the record for a place in a block that is compressed as a
+// whole. solid says that it is as short as it gets: it was tried alone, and is
+// too long to gain much from neighbours.
+func loose(rec []byte) (out []byte, solid bool, err error) {
+	if len(rec) == 0 || rec[0]&flagCompressed == 0 {
+		return rec, len(rec) >= solidMin, nil
+	}
+	f, err := decodeFrame(rec)
+	if err != nil {
+		return rec, true, err
+	}
+	out = make([]byte, 0, f.size())
+	return append(appendFrameHead(out, f), f.form...), false, nil
+}
+
+// rests returns the base that a version record needs; the zero base if none.
+func rests(rec []byte) baseRef {
+	r := binenc.NewReader(rec)
+	if r.Byte()&flagBase == 0 {
+		return baseRef{}
+	}
+	return baseRef{r.Uvarint32(), r.Uvarint()}
+}
+
 func checkForm(id pid, form []byte) error {
 	if len(form) > maxForm {
-		return fmt.Errorf("%w: pod %d has %d bytes, at most %d", dberr.ErrTooLarge, id, len(form), maxForm)
+		return tooLong(id, len(form))
 	}
 	return nil
+}
+
+func tooLong(id pid, n int) error {
+	return fmt.Errorf("%w: pod %d has %d bytes, at most %d", dberr.ErrTooLarge, id, n, maxForm)
 }

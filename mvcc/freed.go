@@ -17,7 +17,9 @@ import (
 //
 // The way leads back from each snapshot to the newest state that both have
 // behind them, which is one of the two if they are on one line. If both see
-// the same version of the pod, nothing is read but two index entries.
+// the same version of the pod, nothing is read but two index entries. What was
+// between is not known where versions were retired since: then every slot was
+// out of use.
 func (sn *Snapshot) Freed(ctx context.Context, id pod.ID, other *Snapshot) (func(pod.Slot) bool, error) {
 	v, err := sn.view(ctx)
 	if err != nil {
@@ -33,31 +35,64 @@ func (sn *Snapshot) Freed(ctx context.Context, id pod.ID, other *Snapshot) (func
 		return nil, err
 	}
 	switch {
-	case !hasA || !hasB:
+	case !hasA || !hasB || v.s.lost != nil: // what lies between may be lost
 		return func(pod.Slot) bool { return true }, nil
 	case a.number == b.number:
 		return func(pod.Slot) bool { return false }, nil
 	}
 	common := meet(sn.lineage, other.lineage)
-	versions, err := v.since(nil, sn.lineage, common, id)
-	if err != nil {
-		return nil, err
+	used, ok, err := v.usedBetween(ctx, sn.lineage, other.lineage, common, id)
+	if v.retiredSince(sn.lineage, common) || v.retiredSince(other.lineage, common) {
+		ok, err = false, ctx.Err() // whatever was found: part of it may have been gone
 	}
-	if versions, err = v.since(versions, other.lineage, common, id); err != nil {
-		return nil, err
-	}
-	start, ok, err := v.resolve(common, id)
 	if err != nil {
 		return nil, err
 	}
 	if !ok { // made on both ways, or not there in between
 		return func(pod.Slot) bool { return true }, nil
 	}
-	used, err := v.alwaysUsed(ctx, append(versions, start))
-	if err != nil {
-		return nil, err
-	}
 	return func(s pod.Slot) bool { return int(s) >= len(used) || !used[s] }, nil
+}
+
+// usedBetween says which slots hold an object in every version of a pod on the
+// way from one lineage over what they have in common to the other; false if the
+// pod is not there.
+func (v *view) usedBetween(ctx context.Context, a, b, common []fork, id pid) ([]bool, bool, error) {
+	if v.retiredSince(a, common) || v.retiredSince(b, common) {
+		return nil, false, nil
+	}
+	versions, err := v.since(nil, a, common, id)
+	if err != nil {
+		return nil, false, err
+	}
+	if versions, err = v.since(versions, b, common, id); err != nil {
+		return nil, false, err
+	}
+	start, ok, err := v.resolve(common, id)
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	used, err := v.alwaysUsed(ctx, append(versions, start))
+	return used, true, err
+}
+
+// retiredSince reports whether a version was retired between a base and a
+// lineage that it is part of, on whatever line.
+func (v *view) retiredSince(lineage, base []fork) bool {
+	gone := v.s.open.gone.Load()
+	for i, f := range lineage {
+		low := Version(0)
+		if i+1 < len(lineage) {
+			low = lineage[i+1].version // where the line begins
+		}
+		if i := slices.IndexFunc(base, func(b fork) bool { return b.line == f.line }); i >= 0 {
+			low = base[i].version
+		}
+		if f.version > low && gone.anyIn(low+1, f.version) {
+			return true
+		}
+	}
+	return false
 }
 
 // meet returns the lineage of the newest state that two lineages have in

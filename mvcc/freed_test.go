@@ -87,3 +87,32 @@ func TestFreedNamesSlotsThatWereOutOfUseBetween(t *testing.T) {
 		t.Error("a pod that one version does not have holds the same objects")
 	}
 }
+
+// The versions in which a slot was out of use are gone: nobody knows what
+// happened to any slot between.
+func TestFreedKnowsNothingOfRetiredVersions(t *testing.T) {
+	s := mustOpen(t, testOptions(newFS(t)))
+	defer s.Close()
+	const b, o, free = pod.SlotBox, pod.SlotObject, pod.SlotFree
+	id, v1 := commitSlots(t, s, MainBranch, 0, b, o, o)
+	commitSlots(t, s, MainBranch, id, b, free, o)
+	_, v3 := commitSlots(t, s, MainBranch, id, b, o, o)
+	_, v4 := commitSlots(t, s, MainBranch, id, b, o, o)
+	then := must(s.At(bg, v1))(t)
+	defer then.Close()
+	prune(t, s, 2)
+	now, between := must(s.At(bg, v4))(t), must(s.At(bg, v3))(t)
+	defer now.Close()
+	defer between.Close()
+	for _, c := range []struct {
+		a, b *Snapshot
+		want bool
+	}{{then, now, true}, {now, then, true}, {between, now, false}} {
+		freed := must(c.a.Freed(bg, id, c.b))(t)
+		for slot := range pod.Slot(3) {
+			if freed(slot) != c.want {
+				t.Errorf("versions %d and %d: slot %d freed %v", c.a.Version(), c.b.Version(), slot, freed(slot))
+			}
+		}
+	}
+}

@@ -8,7 +8,8 @@ import (
 	"github.com/poddb/poddb/internal/pod"
 )
 
-// A group is everything that one commit, or one new branch, does to the index.
+// A group is everything that one commit, one new branch, or one step of upkeep
+// (retention) does to the index.
 // It is what travels in the log, all or nothing, and applying it neither reads
 // anything nor fails: whatever had to be looked up was looked up by the
 // sequencer (sequencer.go). So replay and live operation share one function.
@@ -16,19 +17,24 @@ import (
 // Its log form is one stream, cut into records of at most recordBytes wherever
 // that falls:
 //
-//	kind 1 (1 commit, 2 branch) | u64 first 8 bytes of the database id
+//	kind 1 (1 commit, 2 branch, 3 upkeep) | u64 first 8 bytes of the database id
 //	counters after the group
 //	commit only: uvarint version | uvarint length, commit row
 //	             uvarint n | n × (varint pod id − previous one, uvarint length, envelope)
 //	uvarint n | n × (uvarint length, key, uvarint length, value)
+//	upkeep only: uvarint n | n × (uvarint length, key), the rows that go
 //
 // Pod versions have the row's numbers in order.
 type group struct {
 	db       uint64
 	counters counters
-	row      *commitRow // nil for a new branch
+	kind     byte
+	row      *commitRow // of a commit
+	rowEnv   []byte     // its envelope, inline; made by records and by decodeGroup
 	versions []podVersion
 	puts     []keyValue
+	dels     [][]byte // of upkeep
+	writer   recordWriter
 }
 
 // podVersion is one pod version of a group: its envelope, inline.
@@ -42,50 +48,68 @@ type keyValue struct{ key, val []byte }
 const (
 	groupCommit = 1
 	groupBranch = 2
+	groupUpkeep = 3
 
 	recordBytes = 1 << 20
 )
 
 // records returns the log form.
 func (g *group) records() [][]byte {
-	w := &recordWriter{}
-	head := []byte{groupBranch}
 	if g.row != nil {
-		head[0] = groupCommit
+		g.rowEnv = g.row.append(append(make([]byte, 0, 64+g.row.sizeHint()), envInline))
 	}
-	head = binary.LittleEndian.AppendUint64(head, g.db)
-	head = g.counters.append(head)
+	w := &g.writer
+	*w = recordWriter{cur: make([]byte, 0, min(recordBytes, g.sizeHint()))}
+	w.cur = append(w.cur, g.kind)
+	w.cur = binary.LittleEndian.AppendUint64(w.cur, g.db)
+	w.cur = g.counters.append(w.cur)
 	if g.row != nil {
-		row := g.row.append(nil)
-		head = binary.AppendUvarint(head, g.row.version)
-		head = binary.AppendUvarint(head, uint64(len(row)))
-		w.write(head)
-		w.write(row)
-		head = binary.AppendUvarint(nil, uint64(len(g.versions)))
-	}
-	w.write(head)
-	if g.row != nil {
+		w.uvarint(g.row.version)
+		w.sized(g.rowEnv[1:])
+		w.uvarint(uint64(len(g.versions)))
 		prev := pod.ID(0)
 		for _, v := range g.versions {
 			w.num = binary.AppendVarint(w.num[:0], int64(v.pod-prev))
-			w.write(binary.AppendUvarint(w.num, uint64(len(v.env))))
-			w.write(v.env)
+			w.write(w.num)
+			w.sized(v.env)
 			prev = v.pod
 		}
 	}
-	w.write(binary.AppendUvarint(nil, uint64(len(g.puts))))
+	w.uvarint(uint64(len(g.puts)))
 	for _, p := range g.puts {
 		w.sized(p.key)
 		w.sized(p.val)
 	}
+	if g.kind == groupUpkeep {
+		w.uvarint(uint64(len(g.dels)))
+		for _, key := range g.dels {
+			w.sized(key)
+		}
+	}
 	return w.end()
+}
+
+// sizeHint is about as long as the log form, and not shorter but for big varints.
+func (g *group) sizeHint() int {
+	n := 128 + len(g.rowEnv)
+	for _, v := range g.versions {
+		n += len(v.env) + 2*binary.MaxVarintLen32
+	}
+	for _, p := range g.puts {
+		n += len(p.key) + len(p.val) + binary.MaxVarintLen32
+	}
+	for _, key := range g.dels {
+		n += len(key) + 2
+	}
+	return n
 }
 
 // recordWriter cuts a stream into records.
 type recordWriter struct {
 	done [][]byte
+	one  [1][]byte // what done is in, mostly
 	cur  []byte
-	num  []byte
+	num  []byte // scratch
 }
 
 func (w *recordWriter) write(b []byte) {
@@ -100,13 +124,21 @@ func (w *recordWriter) write(b []byte) {
 	}
 }
 
-func (w *recordWriter) sized(b []byte) {
-	w.num = binary.AppendUvarint(w.num[:0], uint64(len(b)))
+func (w *recordWriter) uvarint(n uint64) {
+	w.num = binary.AppendUvarint(w.num[:0], n)
 	w.write(w.num)
+}
+
+func (w *recordWriter) sized(b []byte) {
+	w.uvarint(uint64(len(b)))
 	w.write(b)
 }
 
 func (w *recordWriter) end() [][]byte {
+	if len(w.done) == 0 {
+		w.one[0] = w.cur
+		return w.one[:]
+	}
 	if len(w.cur) > 0 {
 		w.done = append(w.done, w.cur)
 	}
@@ -124,31 +156,39 @@ func decodeGroup(records [][]byte) (*group, error) {
 		b = append(b, r...)
 	}
 	r := binenc.NewReader(b)
-	g := &group{}
-	kind := r.Byte()
+	g := &group{kind: r.Byte()}
 	g.db = r.U64()
 	g.counters = readCounters(r)
 	switch {
 	case r.Err() != nil:
-	case kind == groupCommit:
+	case g.kind == groupCommit:
 		if err := readGroupCommit(r, g); err != nil {
 			return nil, err
 		}
-	case kind != groupBranch:
-		r.Fail("kind %d of a log group is unknown", kind)
+	case g.kind != groupBranch && g.kind != groupUpkeep:
+		r.Fail("kind %d of a log group is unknown", g.kind)
 	}
 	for n := r.Count(2); n > 0 && r.Err() == nil; n-- {
-		key := r.Bytes(r.Uvarint())
-		val := r.Bytes(r.Uvarint())
-		if r.Err() == nil && (len(key) == 0 || len(key) > maxKeyLen) {
-			r.Fail("key of %d bytes", len(key))
+		key := readKey(r)
+		g.puts = append(g.puts, keyValue{key, r.Bytes(r.Uvarint())})
+	}
+	if g.kind == groupUpkeep {
+		for n := r.Count(1); n > 0 && r.Err() == nil; n-- {
+			g.dels = append(g.dels, readKey(r))
 		}
-		g.puts = append(g.puts, keyValue{key, val})
 	}
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("log group: %w", err)
 	}
 	return g, nil
+}
+
+func readKey(r *binenc.Reader) []byte {
+	key := r.Bytes(r.Uvarint())
+	if r.Err() == nil && (len(key) == 0 || len(key) > maxKeyLen) {
+		r.Fail("key of %d bytes", len(key))
+	}
+	return key
 }
 
 func readGroupCommit(r *binenc.Reader, g *group) error {
@@ -161,7 +201,11 @@ func readGroupCommit(r *binenc.Reader, g *group) error {
 	if g.row, err = decodeRow(v, row); err != nil {
 		return err
 	}
+	g.rowEnv = inline(row)
 	n := r.Count(3)
+	if g.row.fold != nil {
+		r.Fail("version %d is folded and new", v)
+	}
 	if uint64(n) != g.row.added {
 		r.Fail("%d pod versions for %d numbers", n, g.row.added)
 		return nil
@@ -189,15 +233,29 @@ func readGroupCommit(r *binenc.Reader, g *group) error {
 // row's line.
 func (g *group) apply(o *overlay, branch string) {
 	if c := g.row; c != nil {
+		keys := make([]byte, 0, len(g.versions)*versionKeyLen+commitKeyLen)
 		for i, v := range g.versions {
-			o.put(versionKey(make([]byte, 0, versionKeyLen), v.pod, c.line, c.first()+uint64(i)), v.env)
+			at := len(keys)
+			keys = versionKey(keys, v.pod, c.line, c.first()+uint64(i))
+			o.put(keys[at:len(keys):len(keys)], v.env)
 		}
-		o.put(commitKey(c.version), inline(c.append(nil)))
+		at := len(keys)
+		o.put(appendCommitKey(keys, c.version)[at:], g.rowEnv)
 		c.chunks(func(i int, b []byte) { o.put(chunkKey(c.version, i), inline(b)) })
 		o.put(branchKey(branch), branchValue(c.line, c.version))
 	}
-	for _, p := range g.puts {
-		o.put(p.key, p.val)
+	put := o.put
+	if g.kind == groupUpkeep {
+		put = o.replace
 	}
-	o.put(singleKey(singleCounters), g.counters.append(nil))
+	for _, p := range g.puts {
+		if p.key[0] == kindBlock {
+			o.extents.Add(blockBytes(p.val))
+		}
+		put(p.key, p.val)
+	}
+	for _, key := range g.dels {
+		o.remove(key)
+	}
+	o.put(countersKey, g.counters.append(nil))
 }

@@ -29,7 +29,7 @@ func (s seededReader) Read(p []byte) (int, error) { return s.r.Read(p) }
 func testOptions(fs vfs.FS) Options {
 	var ticks atomic.Int64
 	return Options{
-		FS: fs, Path: "dir/a.pod", PageSize: 4096, PodCacheBytes: 1 << 20, PageCacheBytes: 1 << 20,
+		FS: fs, Path: "dir/a.pod", PageSize: 4096, MemoryBytes: minMemoryBytes,
 		CheckpointBytes: -1, IdlePromise: -1, Rand: seeded(7),
 		Now: func() time.Time { return time.Unix(1, ticks.Add(1)/2) },
 	}

@@ -2,20 +2,28 @@ package mvcc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
+
+	"github.com/poddb/poddb/internal/dberr"
 )
 
-// Log yields the commits of a branch, newest first, through what it forked
-// from down to the first. At most one error is yielded, and it ends the
-// sequence.
+// Log yields the commits of a branch that retention has kept, newest first,
+// through what it forked from down to the first. At most one error is yielded,
+// and it ends the sequence.
 func (s *Store) Log(ctx context.Context, branch string) iter.Seq2[Commit, error] {
 	return func(yield func(Commit, error) bool) {
 		version, err := s.Head(ctx, branch)
 		for err == nil && version != 0 {
 			var c Commit
-			if c, err = s.commit(ctx, version); err != nil {
+			c, err = s.commit(ctx, version)
+			if errors.Is(err, dberr.ErrVersionGone) { // since its child was read
+				version, err = s.keptBelow(ctx, branch, version)
+				continue
+			}
+			if err != nil {
 				break
 			}
 			if !yield(c, nil) {
@@ -32,6 +40,65 @@ func (s *Store) Log(ctx context.Context, branch string) iter.Seq2[Commit, error]
 	}
 }
 
+// keptBelow returns the newest version before a retired one in the history of
+// a branch, 0 if there is none.
+func (s *Store) keptBelow(ctx context.Context, branch string, gone Version) (Version, error) {
+	var below Version
+	err := s.steady(ctx, func(v *view) error {
+		b, _, err := v.get(branchKey(branch)) // the head that this view has
+		if err != nil {
+			return err
+		}
+		if _, below, err = decodeBranch(b); err != nil {
+			return err
+		}
+		for below > gone {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			row, err := v.row(below)
+			if err != nil {
+				return err
+			}
+			if below = 0; len(row.parents) > 0 {
+				below = row.parents[0]
+			}
+		}
+		return nil
+	})
+	return below, err
+}
+
+// steadyTries is how often steady reads beside retention before it takes a copy.
+const steadyTries = 3
+
+// steady calls fn with a view in which no versions are retired meanwhile: fn
+// reads several commit rows or aggregates, which must fit together. It may be
+// called more than once, and only what its last call did counts.
+func (s *Store) steady(ctx context.Context, fn func(v *view) error) error {
+	for range steadyTries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		before := s.folds.Load()
+		v, err := s.view()
+		if err != nil {
+			return err
+		}
+		err = fn(v)
+		v.close()
+		if before%2 == 0 && s.folds.Load() == before {
+			return err
+		}
+	}
+	v, _, err := s.stillView()
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	return fn(v)
+}
+
 // commit describes a version.
 func (s *Store) commit(ctx context.Context, version Version) (Commit, error) {
 	if err := ctx.Err(); err != nil {
@@ -42,10 +109,17 @@ func (s *Store) commit(ctx context.Context, version Version) (Commit, error) {
 		return Commit{}, err
 	}
 	defer v.close()
+	if s.open.gone.Load().Contains(version) {
+		return Commit{}, versionGone(version)
+	}
 	row, err := v.row(version)
 	if err != nil {
+		if s.open.gone.Load().Contains(version) { // since
+			err = versionGone(version)
+		}
 		return Commit{}, err
 	}
+	added, removed := row.own()
 	l := s.lines.Load().byID[row.line]
 	if l == nil {
 		return Commit{}, corrupt("version %d is on line %d, which does not exist", version, row.line)
@@ -53,7 +127,7 @@ func (s *Store) commit(ctx context.Context, version Version) (Commit, error) {
 	return Commit{
 		Version: version, Line: row.line, Branch: l.branch, Parents: row.parents,
 		Time: time.Unix(0, row.time).UTC(), Author: row.author, Message: row.message, Kind: row.kind,
-		Pods: int(row.added), Removed: int(row.removed.Len()), Bytes: row.bytes,
+		Pods: int(added), Removed: int(removed), Bytes: row.bytes,
 		FirstNumber: row.first(), LastNumber: row.last,
 	}, nil
 }
@@ -62,21 +136,23 @@ func (s *Store) commit(ctx context.Context, version Version) (Commit, error) {
 // snapshot, computed from what commits added and removed: the oracle for what
 // resolving each pod finds. It reads a few hundred aggregates at most.
 func (sn *Snapshot) PodVersions(ctx context.Context) (*Set, error) {
-	v, err := sn.view(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer v.close()
-	set := &Set{}
-	for i := len(sn.lineage) - 1; i >= 0; i-- {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	var set *Set
+	err := sn.s.steady(ctx, func(v *view) error {
+		if err := sn.usable(ctx); err != nil {
+			return err
 		}
-		if err := v.applyLine(set, sn.lineage[i]); err != nil {
-			return nil, fmt.Errorf("set of version %d: %w", sn.version, err)
+		set = &Set{}
+		for i := len(sn.lineage) - 1; i >= 0; i-- {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := v.applyLine(set, sn.lineage[i]); err != nil {
+				return fmt.Errorf("set of version %d: %w", sn.version, err)
+			}
 		}
-	}
-	return set, nil
+		return nil
+	})
+	return set, err
 }
 
 // applyLine applies a line's commits up to a fork: full aggregates of the
@@ -89,28 +165,24 @@ func (v *view) applyLine(set *Set, f fork) error {
 	if row.line != f.line {
 		return corrupt("version %d is on line %d, expected %d", f.version, row.line, f.line)
 	}
-	end := row.pos + 1
-	done := uint64(0)
+	end, done := row.pos+1, uint64(0)
 	for level := len(levelLen) - 1; level > 0; level-- {
 		n := levelLen[level]
-		for ; done+n <= end; done += n {
-			a, err := v.net(f.line, byte(level), done/n)
-			if err != nil {
-				return err
-			}
-			a.apply(set)
+		if err := v.nets(f.line, byte(level), done/n, end/n, func(a *net) { a.apply(set) }); err != nil {
+			return err
 		}
+		done = end / n * n
 	}
 	if done == end {
 		return nil
 	}
-	tail, err := commitsBack(row, end-done-1, v.row)
+	tail, err := rowsBack(row, done, v.row)
 	if err != nil {
 		return err
 	}
 	for _, c := range append(tail, row) {
 		set.subtract(c.removed)
-		set.AddRange(c.first(), c.last)
+		c.births(set)
 	}
 	return nil
 }

@@ -24,7 +24,11 @@ import (
 //	l  line 4                             line             name of its branch and lineage
 //	b  branch name                        branch           line 4, head version 8
 //	a  line 4, level 1, position 8        aggregate        envelope of two sets
-//	k  name                               one of a kind    counters, secret
+//	k  name                               one of a kind    counters, secret, block counter
+//	x  block 8                            block            place, how much is live
+//	g  version / 65,536, 8                gone             envelope of the set of retired versions
+//	q  version 8, chunk 4                 to reclaim       envelope of a part of the queue (garbage.go)
+//	o                                     lost             envelope of what a salvage could not find out (lost.go)
 //
 // A name in a key is escaped: 00 becomes 00 FF, and 00 00 ends it; so names
 // order as bytes, and no name's keys are a prefix of another's.
@@ -41,11 +45,16 @@ const (
 	kindBranch    = 'b'
 	kindAggregate = 'a'
 	kindSingle    = 'k'
+	kindBlock     = 'x'
+	kindGone      = 'g'
+	kindQueue     = 'q'
+	kindLost      = 'o'
 )
 
 // Lengths and limits.
 const (
 	versionKeyLen = 1 + 8 + 4 + 8
+	commitKeyLen  = 1 + 8
 	nameTailLen   = 4 + 8
 	maxNameLen    = 1024
 	maxKeyLen     = 1300
@@ -63,6 +72,8 @@ func podLineKey(dst []byte, id pod.ID, line uint32) []byte {
 func versionKey(dst []byte, id pod.ID, line uint32, number uint64) []byte {
 	return be.AppendUint64(podLineKey(dst, id, line), ^number)
 }
+
+func isVersion(k []byte) bool { return k[0] == kindVersion && len(k) == versionKeyLen }
 
 // splitVersionKey is the inverse of versionKey.
 func splitVersionKey(k []byte) (id pod.ID, line uint32, number uint64, ok bool) {
@@ -135,7 +146,11 @@ func checkName(what, name string) error {
 }
 
 func commitKey(v Version) []byte {
-	return be.AppendUint64([]byte{kindCommit}, v)
+	return appendCommitKey(make([]byte, 0, commitKeyLen), v)
+}
+
+func appendCommitKey(dst []byte, v Version) []byte {
+	return be.AppendUint64(append(dst, kindCommit), v)
 }
 
 func chunkKey(v Version, chunk int) []byte {
@@ -159,8 +174,11 @@ func aggregateKey(line uint32, level byte, pos uint64) []byte {
 
 func singleKey(name string) []byte { return append([]byte{kindSingle}, name...) }
 
+var countersKey = singleKey(singleCounters)
+
 // Names of what exists once.
 const (
 	singleCounters = "counters"
 	singleSecret   = "secret"
+	singleBlocks   = "blocks" // uvarint: the next number that a checkpoint gives to a block
 )

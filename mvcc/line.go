@@ -3,6 +3,7 @@ package mvcc
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/poddb/poddb/internal/binenc"
@@ -17,6 +18,9 @@ type line struct {
 	branch  string
 	lineage []fork // parent first
 	head    atomic.Pointer[head]
+
+	once       sync.Once
+	everything []fork // see there
 }
 
 // fork says: of this line, what was there at that version. number is the

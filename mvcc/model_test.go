@@ -411,7 +411,10 @@ func runModel(t *testing.T, seed uint64, steps int) {
 	fs := newFS(t)
 	o := testOptions(fs)
 	if seed%3 == 0 {
-		o.PodCacheBytes = 0
+		o.MemoryBytes = -1
+	}
+	if seed%4 >= 2 {
+		o.streamFrom = 300
 	}
 	if seed%2 == 0 {
 		o.CheckpointBytes = 40 << 10

@@ -42,6 +42,18 @@ func (o Options) withDefaults() (Options, error) {
 	if o.CheckpointBytes == 0 {
 		o.CheckpointBytes = defaultCheckpointBytes
 	}
+	if o.Durability < DurabilityFull || o.Durability > DurabilityNone || o.Interval < 0 {
+		return o, fmt.Errorf("%w: durability %d, interval %v", dberr.ErrInvalid, o.Durability, o.Interval)
+	}
+	if o.Interval == 0 {
+		o.Interval = defaultInterval
+	}
+	if o.streamFrom == 0 {
+		o.streamFrom = streamMin
+	}
+	if o.SlowSync == 0 {
+		o.SlowSync = defaultSlowSync
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -76,7 +88,7 @@ func (s *salts) next() uint64 {
 	return s.r.Uint64()
 }
 
-// Open opens a database, or creates it unless ReadOnly.
+// Open opens a database, or creates it unless ReadOnly or Inspect.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -85,18 +97,29 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Path, err = vfs.Resolve(o.FS, o.Path); err != nil {
 		return nil, err
 	}
+	if o.Inspect {
+		return openBeside(ctx, o)
+	}
+	return open(ctx, o)
+}
+
+func open(ctx context.Context, o Options) (*Store, error) {
 	salts, err := newSalts(o.Rand)
 	if err != nil {
 		return nil, err
 	}
+	bytes := divide(o.MemoryBytes)
+	if o.shares != nil {
+		bytes = *o.shares
+	}
 	pg, err := pager.Open(ctx, pager.Options{
-		FS: o.FS, Path: o.Path, PageSize: o.PageSize, CacheBytes: o.PageCacheBytes,
-		ReadOnly: o.ReadOnly, Rand: salts.next, Now: o.Now,
+		FS: o.FS, Path: o.Path, PageSize: o.PageSize, CacheBytes: max(bytes.pageBytes, 1), BatchBytes: bytes.batchBytes,
+		ReadOnly: o.ReadOnly, Inspect: o.Inspect, MaxReaderAge: o.MaxReaderAge, Rand: salts.next, Now: o.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, pager: pg, salts: salts, contentKey: blake}
+	s := &Store{o: o, budget: bytes, pager: pg, salts: salts, contentKey: prefix, retireWeight: retireWeight, queueChunk: queueChunk}
 	s.life, s.stop = context.WithCancel(context.Background())
 	id := pg.State().DatabaseID
 	s.logID = binary.LittleEndian.Uint64(id[:8])
@@ -104,33 +127,46 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.seq.token <- struct{}{}
 	s.seq.windows = map[uint32]*window{}
 	s.seq.pending = newPending()
+	s.upkeep = make(chan struct{}, 1)
+	s.upkeep <- struct{}{}
+	s.open.gone.Store(&Set{})
 	s.check.token = make(chan struct{}, 1)
 	s.check.token <- struct{}{}
 	s.check.wake = make(chan struct{}, 1)
+	s.check.reclaim = make(chan struct{}, 1)
 	s.layers.Store(&layers{active: newOverlay()})
-	if err := s.start(ctx); err != nil {
+	attended := o.Inspect && pg.Attended()
+	if err := s.start(ctx, attended); err != nil {
+		err = s.outrun(err, attended)
 		if log := s.log.Load(); log != nil {
 			err = dberr.Join(err, log.Close())
 		}
 		s.stop()
 		s.pods.Close()
+		s.blocks.Close()
 		return nil, dberr.Join(err, pg.Close(false))
 	}
 	return s, nil
 }
 
-func (s *Store) start(ctx context.Context) error {
+func (s *Store) start(ctx context.Context, attended bool) error {
 	var err error
-	if s.pods, err = cache.New[*merged](s.o.PodCacheBytes); err != nil {
+	if s.pods, err = cache.New[*merged](s.budget.podBytes); err != nil {
+		return err
+	}
+	if s.blocks, err = cache.New[[]byte](s.budget.blockBytes); err != nil {
 		return err
 	}
 	if err := s.load(ctx); err != nil {
 		return err
 	}
-	if err := s.recover(ctx); err != nil {
+	if err := s.recover(ctx, attended); err != nil {
 		return err
 	}
 	if err := s.startNumbers(); err != nil {
+		return err
+	}
+	if err := s.loadGone(); err != nil {
 		return err
 	}
 	if !s.o.ReadOnly {
@@ -143,12 +179,15 @@ func (s *Store) start(ctx context.Context) error {
 	return nil
 }
 
+// errUnfinished says that a database is empty: its creation died, or goes on.
+var errUnfinished = corrupt("the database is empty and was never finished")
+
 // load reads what the page file knows about the whole database.
 func (s *Store) load(ctx context.Context) error {
 	st := s.pager.State()
 	if st.Entries == 0 {
 		if s.o.ReadOnly || !st.Clean {
-			return corrupt("%s is empty and was never finished", s.o.Path)
+			return fmt.Errorf("%s: %w", s.o.Path, errUnfinished)
 		}
 		if err := s.create(ctx, st.LogPos); err != nil {
 			return fmt.Errorf("creating %s: %w", s.o.Path, err)
@@ -172,6 +211,9 @@ func (s *Store) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.lost, err = v.loadLost(); err != nil {
+		return err
+	}
 	s.published.Store(&published{c, c.version})
 	s.applied = st.LogPos
 	s.check.done.Store(st.LogPos)
@@ -189,7 +231,7 @@ func (s *Store) create(ctx context.Context, logPos uint64) error {
 		return err
 	}
 	defer b.Abort()
-	first := counters{pod: 1, typ: uint64(pod.FirstCatalogType), record: 1, line: mainLine + 1}
+	first := counters{pod: 1, typ: uint64(pod.FirstCatalogType), record: 1, line: mainLine + 1, block: 1}
 	for _, p := range []keyValue{
 		{branchKey(MainBranch), branchValue(mainLine, 0)},
 		{singleKey(singleCounters), first.append(nil)},
@@ -269,11 +311,16 @@ func (l *line) fresh() head {
 }
 
 // recover is step 3.
-func (s *Store) recover(ctx context.Context) error {
+func (s *Store) recover(ctx context.Context, attended bool) error {
 	st := s.pager.State()
 	exists, err := wal.Exists(s.o.FS, s.logDir())
 	if err != nil {
 		return err
+	}
+	if s.o.ReadOnly {
+		if s.foundLog, err = wal.Size(s.o.FS, s.logDir()); err != nil {
+			return err
+		}
 	}
 	switch {
 	case !exists && st.Clean:
@@ -282,11 +329,17 @@ func (s *Store) recover(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", dberr.ErrLogMissing, s.logDir())
 	case st.Clean:
 		return s.leftLog(ctx)
+	case s.o.Inspect:
+		return s.replayBeside(ctx, attended)
 	case s.o.ReadOnly:
 		_, err := wal.Replay(ctx, s.logOptions(), wal.LSN(st.LogPos), s.replay)
 		return err
 	}
-	return s.startLog(ctx, s.replay)
+	if err := s.startLog(ctx, s.replay); err != nil {
+		return err
+	}
+	// Now, while no checkpoint can run: the first commit need not wait for one.
+	return s.markUnclean(ctx)
 }
 
 // leftLog deals with a log beside a clean file. A Close that was cut off leaves
@@ -313,6 +366,8 @@ func (s *Store) logOptions() wal.Options {
 	return wal.Options{
 		FS: s.o.FS, Dir: s.logDir(), SegmentBytes: s.o.SegmentBytes,
 		IdlePromise: s.o.IdlePromise, Rand: s.salts.next, Identity: s.DatabaseID(),
+		Sync: s.o.Durability.level(), Interval: s.o.Interval, OnSync: s.synced,
+		BeforeSync: s.syncExtents, Resync: s.resyncExtents, Owner: s.pager.Present,
 	}
 }
 
@@ -347,6 +402,11 @@ func (s *Store) openLog(ctx context.Context) error {
 		return ctx.Err()
 	}
 	defer func() { s.check.token <- struct{}{} }()
+	return s.markUnclean(ctx)
+}
+
+// markUnclean notes in the file that it needs its log, which is durable.
+func (s *Store) markUnclean(ctx context.Context) error {
 	if err := s.pager.MarkUnclean(ctx); err != nil {
 		if errors.Is(err, dberr.ErrPoisoned) {
 			return s.poison(err)
@@ -363,6 +423,7 @@ func (s *Store) startNumbers() error {
 	s.next.pod.Store(c.pod)
 	s.next.typ.Store(c.typ)
 	s.next.record.Store(c.record)
+	s.next.block.Store(c.block)
 	s.rewind()
 	v := s.pin()
 	defer v.pv.Close()

@@ -17,45 +17,92 @@ import (
 //     has the version in its key (keys.go), and readers ask for no key newer
 //     than the version they read. Keys without a version (users, counters,
 //     branch heads) show their newest state.
+//  4. A nil value says that the row is deleted, whatever lower layers have.
 type overlay struct {
 	head    *onode
 	height  atomic.Int32
 	bytes   atomic.Int64 // keys, values and bookkeeping
 	entries atomic.Int64
+	// extents are the bytes of blocks that its rows name in extents. They are read
+	// when the log is replayed.
+	extents atomic.Int64
+	// unordered: rows were replaced or removed that a lower layer may have under
+	// older numbers than this one has (view.seekIn).
+	unordered atomic.Bool
+
+	newest newestIndex
 
 	// the writer's
-	seed  uint64
-	nodes []onode
-	tower []atomic.Pointer[onode]
-	vals  [][]byte
+	ahead   [maxHeight]*onode // the commit row put last, and on higher levels nodes before it
+	lasting map[string]*onode // nodes of counters and branches
+	seed    uint64
+	nodes   []onode
+	tower   []atomic.Pointer[onode]
+	vals    [][]byte
 }
 
 type onode struct {
+	lead lead // of the key
 	key  []byte
 	val  atomic.Pointer[[]byte]
 	next []atomic.Pointer[onode]
+	back *onode // the node before, for the writer
+}
+
+// lead is the beginning of a key, as numbers: what tells most keys apart lies
+// beside the links, and a search touches one cache line per node.
+type lead struct{ a, b uint64 }
+
+func leadOf(key []byte) lead {
+	if len(key) >= 16 {
+		return lead{be.Uint64(key), be.Uint64(key[8:])}
+	}
+	var buf [16]byte
+	copy(buf[:], key)
+	return lead{be.Uint64(buf[:]), be.Uint64(buf[8:])}
+}
+
+// before reports whether the node's key is lower than key, whose lead is l.
+func (n *onode) before(l lead, key []byte) bool {
+	switch {
+	case n.lead.a != l.a:
+		return n.lead.a < l.a
+	case n.lead.b != l.b:
+		return n.lead.b < l.b
+	}
+	return bytes.Compare(n.key, key) < 0 // a key may end in zeros that another one lacks
 }
 
 const (
 	maxHeight      = 20
 	slabLen        = 256
-	onodeOverhead  = 96 // bytes beside key and value, on average
-	heightBranches = 4  // one node in four has the next level
+	onodeOverhead  = 112 // bytes beside key and value, on average
+	fewVersions    = 8   // that firstVersion passes one by one
+	heightBranches = 4   // one node in four has the next level
+	knownBranches  = 4   // of known ones it is one in sixteen
 )
 
 func newOverlay() *overlay {
-	o := &overlay{seed: 0x9e3779b97f4a7c15}
+	o := &overlay{seed: 0x9e3779b97f4a7c15, lasting: map[string]*onode{}}
 	o.head = &onode{next: make([]atomic.Pointer[onode], maxHeight)}
 	o.height.Store(1)
 	return o
 }
 
-func (o *overlay) randomHeight() int {
+// randomHeight draws a height. Of nodes whose place is known without a search
+// fewer go beyond the lowest level: there they need one.
+func (o *overlay) randomHeight(known bool) int {
 	o.seed ^= o.seed << 13
 	o.seed ^= o.seed >> 7
 	o.seed ^= o.seed << 17
-	h := 1
-	for r := o.seed; h < maxHeight && r%heightBranches == 0; r /= heightBranches {
+	h, r := 1, o.seed
+	if known {
+		if r%knownBranches != 0 {
+			return h
+		}
+		r /= knownBranches
+	}
+	for ; h < maxHeight && r%heightBranches == 0; r /= heightBranches {
 		h++
 	}
 	return h
@@ -64,29 +111,122 @@ func (o *overlay) randomHeight() int {
 // put stores val under key. Both must not change afterwards. Only the writer
 // calls it.
 func (o *overlay) put(key, val []byte) {
-	var prev [maxHeight]*onode
-	n := o.search(key, &prev)
+	lasting := key[0] == kindSingle || key[0] == kindBranch // every commit writes them again
+	if lasting {
+		if n := o.lasting[string(key)]; n != nil {
+			o.swap(n, val)
+			return
+		}
+	}
+	n := o.sameOrNext(key)
 	if n != nil && bytes.Equal(n.key, key) {
-		old := n.val.Swap(o.valueOf(val))
-		o.bytes.Add(int64(len(val) - len(*old)))
+		o.swap(n, val)
 		return
 	}
-	h := o.randomHeight()
-	n = o.node(key, val, h)
-	for level := range h {
-		p := prev[level]
-		if p == nil {
-			p = o.head
+	h := o.randomHeight(n != nil)
+	var prev [maxHeight]*onode
+	before := &prev
+	switch {
+	case n != nil && h == 1:
+		prev[0] = n.back
+	case key[0] == kindCommit && o.isAhead(key, h):
+		before = &o.ahead
+	default:
+		if n = o.search(key, before); n != nil && bytes.Equal(n.key, key) {
+			o.swap(n, val)
+			return
 		}
-		n.next[level].Store(p.next[level].Load())
-		p.next[level].Store(n)
 	}
-	if int32(h) > o.height.Load() {
-		o.height.Store(int32(h))
+	n = o.link(o.node(key, val, h), before)
+	switch {
+	case isVersion(key):
+		o.newest.put(n)
+	case key[0] == kindCommit && (o.ahead[0] == nil || bytes.Compare(o.ahead[0].key, key) < 0):
+		o.noteAhead(n, &prev)
 	}
 	o.bytes.Add(int64(len(key) + len(val) + onodeOverhead))
 	o.entries.Add(1)
+	if lasting {
+		o.lasting[string(key)] = n
+	}
 }
+
+// isAhead reports whether a commit row of height h goes behind the nodes in ahead,
+// as each commit's does that is newer than all others.
+func (o *overlay) isAhead(key []byte, h int) bool {
+	l := leadOf(key)
+	for level := range h {
+		p := o.ahead[level]
+		if p == nil || p != o.head && !p.before(l, key) {
+			return false
+		}
+		if next := p.next[level].Load(); next != nil && (next.before(l, key) || level == 0 && bytes.Equal(next.key, key)) {
+			return false
+		}
+	}
+	return true
+}
+
+// noteAhead makes n, the highest commit row, what the next one goes behind.
+func (o *overlay) noteAhead(n *onode, before *[maxHeight]*onode) {
+	for level := range o.ahead {
+		switch {
+		case level < len(n.next):
+			o.ahead[level] = n
+		case before[level] != nil:
+			o.ahead[level] = before[level]
+		}
+	}
+}
+
+// sameOrNext returns the node before which a version goes if that is known
+// without a search: it is the newest of its pod and line. It may be the version's
+// own node.
+func (o *overlay) sameOrNext(key []byte) *onode {
+	if isVersion(key) {
+		if n := o.newest.get(key); n != nil && bytes.Compare(key, n.key) <= 0 {
+			return n
+		}
+	}
+	return nil
+}
+
+// link puts n behind the nodes before it; nil means the head.
+func (o *overlay) link(n *onode, before *[maxHeight]*onode) *onode {
+	for level := range n.next {
+		p := before[level]
+		if p == nil {
+			p = o.head
+		}
+		next := p.next[level].Load()
+		if level == 0 {
+			n.back = p
+			if next != nil {
+				next.back = n
+			}
+		}
+		n.next[level].Store(next)
+		p.next[level].Store(n)
+	}
+	if h := int32(len(n.next)); h > o.height.Load() {
+		o.height.Store(h)
+	}
+	return n
+}
+
+func (o *overlay) swap(n *onode, val []byte) {
+	old := n.val.Swap(o.valueOf(val))
+	o.bytes.Add(int64(len(val) - len(*old)))
+}
+
+// replace stores val under a key that lower layers may have, or this one.
+func (o *overlay) replace(key, val []byte) {
+	o.unordered.Store(true)
+	o.put(key, val)
+}
+
+// remove deletes a row that lower layers may have.
+func (o *overlay) remove(key []byte) { o.replace(key, nil) }
 
 func (o *overlay) node(key, val []byte, h int) *onode {
 	if len(o.nodes) == 0 {
@@ -97,7 +237,7 @@ func (o *overlay) node(key, val []byte, h int) *onode {
 	if len(o.tower) < h {
 		o.tower = make([]atomic.Pointer[onode], slabLen+maxHeight)
 	}
-	n.key, n.next = key, o.tower[:h:h]
+	n.lead, n.key, n.next = leadOf(key), key, o.tower[:h:h]
 	o.tower = o.tower[h:]
 	n.val.Store(o.valueOf(val))
 	return n
@@ -116,12 +256,13 @@ func (o *overlay) valueOf(val []byte) *[]byte {
 // search returns the first node with a key ≥ key, or nil, and the nodes before
 // it on each level (nil means the head on levels above the list).
 func (o *overlay) search(key []byte, prev *[maxHeight]*onode) *onode {
+	l := leadOf(key)
 	x := o.head
 	var n *onode
 	for level := int(o.height.Load()) - 1; level >= 0; level-- {
 		for {
 			n = x.next[level].Load()
-			if n == nil || bytes.Compare(n.key, key) >= 0 {
+			if n == nil || !n.before(l, key) {
 				break
 			}
 			x = n
@@ -136,12 +277,43 @@ func (o *overlay) search(key []byte, prev *[maxHeight]*onode) *onode {
 // seek returns the first node with a key ≥ key, or nil.
 func (o *overlay) seek(key []byte) *onode { return o.search(key, nil) }
 
+// first returns the first node with a key ≥ from that begins with prefix, itself
+// a beginning of from, or nil.
+func (o *overlay) first(from, prefix []byte) *onode {
+	if len(prefix) == prefixLen && isVersion(from) {
+		return o.firstVersion(from)
+	}
+	if n := o.seek(from); n != nil && bytes.HasPrefix(n.key, prefix) {
+		return n
+	}
+	return nil
+}
+
+// firstVersion returns the first node with a key ≥ key and its prefix, the pod
+// and line of a version key, or nil.
+func (o *overlay) firstVersion(key []byte) *onode {
+	n := o.newest.get(key)
+	for range fewVersions {
+		if n == nil || bytes.Compare(n.key, key) >= 0 {
+			break
+		}
+		n = n.following()
+	}
+	if n != nil && bytes.Compare(n.key, key) < 0 {
+		n = o.seek(key)
+	}
+	if n == nil || !bytes.HasPrefix(n.key, key[:prefixLen]) {
+		return nil
+	}
+	return n
+}
+
 func (n *onode) following() *onode { return n.next[0].Load() }
 
 func (n *onode) value() []byte { return *n.val.Load() }
 
 func (o *overlay) get(key []byte) ([]byte, bool) {
-	if n := o.seek(key); n != nil && bytes.Equal(n.key, key) {
+	if n := o.first(key, key[:min(len(key), prefixLen)]); n != nil && bytes.Equal(n.key, key) {
 		return n.value(), true
 	}
 	return nil, false
@@ -155,5 +327,6 @@ func (o *overlay) copy() *overlay {
 	for n := o.head.following(); n != nil; n = n.following() {
 		c.put(n.key, n.value())
 	}
+	c.unordered.Store(o.unordered.Load())
 	return c
 }

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
-
-	"github.com/poddb/poddb/pager"
 )
 
 func TestOverlayIsAnOrderedMap(t *testing.T) {
@@ -41,6 +41,94 @@ func TestOverlayIsAnOrderedMap(t *testing.T) {
 			t.Fatalf("get %s is wrong", k)
 		}
 	}
+}
+
+// Rows of all kinds, put in the order in which commits and retention put them and
+// in others: the index of newest versions and the shortcuts of put agree with a
+// sorted list.
+func TestOverlayFindsVersionsWithoutASearch(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 8))
+		o, want := newOverlay(), map[string]string{}
+		number := uint64(1000)
+		for i := range 3000 {
+			var k []byte
+			switch rng.IntN(8) {
+			case 0:
+				k = commitKey(uint64(i))
+			case 1:
+				k = commitKey(rng.Uint64N(3000))
+			case 2:
+				k = versionKey(nil, pid(1+rng.IntN(200)), uint32(1+rng.IntN(2)), rng.Uint64N(number+1))
+			case 3:
+				k = hashKey(kindContent, contentKey(be.AppendUint64(be.AppendUint64(nil, rng.Uint64N(50)), rng.Uint64N(3))))
+			case 4:
+				k = append([]byte{kindBranch}, make([]byte, rng.IntN(20))...)
+			default:
+				number++
+				k = versionKey(nil, pid(1+rng.IntN(200)*rng.IntN(2)), uint32(1+rng.IntN(2)), number)
+			}
+			o.put(k, fmt.Append(nil, i))
+			want[string(k)] = fmt.Sprint(i)
+		}
+		keys := sortedKeys(want)
+		i := 0
+		back := o.head
+		for n := o.head.following(); n != nil; n = n.following() {
+			if i == len(keys) || string(n.key) != keys[i] || string(n.value()) != want[keys[i]] || n.back != back {
+				t.Fatalf("seed %d: row %d is %x=%s", seed, i, n.key, n.value())
+			}
+			back = n
+			i++
+		}
+		if i != len(keys) {
+			t.Fatalf("seed %d: %d rows of %d", seed, i, len(keys))
+		}
+		for range 2000 {
+			k := string(versionKey(nil, pid(rng.IntN(210)), uint32(1+rng.IntN(2)), rng.Uint64N(number+2)))
+			at, exact := slices.BinarySearch(keys, k)
+			found := at < len(keys) && keys[at][:prefixLen] == k[:prefixLen]
+			n := o.first([]byte(k), []byte(k[:prefixLen]))
+			if found != (n != nil) || found && string(n.key) != keys[at] {
+				t.Fatalf("seed %d: first of %x is wrong", seed, k)
+			}
+			if b, ok := o.get([]byte(k)); ok != exact || ok && string(b) != want[k] {
+				t.Fatalf("seed %d: get %x is wrong", seed, k)
+			}
+		}
+	}
+}
+
+// Whoever looks for a version while others are put finds it, or a newer one.
+func TestOverlayReadersFindVersionsWhileItGrows(t *testing.T) {
+	o := newOverlay()
+	const pods, n = 500, 30000
+	var put atomic.Uint64
+	var wg sync.WaitGroup
+	for r := range 2 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(r), 6))
+			for last := put.Load(); last < n; last = put.Load() {
+				if last < pods {
+					runtime.Gosched()
+					continue
+				}
+				id := pid(rng.Uint64N(pods))
+				newest := last - (last-uint64(id))%pods // of that pod
+				k := versionKey(nil, id, 1, newest)
+				x := o.first(k, k[:prefixLen])
+				if x == nil || !bytes.Equal(x.key, k) || be.Uint64(x.value()) != newest {
+					t.Errorf("version %d of pod %d is not found", newest, id)
+					return
+				}
+			}
+		})
+	}
+	for i := uint64(1); i <= n; i++ {
+		o.put(versionKey(nil, pid(i%pods), 1, i), be.AppendUint64(nil, i))
+		put.Store(i)
+	}
+	wg.Wait()
 }
 
 func TestOverlayReadersSeeOrderedKeysWhileItGrows(t *testing.T) {
@@ -112,7 +200,7 @@ func TestViewMergesItsLayers(t *testing.T) {
 	for _, o := range []*overlay{la.frozen, la.active} {
 		fill(func(k, v []byte) error { o.put(k, v); return nil })
 	}
-	v := &view{s, la, s.pager.View()}
+	v := &view{s: s, la: la, pv: s.pager.View()}
 	defer v.pv.Close()
 	keys := sortedKeys(want)
 	i := 0
@@ -133,14 +221,14 @@ func TestViewMergesItsLayers(t *testing.T) {
 }
 
 func TestEnvelopeKeepsWhatItHolds(t *testing.T) {
-	pl := pager.Place{Off: 1 << 40, Len: 77, CRC: 0xdeadbeef}
-	if e, err := decodeEnvelope(placed(pl)); err != nil || e.place != pl || e.size() != 77 {
+	in := packedIn(1<<40, memberAt{off: 77, length: 9})
+	if e, err := decodeEnvelope(in); err != nil || e.block != 1<<40 || e.off != 77 || e.length != 9 {
 		t.Fatalf("%+v, %v", e, err)
 	}
-	if e, err := decodeEnvelope(inline([]byte("abc"))); err != nil || string(e.data) != "abc" || e.size() != 3 {
+	if e, err := decodeEnvelope(inline([]byte("abc"))); err != nil || string(e.data) != "abc" {
 		t.Fatalf("%+v, %v", e, err)
 	}
-	for _, b := range [][]byte{nil, {3}, {1}, {0, 0}, append(placed(pl), 0)} {
+	for _, b := range [][]byte{nil, {4}, {1}, {0, 0}, append(in, 0)} {
 		if _, err := decodeEnvelope(b); err == nil {
 			t.Fatalf("envelope %x was accepted", b)
 		}

@@ -10,7 +10,7 @@ import (
 type merged struct {
 	pod   *pod.Pod
 	depth uint8  // of its chain
-	size  uint64 // of its version record
+	size  uint64 // of its version record (frame.size)
 	body  uint64 // the shared body's record number, 0 if it has its own
 }
 
@@ -38,15 +38,40 @@ func (v *view) pod(lineage []fork, id pid) (*merged, found, error) {
 
 // version returns a found version, from the cache if it is there.
 func (v *view) version(f found) (*merged, error) {
+	if tiny(f.env) {
+		m, err := v.buildBesideReclaim(f)
+		if err != nil {
+			return nil, fmt.Errorf("pod %d, version number %d: %w", f.pod, f.number, err)
+		}
+		return m, nil
+	}
 	if m, ok := v.s.pods.Get(f.number); ok {
 		return m, nil
 	}
-	m, err := v.build(f, v.s.pods.Get)
+	m, err := v.buildBesideReclaim(f)
 	if err != nil {
 		return nil, fmt.Errorf("pod %d, version number %d: %w", f.pod, f.number, err)
 	}
 	v.s.pods.Set(f.number, m, m.cost())
 	return m, nil
+}
+
+// buildBesideReclaim is build while versions that f rests on may be deleted: then
+// f, or what it rests on, was stored whole before (reclaim.go, invariant 4), and
+// is read again.
+func (v *view) buildBesideReclaim(f found) (*merged, error) {
+	for again := false; ; again = true {
+		upkept := v.s.upkept.Load()
+		m, err := v.build(f, v.s.pods.Get)
+		if err == nil || again && upkept%2 == 0 && v.s.upkept.Load() == upkept {
+			return m, err
+		}
+		env, ok, got := v.get(versionKey(nil, f.pod, f.line, f.number))
+		if got != nil || !ok {
+			return nil, err
+		}
+		f.env = env
+	}
 }
 
 // build reads a version and what it rests on, and merges from the bottom up.
@@ -68,7 +93,7 @@ func (v *view) build(f found, cached func(uint64) (*merged, bool)) (*merged, err
 		if err != nil {
 			return nil, err
 		}
-		fr, err := decodeFrame(rec)
+		fr, err := decodeFrame(keep(rec))
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +108,7 @@ func (v *view) build(f found, cached func(uint64) (*merged, bool)) (*merged, err
 			return nil, corrupt("%v with a chain of %d", ver.Kind(), fr.depth)
 		}
 		if fr.depth > 0 {
-			links = append(links, link{ver, fr.depth, e.size()})
+			links = append(links, link{ver, fr.depth, fr.size()})
 			if m, f, err = v.base(f, fr.base, cached); err != nil {
 				return nil, err
 			}
@@ -98,7 +123,7 @@ func (v *view) build(f found, cached func(uint64) (*merged, bool)) (*merged, err
 			return nil, err
 		}
 		no, _ := ver.SharedBody()
-		m = &merged{pod: p, size: e.size(), body: uint64(no)}
+		m = &merged{pod: p, size: fr.size(), body: uint64(no)}
 	}
 	for i := len(links) - 1; i >= 0; i-- {
 		p, err := pod.Merge(m.pod, links[i].version, nil)
@@ -135,7 +160,7 @@ func (v *view) body(ver *pod.Version) ([]byte, error) {
 	if err == nil && !ok {
 		err = corrupt("shared body %d is missing", no)
 	}
-	return b, err
+	return keep(b), err
 }
 
 func (v *view) sharedBody(no uint64) ([]byte, bool, error) {
@@ -151,4 +176,12 @@ func (v *view) sharedBody(no uint64) ([]byte, bool, error) {
 		return nil, false, corrupt("shared body %d has a base", no)
 	}
 	return f.form, true, nil
+}
+
+// tinyBytes is the length up to which a version that lies in its row, whole, is
+// built as fast as the cache finds it.
+const tinyBytes = 512
+
+func tiny(env []byte) bool {
+	return len(env) > 2 && len(env) <= tinyBytes && env[0] == envInline && env[1] == 0 && pod.StandsAlone(env[2:])
 }

@@ -20,7 +20,7 @@ func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 	switch {
 	case c.ID == 0 || uint64(c.ID) >= t.s.next.pod.Load():
 		return fmt.Errorf("%w: pod id %d was not given out", dberr.ErrInvalid, c.ID)
-	case t.puts[c.ID] != nil:
+	case t.find(c.ID) != nil:
 		return fmt.Errorf("%w: pod %d is put twice", dberr.ErrInvalid, c.ID)
 	}
 	v, err := t.base.view(ctx)
@@ -39,6 +39,9 @@ func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 		return fmt.Errorf("%w: pod %d put as new=%v, but the base, version %d, has it=%v",
 			dberr.ErrInvalid, c.ID, c.New, t.base.version, base != nil)
 	}
+	if base == nil && t.isBig(c) {
+		return t.putBig(v, c)
+	}
 	var old *pod.Pod
 	if base != nil {
 		old = base.pod
@@ -54,7 +57,8 @@ func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 		t.stats.PodsUnchanged++
 		return nil
 	}
-	p := &put{id: c.ID, base: at, exports: exportedSlots(next)}
+	p := &put{id: c.ID, base: at}
+	p.exports = exportedSlots(p.few[:0], next)
 	if base != nil {
 		p.baseSize = base.size
 	}
@@ -62,6 +66,22 @@ func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 		return err
 	}
 	t.note(p, old, next, len(c.Slots)+len(c.Drop))
+	return t.spill()
+}
+
+// fewPuts is how many puts are found without a map.
+const fewPuts = 8
+
+// find returns what the transaction puts for a pod, nil if nothing.
+func (t *Tx) find(id pid) *put {
+	if t.puts != nil {
+		return t.puts[id]
+	}
+	for _, p := range t.order {
+		if p.id == id {
+			return p
+		}
+	}
 	return nil
 }
 
@@ -81,8 +101,15 @@ func staysExported(id pid, old, next *pod.Pod) error {
 
 // note records what the put means for the commit.
 func (t *Tx) note(p *put, old, next *pod.Pod, slots int) {
-	t.puts[p.id] = p
 	t.order = append(t.order, p)
+	if len(t.order) > fewPuts {
+		if t.puts == nil {
+			for _, p := range t.order {
+				setIn(&t.puts, p.id, p)
+			}
+		}
+		t.puts[p.id] = p
+	}
 	t.noteRefs(p.id, old, next)
 	if old == nil {
 		t.stats.PodsNew++
@@ -91,6 +118,7 @@ func (t *Tx) note(p *put, old, next *pod.Pod, slots int) {
 	}
 	t.stats.Slots += slots
 	t.stats.Bytes += uint64(len(p.env) - 1)
+	t.inline += int64(len(p.env))
 }
 
 // noteRefs collects the references that old did not have.
@@ -107,36 +135,39 @@ func (t *Tx) noteRefs(id pid, old, next *pod.Pod) {
 	}
 	for _, r := range next.Refs {
 		if r != (pod.Ref{}) && !had[r] {
-			t.refs[r] = id
+			setIn(&t.refs, r, id)
 		}
 	}
 }
 
-func exportedSlots(p *pod.Pod) []pod.Slot {
-	s := make([]pod.Slot, len(p.Exports))
-	for i, e := range p.Exports {
-		s[i] = e.Slot
+// exportedSlots appends the exported slots of a pod.
+func exportedSlots(dst []pod.Slot, p *pod.Pod) []pod.Slot {
+	dst = slices.Grow(dst, len(p.Exports))
+	for _, e := range p.Exports {
+		dst = append(dst, e.Slot)
 	}
-	return s
+	return dst
 }
 
-// encode chooses how the version is stored: as a patch if that is clearly
-// smaller, else whole; a whole one with its body shared if that is worth it.
+// encode chooses how the version is stored: as a change to its base if that is
+// clearly smaller (delta.go), else whole; a whole one with its body shared if
+// that is worth it.
 func (t *Tx) encode(v *view, p *put, base *merged, next *pod.Pod) error {
-	whole := pod.AppendWhole(nil, next)
+	size := next.BodyLen()
+	whole := pod.AppendWhole(make([]byte, 0, size+formHead), next)
 	if err := checkForm(p.id, whole); err != nil {
 		return err
 	}
 	m := &merged{pod: next}
 	f := frame{form: whole}
-	if base != nil && base.depth < maxDepth {
-		if patch := pod.AppendPatch(nil, base.pod, next); len(patch) <= len(whole)/2 {
+	if base != nil && base.depth < maxDepth && !rewritten(base.pod, next, len(whole)) {
+		if change := appendChange(nil, base.pod, next, len(whole)); len(change) <= len(whole)/2 {
 			m.depth = base.depth + 1
-			f = frame{baseRef{p.base.line, p.base.number}, m.depth, patch}
+			f = frame{baseRef{p.base.line, p.base.number}, m.depth, change}
 			t.stats.Patches++
 		}
 	}
-	if f.depth == 0 {
+	if f.depth == 0 && size >= shareMin {
 		no, ok, err := t.share(v, next.Body())
 		if err != nil {
 			return err
@@ -146,13 +177,24 @@ func (t *Tx) encode(v *view, p *put, base *merged, next *pod.Pod) error {
 			t.stats.Shared++
 		}
 	}
-	p.env = appendFrame([]byte{envInline}, f)
-	m.size = uint64(len(p.env) - 1)
+	p.env = t.envelope(f)
+	p.size = f.size()
+	m.size = p.size
 	if cost := m.cost(); t.warm+cost <= warmMax {
 		t.warm += cost
 		p.merged = m
 	}
 	return nil
+}
+
+// envelope returns a version record as it waits for the commit: compressed by
+// itself, or as it is where a block will be compressed.
+func (t *Tx) envelope(f frame) []byte {
+	env := append(make([]byte, 0, len(f.form)+frameHead), envInline)
+	if t.stream != nil {
+		return append(appendFrameHead(env, f), f.form...)
+	}
+	return appendFrame(env, f)
 }
 
 // samePod reports whether two merged pods are the same state.

@@ -1,23 +1,37 @@
 package mvcc
 
 import (
+	"fmt"
+	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// registry knows the open snapshots: retention must keep what they show.
+// registry knows the open snapshots, and the versions that are gone. Both are
+// changed under one lock: a snapshot that is registered before a version is
+// retired keeps it, and none is registered after (retire.go, invariant 2).
 type registry struct {
 	mu   sync.Mutex
 	open map[*Snapshot]struct{}
+	// gone are the retired versions, and those that are being retired. The set is
+	// swapped, never changed, and may be read without the lock.
+	gone atomic.Pointer[Set]
 }
 
-func (r *registry) add(sn *Snapshot) {
+// add registers a snapshot; false if its version is gone.
+func (r *registry) add(sn *Snapshot) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.gone.Load().Contains(sn.version) {
+		return false
+	}
 	if r.open == nil {
 		r.open = map[*Snapshot]struct{}{}
 	}
 	r.open[sn] = struct{}{}
+	return true
 }
 
 func (r *registry) remove(sn *Snapshot) {
@@ -26,15 +40,77 @@ func (r *registry) remove(sn *Snapshot) {
 	delete(r.open, sn)
 }
 
-// oldest returns the number of open snapshots, and version and age of the one
-// that is open longest.
-func (r *registry) oldest(now time.Time) (n int, v Version, age time.Duration) {
+// retire takes away what choose returns, which is told the versions with open
+// snapshots.
+func (r *registry) retire(choose func(open map[Version]bool) *Set) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	after := r.gone.Load().Clone()
+	after.union(choose(r.versions()))
+	r.gone.Store(after)
+}
+
+// restore undoes retire.
+func (r *registry) restore(before *Set) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gone.Store(before)
+}
+
+// kept returns the versions with open snapshots.
+func (r *registry) kept() map[Version]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.versions()
+}
+
+func (r *registry) versions() map[Version]bool {
+	open := make(map[Version]bool, len(r.open))
 	for sn := range r.open {
-		if a := now.Sub(sn.opened); v == 0 && age == 0 || a > age {
-			v, age = sn.version, a
+		open[sn.version] = true
+	}
+	return open
+}
+
+// oldest describes the open snapshots: how many, and of the one that is open
+// longest the version, the age, and where it was opened if that is known.
+func (r *registry) oldest(now time.Time) (n int, v Version, age time.Duration, owner string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var first *Snapshot
+	for sn := range r.open {
+		if first == nil || sn.opened.Before(first.opened) || sn.opened.Equal(first.opened) && sn.version < first.version {
+			first = sn
 		}
 	}
-	return len(r.open), v, age
+	if first == nil {
+		return 0, 0, 0, ""
+	}
+	return len(r.open), first.version, max(0, now.Sub(first.opened)), first.owner.String()
+}
+
+// owner is the stack of the call that opened a snapshot.
+type owner []uintptr
+
+const ownerDepth = 16
+
+// traceOwner returns the stack above At and what it calls.
+func traceOwner() owner {
+	pcs := make([]uintptr, ownerDepth)
+	return pcs[:runtime.Callers(4, pcs)]
+}
+
+// String is one line per call, innermost first.
+func (o owner) String() string {
+	if len(o) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for frames := runtime.CallersFrames(o); ; {
+		f, more := frames.Next()
+		fmt.Fprintf(&b, "%s at %s:%d\n", f.Function, f.File, f.Line)
+		if !more {
+			return b.String()
+		}
+	}
 }

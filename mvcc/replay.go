@@ -11,6 +11,9 @@ import (
 func (s *Store) replay(w wal.Group) error {
 	g, err := decodeGroup(w.Records)
 	if err == nil {
+		err = s.replayExtents(g, w.End)
+	}
+	if err == nil {
 		err = s.replayGroup(g, uint64(w.End))
 	}
 	if err != nil {
@@ -24,6 +27,14 @@ func (s *Store) replayGroup(g *group, end uint64) error {
 		return corrupt("the log belongs to another database")
 	}
 	before := s.published.Load().counters
+	if g.kind == groupUpkeep {
+		if g.counters.version != before.version || g.counters.number != before.number || g.counters.freed < before.freed {
+			return corrupt("upkeep of version %d, number %d, does not follow version %d, number %d",
+				g.counters.version, g.counters.number, before.version, before.number)
+		}
+		s.apply(g, nil, head{}, end, false)
+		return nil
+	}
 	if g.row == nil {
 		l, err := branchOf(g)
 		if err != nil {

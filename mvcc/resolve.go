@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 
+	"github.com/poddb/poddb/internal/binenc"
 	"github.com/poddb/poddb/internal/pod"
 )
 
@@ -29,11 +30,17 @@ func (v *view) resolve(lineage []fork, id pid) (found, bool, error) {
 			return found{}, false, err
 		}
 		if !ok {
+			if v.s.lost.hidesPod(k, 0) {
+				return found{}, false, errLost
+			}
 			continue
 		}
 		_, _, number, ok := splitVersionKey(key)
 		if !ok || len(env) == 0 {
 			return found{}, false, corrupt("version row %x", key)
+		}
+		if v.s.lost.hidesPod(k, number) {
+			return found{}, false, errLost
 		}
 		if env[0] == envTombstone {
 			return found{}, false, nil
@@ -49,9 +56,16 @@ func (v *view) resolve(lineage []fork, id pid) (found, bool, error) {
 func (v *view) resolveName(lineage []fork, nk []byte) (pid, error) {
 	for _, f := range lineage {
 		k := nameVersionKey(nk, f.line, f.version)
-		_, val, ok, err := v.seekIn(k, len(k)-8)
+		key, val, ok, err := v.seekIn(k, len(k)-8)
 		if err != nil {
 			return 0, err
+		}
+		low := Version(0)
+		if ok {
+			low = ^be.Uint64(key[len(key)-8:])
+		}
+		if v.s.lost.hidesName(k, low) {
+			return 0, errLost
 		}
 		if ok {
 			return decodeRoot(val)
@@ -63,11 +77,12 @@ func (v *view) resolveName(lineage []fork, nk []byte) (pid, error) {
 func rootValue(root pid) []byte { return binary.AppendUvarint(nil, uint64(root)) }
 
 func decodeRoot(b []byte) (pid, error) {
-	n, k := binary.Uvarint(b)
-	if k != len(b) || k == 0 {
+	r := binenc.NewReader(b)
+	root := pid(r.Uvarint())
+	if r.End() != nil {
 		return 0, corrupt("name row %x", b)
 	}
-	return pid(n), nil
+	return root, nil
 }
 
 // names returns up to most names from the key from on that begin with prefix
@@ -86,10 +101,10 @@ func (v *view) names(lineage []fork, prefix, from []byte, most int) (names []str
 		}
 		nk = bytes.Clone(nk)
 		root, err := v.resolveName(lineage, nk)
-		if err != nil {
+		if err != nil && !isLost(err) {
 			return nil, nil, err
 		}
-		if root != 0 {
+		if root != 0 || isLost(err) { // whoever asks for its root will hear of it
 			names = append(names, name)
 		}
 		from = nk

@@ -46,6 +46,7 @@ import (
 // this store writes nothing any more, reads go on.
 type sequencer struct {
 	token    chan struct{} // holds one element while nobody sequences
+	requests requests
 	counters counters
 	heads    map[uint32]head
 	lastTime int64
@@ -53,17 +54,24 @@ type sequencer struct {
 	pending  pending
 	windows  map[uint32]*window
 	undone   atomic.Bool
+	bytes    atomic.Int64 // that the queued groups will take in the overlay
+	rows     atomic.Int64 // that they have
+	reserved int64        // bytes that the page file keeps for the next checkpoint
 }
 
 // queued is a sequenced group.
 type queued struct {
 	g        *group
-	line     *line
+	line     *line // nil for upkeep
 	head     head
 	newLine  bool
+	bytes    int64   // that it will take in the overlay, about
+	rows     int64   // of the index that it writes or removes
+	stream   *stream // of a big commit
 	what     written
 	finished chan struct{}
 	err      error // valid when finished is closed
+	awaited  bool  // likewise: the log waits for the committer to say that it runs
 }
 
 // written is what later commits, and the moment of becoming durable, need to
@@ -77,7 +85,7 @@ type written struct {
 
 // pending finds what queued commits wrote.
 type pending struct {
-	pods  map[podOnLine]*pendingPod
+	pods  map[podOnLine]pendingPod
 	names map[nameOnLine]Version
 	users map[uint64]pendingUsers
 }
@@ -103,10 +111,11 @@ type pendingPod struct {
 }
 
 func newPending() pending {
-	return pending{map[podOnLine]*pendingPod{}, map[nameOnLine]Version{}, map[uint64]pendingUsers{}}
+	return pending{map[podOnLine]pendingPod{}, map[nameOnLine]Version{}, map[uint64]pendingUsers{}}
 }
 
-// acquire takes the token.
+// acquire takes the token, for what is no commit (combine.go). Store.release
+// gives it back.
 func (q *sequencer) acquire(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -118,8 +127,6 @@ func (q *sequencer) acquire(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
-
-func (q *sequencer) release() { q.token <- struct{}{} }
 
 // reap forgets finished commits at the front of the queue (invariant 4).
 func (q *sequencer) reap() {
@@ -142,7 +149,7 @@ func (q *sequencer) reap() {
 func (q *sequencer) forget(c *queued) {
 	for _, p := range c.what.puts {
 		k := podOnLine{c.line.id, p.id}
-		if x := q.pending.pods[k]; x != nil && x.q == c {
+		if q.pending.pods[k].q == c {
 			delete(q.pending.pods, k)
 		}
 	}
@@ -164,7 +171,7 @@ func (s *Store) tidy() {
 	select {
 	case <-s.seq.token:
 		s.seq.reap()
-		s.seq.release()
+		s.release()
 	default:
 	}
 }
@@ -209,16 +216,41 @@ func (s *Store) sequencedHead(l *line) head {
 // submit hands a group to the log; the token is held. On success the group is
 // the sequencer's newest state.
 func (s *Store) submit(c *queued) error {
-	c.finished = make(chan struct{})
-	err := s.log.Load().Submit(c.g.records(), func(end wal.LSN, err error) { s.outcome(c, end, err) })
+	if c.finished == nil {
+		c.finished = make(chan struct{})
+	}
+	records := c.g.records()
+	c.measure(records)
+	if err := s.reserve(c); err != nil {
+		s.seq.windows = map[uint32]*window{}
+		return err
+	}
+	err := s.log.Load().Submit(records, func(end wal.LSN, err error) { s.outcome(c, end, err) })
 	if err != nil {
-		delete(s.seq.windows, c.line.id)
+		s.seq.windows = map[uint32]*window{}
 		return s.logError(err)
 	}
+	s.seq.bytes.Add(c.bytes)
+	s.seq.rows.Add(c.rows)
 	s.seq.queue = append(s.seq.queue, c)
 	s.seq.counters = c.g.counters
-	s.seq.heads[c.line.id] = c.head
+	if c.line != nil {
+		s.seq.heads[c.line.id] = c.head
+	}
 	return nil
+}
+
+// measure says how much the group is.
+func (c *queued) measure(records [][]byte) {
+	const others = 4 // commit, branch, counters, and one more
+	c.rows = others + int64(len(c.g.versions)+len(c.g.puts)+len(c.g.dels))
+	if c.g.row != nil {
+		c.rows += int64(c.g.row.added / idChunk)
+	}
+	c.bytes = c.rows * (48 + onodeOverhead)
+	for _, r := range records {
+		c.bytes += int64(len(r))
+	}
 }
 
 // outcome is called by the log, in log order.
@@ -227,20 +259,44 @@ func (s *Store) outcome(c *queued, end wal.LSN, err error) {
 	known := false
 	defer func() {
 		if !known { // a panic, which the log deals with
-			c.err = s.poison(fmt.Errorf("%w: applying it panicked", dberr.ErrCommitUnknown))
+			c.err = s.unknown(c, s.poison(fmt.Errorf("%w: applying it panicked", dberr.ErrCommitUnknown)))
 		}
 	}()
 	switch {
 	case err == nil:
+		if c.stream != nil {
+			c.stream.keep()
+		}
 		s.apply(c.g, c.line, c.head, uint64(end), c.newLine)
 		s.settled(c)
 	case undone(err):
 		s.seq.undone.Store(true)
+		s.cramped()
 		c.err = err
 	default:
-		c.err = s.poison(err)
+		c.err = s.unknown(c, s.poison(err))
 	}
 	known = true
+	s.seq.bytes.Add(-c.bytes)
+	s.seq.rows.Add(-c.rows)
+	if c.g.row != nil {
+		c.awaited = true
+		s.log.Load().Await()
+	}
+	if c.err != nil {
+		s.check.step() // it will not be in the overlay that others wait for
+	}
+}
+
+// unknown adds the commit's token to an error that leaves its outcome open.
+func (s *Store) unknown(c *queued, err error) error {
+	if c.stream != nil && errors.Is(err, dberr.ErrCommitUnknown) {
+		c.stream.forget()
+	}
+	if c.g.row == nil || !errors.Is(err, dberr.ErrCommitUnknown) {
+		return err
+	}
+	return &dberr.CommitUnknownError{Token: s.token(c.g.row), Cause: err}
 }
 
 // undone says that the log took a group back and goes on. A sync may fail for
@@ -253,18 +309,45 @@ func undone(err error) bool {
 // apply is the one way in which a group becomes part of the database, live or
 // replayed.
 func (s *Store) apply(g *group, l *line, h head, end uint64, newLine bool) {
-	s.applying.Lock()
+	if !s.applying.TryLock() { // a checkpoint is freezing
+		start := s.o.Now()
+		s.applying.Lock()
+		raise(&s.check.pause, s.o.Now().Sub(start))
+	}
 	defer s.applying.Unlock()
-	g.apply(s.layers.Load().active, l.branch)
+	s.change(g, l)
 	s.applied = end
-	s.published.Store(&published{counters: g.counters, version: g.counters.version})
-	l.head.Store(&h) // after published, so that what Head returns can be opened
+	now := &struct { // one piece of memory
+		published
+		head head
+	}{published{counters: g.counters, version: g.counters.version}, h}
+	s.published.Store(&now.published)
+	if l != nil {
+		l.head.Store(&now.head) // after published, so that what Head returns can be opened
+	}
 	if newLine {
 		s.lines.Store(s.lines.Load().with(l))
 	}
-	if s.checkpointDue() {
+	if s.checkpointDue() || s.check.awaited() {
 		s.wakeCheckpointer()
 	}
+	s.wakeReclaim()
+}
+
+// change puts a group into the overlay. l is nil for upkeep.
+func (s *Store) change(g *group, l *line) {
+	active := s.layers.Load().active
+	if g.kind != groupUpkeep {
+		g.apply(active, l.branch)
+		return
+	}
+	s.upkept.Add(1)
+	defer s.upkept.Add(1)
+	if g.retires() {
+		s.folds.Add(1)
+		defer s.folds.Add(1)
+	}
+	g.apply(active, "")
 }
 
 // published is what readers may see. It is swapped whole, never changed.

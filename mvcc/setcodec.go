@@ -79,7 +79,8 @@ func readSet(r *binenc.Reader) *Set {
 
 // appendSizedSet is what readSet reads.
 func appendSizedSet(dst []byte, s *Set) []byte {
-	b := appendSet(nil, s)
+	var short [32]byte
+	b := appendSet(short[:0], s)
 	dst = binary.AppendUvarint(dst, uint64(len(b)))
 	return append(dst, b...)
 }

@@ -21,6 +21,7 @@ type Snapshot struct {
 	branch  string
 	lineage []fork // the line as of version, then the line's own lineage
 	opened  time.Time
+	owner   owner // with Options.TraceSnapshots
 	closed  atomic.Bool
 }
 
@@ -28,43 +29,66 @@ var _ pod.Source = (*Snapshot)(nil)
 
 // At opens a snapshot of a version, registered with the store until it is
 // closed. Version 0 is the empty database. An unknown version matches
-// ErrNotFound and ErrUnknownVersion.
+// ErrNotFound and ErrUnknownVersion, a retired one ErrVersionGone.
 func (s *Store) At(ctx context.Context, version Version) (*Snapshot, error) {
+	return s.snapshotOn(ctx, version, nil)
+}
+
+// snapshotOn is At for a version that is probably the head of a line, which then
+// spares reading its commit; l may be nil.
+func (s *Store) snapshotOn(ctx context.Context, version Version, l *line) (*Snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	sn, err := s.snapshot(version)
+	sn := &Snapshot{s: s, version: version, opened: s.o.Now()}
+	if s.o.TraceSnapshots {
+		sn.owner = traceOwner()
+	}
+	if !s.open.add(sn) { // first, so that what is read then stays
+		return nil, versionGone(version)
+	}
+	if l != nil {
+		if h := l.head.Load(); h.version == version && h.commits > 0 && !s.closed.Load() {
+			sn.lineage, sn.branch = append([]fork{{l.id, version, h.number}}, l.lineage...), l.branch
+			return sn, nil
+		}
+	}
+	lineage, branch, err := s.lineageOf(version)
 	if err != nil {
+		s.open.remove(sn)
 		return nil, err
 	}
-	s.open.add(sn)
+	sn.lineage, sn.branch = lineage, branch
 	return sn, nil
 }
 
-func (s *Store) snapshot(version Version) (*Snapshot, error) {
-	sn := &Snapshot{s: s, version: version, branch: MainBranch, opened: s.o.Now()}
+func versionGone(version Version) error {
+	return fmt.Errorf("%w: version %d", dberr.ErrVersionGone, version)
+}
+
+// lineageOf returns the lineage of a version, itself first, and the branch that
+// it was committed on.
+func (s *Store) lineageOf(version Version) ([]fork, string, error) {
 	v, err := s.view()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer v.close()
 	if version == 0 {
-		return sn, nil
+		return nil, MainBranch, nil
 	}
 	if newest := s.published.Load().version; version > newest {
-		return nil, fmt.Errorf("%w: %w %d, the newest is %d", dberr.ErrNotFound, dberr.ErrUnknownVersion, version, newest)
+		return nil, "", fmt.Errorf("%w: %w %d, the newest is %d", dberr.ErrNotFound, dberr.ErrUnknownVersion, version, newest)
 	}
 	row, err := v.row(version)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	l := s.lines.Load().byID[row.line]
 	if l == nil {
-		return nil, corrupt("version %d is on line %d, which does not exist", version, row.line)
+		return nil, "", corrupt("version %d is on line %d, which does not exist", version, row.line)
 	}
-	sn.branch = l.branch
-	sn.lineage = append([]fork{{l.id, version, row.last}}, l.lineage...)
-	return sn, nil
+	return append([]fork{{l.id, version, row.last}}, l.lineage...), l.branch, nil
 }
 
 // Close ends the snapshot. Operations under way finish; a second Close does
@@ -84,12 +108,19 @@ func (sn *Snapshot) Branch() string { return sn.branch }
 // Secret is Store.Secret.
 func (sn *Snapshot) Secret() [32]byte { return sn.s.secret }
 
-func (sn *Snapshot) view(ctx context.Context) (*view, error) {
+func (sn *Snapshot) usable(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return err
 	}
 	if sn.closed.Load() {
-		return nil, fmt.Errorf("snapshot of version %d: %w", sn.version, dberr.ErrClosed)
+		return fmt.Errorf("snapshot of version %d: %w", sn.version, dberr.ErrClosed)
+	}
+	return nil
+}
+
+func (sn *Snapshot) view(ctx context.Context) (*view, error) {
+	if err := sn.usable(ctx); err != nil {
+		return nil, err
 	}
 	return sn.s.view()
 }
@@ -144,6 +175,17 @@ func (sn *Snapshot) Type(ctx context.Context, id pod.TypeID) ([]byte, error) {
 	}
 	defer v.close()
 	return v.descriptor(id)
+}
+
+// Types calls fn with every type of the catalogue from an id on, in order: also
+// those that came after the snapshot's version.
+func (sn *Snapshot) Types(ctx context.Context, from pod.TypeID, fn func(pod.TypeID, []byte) error) error {
+	v, err := sn.view(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	return v.types(ctx, from, fn)
 }
 
 func (v *view) descriptor(id pod.TypeID) ([]byte, error) {

@@ -68,10 +68,10 @@ func TestWhatACheckpointPlaces(t *testing.T) {
 		{1, 80, envInline},  // never worth a record
 		{1, 400, envInline}, // less than half a page
 		{4, 400, envInline}, // still
-		{6, 400, envPlaced}, // more
-		{1, 700, envPlaced}, // too long for a leaf
+		{6, 400, envPacked}, // more
+		{1, 700, envPacked}, // too long for a leaf
 		{30, 80, envInline}, // not worth it, however many
-		{1, 100000, envPlaced},
+		{1, 100000, envPacked},
 	} {
 		tx := begin(t, s, MainBranch)
 		var id pod.ID

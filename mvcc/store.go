@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/poddb/poddb/cache"
 	"github.com/poddb/poddb/internal/dberr"
@@ -18,12 +17,15 @@ import (
 // Store is an open database. All methods are safe for concurrent use.
 type Store struct {
 	o          Options
+	budget     budget
 	pager      *pager.Pager
 	pods       *cache.Cache[*merged]
+	blocks     *cache.Cache[[]byte] // raw bytes by number
 	secret     [32]byte
-	logID      uint64 // marks log groups of this database
+	lost       *lostRows // by a salvage; nil = nothing
+	logID      uint64    // marks log groups of this database
 	salts      *salts
-	contentKey func([]byte) contentKey
+	contentKey func(hash [32]byte) contentKey
 
 	// gate is held for reading during each operation, so that Close waits for
 	// those under way before it closes the page file.
@@ -36,14 +38,25 @@ type Store struct {
 	lines     atomic.Pointer[lines]
 	published atomic.Pointer[published]
 	types     catalogue
-	// next are the ids and record numbers to give out next; order does not
+	// next are the ids, record and block numbers to give out next; order does not
 	// matter for them, so transactions take them without the token.
-	next struct{ pod, typ, record atomic.Uint64 }
+	next struct{ pod, typ, record, block atomic.Uint64 }
 
 	seq      sequencer
 	log      atomic.Pointer[wal.Log] // nil until the first commit needs it
+	foundLog int64                   // bytes of a log that is only read
 	unclean  bool                    // MarkUnclean was done; the token is held
 	poisoned atomic.Pointer[error]
+
+	// upkeep holds one element while neither retire nor reclaim runs.
+	upkeep chan struct{}
+	upkept atomic.Uint64 // odd while an upkeep group is being applied
+	folds  atomic.Uint64 // the same, of groups that retire
+	pins   pins
+	// reclaimable: the queue of reclaim may have rows.
+	reclaimable  atomic.Bool
+	retireWeight uint64
+	queueChunk   int
 
 	applying sync.Mutex // the overlay's writer, and freezing it
 	applied  uint64     // log position behind the last applied group
@@ -54,6 +67,11 @@ type Store struct {
 	stop       context.CancelFunc
 
 	commits, conflicts atomic.Uint64
+	backups, scans     atomic.Int32
+	syncs              latencies // of the log
+
+	named   []namedPlace // by what Open replayed
+	flushed atomic.Bool  // extents wait for the sync before the log's next one
 }
 
 // Secret returns the 32 random bytes made when the database was created.
@@ -99,17 +117,37 @@ func (s *Store) writeError() error {
 // which matches ErrPoisoned or ErrCommitUnknown.
 func (s *Store) poison(err error) error {
 	cause := err
-	if !errors.Is(cause, dberr.ErrPoisoned) {
+	switch {
+	case errors.Is(err, dberr.ErrCommitUnknown):
+		cause = fmt.Errorf("%w: %w", dberr.ErrPoisoned, firstCause{err})
+	case !errors.Is(err, dberr.ErrPoisoned):
 		cause = fmt.Errorf("%w: %w", dberr.ErrPoisoned, err)
 	}
 	if s.poisoned.CompareAndSwap(nil, &cause) {
 		s.o.Logger.Error("database refuses writes until reopened", slog.Any("cause", err))
+		if fn := s.o.Events.Poison; fn != nil {
+			go fn(cause)
+		}
+		s.check.step() // whoever waits for room need not
+		if log := s.log.Load(); log != nil {
+			log.Poison(cause) // Close would write its end
+		}
 	}
 	if errors.Is(err, dberr.ErrCommitUnknown) {
 		return err
 	}
 	return cause
 }
+
+// firstCause is why a commit's outcome is unknown, for the errors of later
+// commits: they match what it matches, except that they are known to be absent.
+type firstCause struct{ error }
+
+func (c firstCause) Is(target error) bool {
+	return target != dberr.ErrCommitUnknown && errors.Is(c.error, target)
+}
+
+func (c firstCause) As(target any) bool { return errors.As(c.error, target) }
 
 // Close refuses new work, finishes commits that are queued, moves the log into
 // the file and removes it. It does not wait for snapshots that were never
@@ -127,6 +165,7 @@ func (s *Store) Close() error {
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	s.pods.Close()
+	s.blocks.Close()
 	return dberr.Join(err, s.pager.Close(err == nil && !s.o.ReadOnly))
 }
 
@@ -143,7 +182,7 @@ func (s *Store) finish() error {
 		<-q.finished
 	}
 	s.seq.reap()
-	s.seq.release()
+	s.release()
 	log := s.log.Load()
 	if log == nil {
 		return nil
@@ -157,6 +196,9 @@ func (s *Store) finish() error {
 	}
 	if err := log.Close(); err != nil {
 		return err
+	}
+	if err := s.pager.Present(); err != nil {
+		return fmt.Errorf("the log %s stays: %w", s.logDir(), err)
 	}
 	if err := wal.Remove(s.o.FS, s.logDir()); err != nil {
 		return fmt.Errorf("removing the log %s: %w", s.logDir(), err)
@@ -172,27 +214,7 @@ func (s *Store) closeLog(log *wal.Log) error {
 	return nil
 }
 
-func (s *Store) logDir() string { return s.o.Path + ".wal" }
+// logSuffix is what the name of the log's directory has behind the file's.
+const logSuffix = ".wal"
 
-// Stats returns current figures; it is cheap.
-func (s *Store) Stats() Stats {
-	c := s.published.Load().counters
-	la := s.layers.Load()
-	pg := s.pager.Stats()
-	pageSize := int64(s.pager.State().PageSize)
-	st := Stats{
-		Versions: c.version, PodVersions: c.number, Pods: c.pod - 1, SharedBodies: c.record - 1,
-		LiveBytes: c.bytes - min(c.gone, c.bytes), HistoryBytes: min(c.gone, c.bytes),
-		IndexBytes: int64(pg.TreePages) * pageSize, FreeBytes: int64(pg.FreePages) * pageSize,
-		FileBytes: int64(pg.FileBytes), OverlayBytes: la.bytes(),
-		PodCache: s.pods.Stats(), PageCacheHits: pg.CacheHits, PageCacheMiss: pg.CacheMisses,
-		Commits: s.commits.Load(), Conflicts: s.conflicts.Load(),
-		Checkpoints: s.check.count.Load(), CheckpointsFailed: s.check.failed.Load(),
-		LastCheckpoint: time.Duration(s.check.last.Load()),
-	}
-	if log := s.log.Load(); log != nil {
-		st.LogBytes = log.Bytes()
-	}
-	st.OpenSnapshots, st.OldestSnapshot, st.OldestAge = s.open.oldest(s.o.Now())
-	return st
-}
+func (s *Store) logDir() string { return s.o.Path + logSuffix }

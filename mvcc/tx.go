@@ -19,17 +19,19 @@ type Tx struct {
 	base *Snapshot
 	over bool
 
-	puts  map[pid]*put
 	order []*put
+	puts  map[pid]*put   // order by pod, once there are many (find)
 	names map[string]pid // changed ones; 0 = deleted
 	types map[pod.TypeID][]byte
 	// refs are the references that the base did not have, with the pod that has
 	// them.
 	refs   map[pod.Ref]pid
-	bodies map[contentKey]body
-	shared []body            // new ones, in order
+	bodies map[contentKey]*body
+	shared []*body           // new ones, in order
 	uses   map[uint64]uint64 // of shared bodies, by record number
+	held   map[uint64]bool   // shared bodies found by content
 	guard  func(pod.ID) bool
+	opens  *Snapshot // of the new version; nil unless CommitOpen
 	// guardedNames are names that must not have changed since the base.
 	guardedNames []string
 
@@ -37,6 +39,12 @@ type Tx struct {
 	blockLen        uint64
 	warm            int64 // bytes of merged pods kept for the cache
 	stats           TxStats
+
+	nonce  uint64
+	inline int64   // bytes of envelopes so far, unless there is a stream
+	stream *stream // of a big transaction
+	// what went into the stream: that many of order and shared
+	spilledPuts, spilledBodies int
 }
 
 var _ pod.Sink = (*Tx)(nil)
@@ -47,9 +55,11 @@ type put struct {
 	base     found // number 0 if the pod is new
 	baseSize uint64
 	env      []byte
+	size     uint64 // of the version record (frame.size)
 	exports  []pod.Slot
-	merged   *merged // nil if too much to keep
-	number   uint64  // given by the sequencer
+	few      [2]pod.Slot // what exports lies in if there are not many
+	merged   *merged     // nil if too much to keep
+	number   uint64      // given by the sequencer
 }
 
 const (
@@ -70,7 +80,7 @@ func (s *Store) Begin(ctx context.Context, branch string, base Version) (*Tx, er
 	if l == nil {
 		return nil, fmt.Errorf("%w: branch %q", dberr.ErrNotFound, branch)
 	}
-	sn, err := s.At(ctx, base)
+	sn, err := s.snapshotOn(ctx, base, l)
 	if err != nil {
 		return nil, err
 	}
@@ -79,10 +89,16 @@ func (s *Store) Begin(ctx context.Context, branch string, base Version) (*Tx, er
 		return nil, fmt.Errorf("%w: version %d is not on branch %q", dberr.ErrInvalid, base, branch)
 	}
 	return &Tx{
-		s: s, line: l, base: sn, puts: map[pid]*put{}, names: map[string]pid{}, types: map[pod.TypeID][]byte{},
-		refs: map[pod.Ref]pid{}, bodies: map[contentKey]body{}, uses: map[uint64]uint64{},
-		blockLen: firstPodBlock,
+		s: s, line: l, base: sn, blockLen: firstPodBlock, nonce: s.salts.next(),
 	}, nil
+}
+
+// setIn is m[k] = v for a map of a transaction, which most do without.
+func setIn[K comparable, V any](m *map[K]V, k K, v V) {
+	if *m == nil {
+		*m = map[K]V{}
+	}
+	(*m)[k] = v
 }
 
 // Guard names pods that this transaction depends on: Commit is a conflict if
@@ -128,9 +144,17 @@ func (t *Tx) Type(ctx context.Context, descriptor []byte) (pod.TypeID, error) {
 	}
 	id, durable, err := t.s.types.id(t.s, descriptor)
 	if err == nil && !durable {
-		t.types[id] = bytes.Clone(descriptor)
+		setIn(&t.types, id, bytes.Clone(descriptor))
 	}
 	return id, err
+}
+
+// Types calls fn with every type of the catalogue from an id on, in order.
+func (t *Tx) Types(ctx context.Context, from pod.TypeID, fn func(pod.TypeID, []byte) error) error {
+	if err := t.usable(ctx); err != nil {
+		return err
+	}
+	return t.s.Types(ctx, from, fn)
 }
 
 // SetName binds a variable to its root pod, whose slot 0 must be exported when
@@ -153,7 +177,7 @@ func (t *Tx) setName(ctx context.Context, name string, root pid) error {
 		return err
 	}
 	old, err := t.base.Root(ctx, name)
-	if err != nil && !errors.Is(err, dberr.ErrNotFound) {
+	if err != nil && !errors.Is(err, dberr.ErrNotFound) && !isLost(err) {
 		return err
 	}
 	if now, changed := t.names[name]; root == 0 && (changed && now == 0 || !changed && old == 0) {
@@ -162,7 +186,7 @@ func (t *Tx) setName(ctx context.Context, name string, root pid) error {
 	if root == old {
 		delete(t.names, name)
 	} else {
-		t.names[name] = root
+		setIn(&t.names, name, root)
 	}
 	return nil
 }
@@ -191,6 +215,10 @@ func (t *Tx) returnPods() {
 func (t *Tx) end() {
 	t.over = true
 	t.base.Close()
+	t.s.pins.release(t.held)
 	t.returnPods()
+	if t.stream != nil {
+		t.stream.abandon()
+	}
 	t.puts, t.order, t.refs, t.bodies, t.shared = nil, nil, nil, nil, nil
 }

@@ -2,6 +2,7 @@ package mvcc
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math"
 	"sync"
@@ -84,5 +85,43 @@ func (c *catalogue) settled(types map[pod.TypeID][]byte) {
 		if k := c.known[blake(d)]; k != nil {
 			k.durable = true
 		}
+	}
+}
+
+// Types calls fn with every type of the catalogue from an id on, in order of
+// ids. The descriptor is valid during the call.
+func (s *Store) Types(ctx context.Context, from pod.TypeID, fn func(pod.TypeID, []byte) error) error {
+	v, err := s.view()
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	return v.types(ctx, from, fn)
+}
+
+func (v *view) types(ctx context.Context, from pod.TypeID, fn func(pod.TypeID, []byte) error) error {
+	c := v.seek(typeKey(from))
+	for n := 0; ; n++ {
+		key, env, ok := c.at()
+		if !ok || key[0] != kindType {
+			return c.err()
+		}
+		if n%1024 == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		if len(key) != 5 {
+			return corrupt("type key %x", key)
+		}
+		id := pod.TypeID(be.Uint32(key[1:]))
+		d, err := v.open(env)
+		if err != nil {
+			return fmt.Errorf("type %d: %w", id, err)
+		}
+		if err := fn(id, d); err != nil {
+			return err
+		}
+		c.next()
 	}
 }

@@ -21,12 +21,15 @@ func (p *put) exported(slot pod.Slot) bool {
 
 // everything is the fork that sees all of a line.
 func everything(l *line) []fork {
-	const all = 1<<64 - 1
-	return append([]fork{{l.id, all, all}}, l.lineage...)
+	l.once.Do(func() {
+		const all = 1<<64 - 1
+		l.everything = append([]fork{{l.id, all, all}}, l.lineage...)
+	})
+	return l.everything
 }
 
 func (s *Store) validate(v *view, t *Tx, h head) error {
-	c := &conflict{s: s, v: v, t: t, head: h}
+	c := &conflict{s: s, v: v, t: t, head: h, all: everything(t.line)}
 	if err := c.written(); err != nil {
 		return err
 	}
@@ -57,6 +60,7 @@ type conflict struct {
 	v    *view
 	t    *Tx
 	head head
+	all  []fork // everything on the line
 
 	names []string
 	pods  []uint64
@@ -66,10 +70,8 @@ type conflict struct {
 // written checks the transaction's own pods and names, and the names that it
 // depends on.
 func (c *conflict) written() error {
-	l := c.t.line
-	all := everything(l)
 	for _, p := range c.t.order {
-		n, err := c.number(all, p.id)
+		n, err := c.number(p.id)
 		if err != nil {
 			return err
 		}
@@ -122,27 +124,26 @@ func (c *conflict) collide(with Version) {
 }
 
 // number returns the newest sequenced version of a pod on the line, 0 if none.
-func (c *conflict) number(all []fork, id pid) (uint64, error) {
-	if p := c.s.seq.pending.pods[podOnLine{c.t.line.id, id}]; p != nil {
+func (c *conflict) number(id pid) (uint64, error) {
+	if p, ok := c.s.seq.pending.pods[podOnLine{c.t.line.id, id}]; ok {
 		return p.put.number, nil
 	}
-	f, _, err := c.v.resolve(all, id)
+	f, _, err := c.v.resolve(c.all, id)
 	return f.number, err
 }
 
 // references checks that what the transaction newly refers to is exported in
 // the head too.
 func (c *conflict) references() error {
-	all := everything(c.t.line)
 	check := func(r pod.Ref) error {
-		if c.t.puts[r.Pod] != nil {
+		if c.t.find(r.Pod) != nil {
 			return nil
 		}
 		ok := false
-		if p := c.s.seq.pending.pods[podOnLine{c.t.line.id, r.Pod}]; p != nil {
+		if p, pending := c.s.seq.pending.pods[podOnLine{c.t.line.id, r.Pod}]; pending {
 			ok = p.put.exported(r.Slot)
 		} else {
-			m, _, err := c.v.pod(all, r.Pod)
+			m, _, err := c.v.pod(c.all, r.Pod)
 			if err != nil {
 				return err
 			}

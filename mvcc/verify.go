@@ -2,7 +2,6 @@ package mvcc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -25,6 +24,11 @@ import (
 //
 //  3. Aggregates equal what the commits they cover add up to.
 //
+//     What retention has folded is followed fold by fold: a folded row is the
+//     net of its commits, so the same holds at every kept version. What is
+//     queued for reclaim decodes too; every row of a pod version is added by one
+//     kept row or queued.
+//
 //  4. Shared bodies: users counted again, content keys, types, names, lines,
 //     counters, and that the index has no pod version that no commit added.
 //
@@ -40,20 +44,16 @@ func (s *Store) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 		return VerifyReport{}, err
 	}
 	defer v.close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(s.life, func() { cancel(dberr.ErrClosed) })()
+	ctx, end := s.lasting(ctx, &s.scans)
 	w := &verifier{
-		ctx: ctx, s: s, v: v, o: o, counters: p.counters, lines: s.lines.Load().byID,
+		ctx: ctx, s: s, v: v, o: o, counters: p.counters, lines: v.lines(),
 		states: map[uint32]*lineState{}, forks: map[Version][]*line{}, uses: map[uint64]uint64{},
-		types: map[pod.TypeID]bool{}, names: map[Version][]nameChange{},
+		types: map[pod.TypeID]bool{}, names: map[Version][]nameChange{}, changed: map[string]pod.Ref{}, gone: &Set{},
 	}
 	if damage := s.pager.State().Damage; damage != "" && s.o.ReadOnly { // else Open has repaired it
 		w.problem("%s", damage)
 	}
-	if err = w.run(); errors.Is(context.Cause(ctx), dberr.ErrClosed) {
-		err = dberr.ErrClosed
-	}
+	err = end(w.run())
 	return w.report, err
 }
 
@@ -72,7 +72,18 @@ func (s *Store) stillView() (*view, *published, error) {
 		s.layers.Store(la)
 	}
 	still := &layers{frozen: la.frozen, active: la.active.copy()}
-	return &view{s, still, s.pager.View()}, s.published.Load(), nil
+	return &view{s: s, la: still, pv: s.pager.View()}, s.published.Load(), nil
+}
+
+// lines returns the lines that a still view has: one may have been made since.
+func (v *view) lines() map[uint32]*line {
+	has := map[uint32]*line{}
+	for id, l := range v.s.lines.Load().byID {
+		if _, ok, err := v.get(lineKey(id)); ok || err != nil {
+			has[id] = l
+		}
+	}
+	return has
 }
 
 type verifier struct {
@@ -90,14 +101,21 @@ type verifier struct {
 	names    map[Version][]nameChange
 	last     uint64 // number after the commits seen
 	unread   bool   // some pod version could not be read
+	gone     *Set   // retired versions
+	// goneNames are the changes of names by retired commits, by line, in order.
+	goneNames map[uint32][]nameChange
+	// What rows account for: pod versions, chunks of ids, aggregates.
+	stored, chunks, spans uint64
+	changed               map[string]pod.Ref // names that the commit at hand binds
 	// lostExport are slots that the commit at hand no longer exports.
 	lostExport []pod.Ref
 }
 
 type nameChange struct {
-	name string
-	line uint32
-	root pid
+	name    string
+	line    uint32
+	root    pid
+	version Version
 }
 
 // step looks at the context and reports progress.
@@ -109,7 +127,7 @@ func (w *verifier) step() error {
 		return dberr.ErrClosed
 	}
 	if w.o.Progress != nil {
-		w.o.Progress(w.report.PodVersions, w.counters.number)
+		w.o.Progress(w.report.PodVersions, w.counters.number-min(w.counters.freed, w.counters.number))
 	}
 	return nil
 }
@@ -128,7 +146,11 @@ func (w *verifier) problem(format string, args ...any) {
 // damage lists an error that says what is wrong with the stored bytes. Others
 // end Verify: they say nothing about the database.
 func (w *verifier) damage(err error) error {
-	if errors.Is(err, dberr.ErrCorrupt) || errors.Is(err, dberr.ErrTooNew) || errors.Is(err, dberr.ErrNotFound) {
+	if isLost(err) {
+		w.report.Lost++
+		return nil
+	}
+	if corruption(err) {
 		w.problem("%v", err)
 		return nil
 	}
@@ -150,7 +172,7 @@ func (w *verifier) walk(kind byte, fn func(key, val []byte) error) error {
 
 func (w *verifier) run() error {
 	for _, part := range []func() error{
-		w.pages, w.catalogue, w.linesAndNames, w.commits, w.heads, w.bodies, w.strays, w.records,
+		w.pages, w.retired, w.catalogue, w.linesAndNames, w.commits, w.heads, w.garbage, w.bodies, w.strays, w.records, w.blocks,
 	} {
 		if err := w.step(); err != nil {
 			return err
@@ -213,6 +235,7 @@ func (w *verifier) linesAndNames() error {
 	for _, l := range w.forks[0] {
 		w.states[l.id] = newLineState()
 	}
+	defer w.sortOldNames()
 	return w.walk(kindName, func(key, val []byte) error {
 		name, _, line, version, err := splitNameKey(key)
 		if err != nil {
@@ -223,13 +246,21 @@ func (w *verifier) linesAndNames() error {
 			return w.damage(fmt.Errorf("name %q: %w", name, err))
 		}
 		w.report.Names++
-		w.names[version] = append(w.names[version], nameChange{name, line, root})
+		change := nameChange{name, line, root, version}
+		if w.gone.Contains(version) {
+			w.goneNames[line] = append(w.goneNames[line], change)
+		} else {
+			w.names[version] = append(w.names[version], change)
+		}
 		return nil
 	})
 }
 
 func (w *verifier) commits() error {
 	for version := Version(1); version <= w.counters.version; version++ {
+		if w.gone.Contains(version) {
+			continue
+		}
 		row, err := w.v.row(version)
 		if err == nil {
 			err = w.commit(row)
@@ -249,7 +280,8 @@ func (w *verifier) commits() error {
 			}
 		}
 	}
-	if w.last != w.counters.number {
+	// Retention keeps heads; a salvage may have lost the newest versions.
+	if w.last > w.counters.number || w.last != w.counters.number && !w.gone.Contains(w.counters.version) {
 		w.problem("commits add numbers up to %d, counted are %d", w.last, w.counters.number)
 	}
 	return nil
@@ -288,6 +320,9 @@ func (w *verifier) heads() error {
 				return err
 			}
 			f, _, err := w.v.resolve(lineage, pid)
+			if isLost(err) {
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -315,7 +350,7 @@ func (w *verifier) bodies() error {
 			w.problem("shared body %d of %d has %d users, stored are %d", no, w.counters.record-1, w.uses[no], stored)
 		}
 		delete(w.uses, no)
-		if w.o.Deep {
+		if w.o.Deep && env[0] != envLost {
 			if _, _, err := w.v.sharedBody(no); err != nil {
 				return w.damage(fmt.Errorf("shared body %d: %w", no, err))
 			}
@@ -333,67 +368,27 @@ func (w *verifier) bodies() error {
 			return w.damage(corrupt("content row %x", key))
 		}
 		no := be.Uint64(val)
+		if env, _, err := w.v.get(recordKey(kindShared, no)); err != nil || len(env) > 0 && env[0] == envLost {
+			return err
+		}
 		b, ok, err := w.v.sharedBody(no)
 		if err != nil {
 			return w.damage(fmt.Errorf("shared body %d: %w", no, err))
 		}
-		if !ok || w.o.Deep && w.s.contentKey(b) != contentKey(key[1:]) {
+		if !ok || w.o.Deep && w.s.contentKeyOf(b) != contentKey(key[1:]) {
 			w.problem("content %x does not lead to shared body %d", key[1:], no)
 		}
 		return nil
 	})
 }
 
-// strays finds rows that no commit accounts for.
-func (w *verifier) strays() error {
-	versions, commits := uint64(0), uint64(0)
-	err := w.walk(kindVersion, func(_, _ []byte) error { versions++; return nil })
-	if err != nil {
-		return err
-	}
-	if versions != w.counters.number {
-		w.problem("the index has %d pod versions, commits added %d", versions, w.counters.number)
-	}
-	err = w.walk(kindCommit, func(key, _ []byte) error {
-		if len(key) == 9 {
-			commits++
-		}
-		return nil
-	})
-	if commits != w.counters.version {
-		w.problem("the index has %d commits, counted are %d", commits, w.counters.version)
-	}
-	for version, changes := range w.names {
-		w.problem("name %q was changed at version %d, which does not say so", changes[0].name, version)
-	}
-	return err
-}
-
 // records accounts for the space of the page file as it was when Verify began.
 func (w *verifier) records() error {
 	pv := w.v.pv
 	return w.s.pager.CheckRecords(pv, func(add func(pager.Place) error) error {
-		rows := 0
-		c := pv.Seek([]byte{0})
-		for ; c.Valid(); c.Next() {
-			if rows++; rows%1024 == 0 {
-				if err := w.ctx.Err(); err != nil {
-					return err
-				}
-			}
-			if !hasEnvelope(c.Key()[0]) {
-				continue
-			}
-			e, err := decodeEnvelope(c.Value())
-			if err != nil {
-				return fmt.Errorf("space of records was not checked: row %x: %w", c.Key(), err)
-			}
-			if e.how == envPlaced {
-				if err := add(e.place); err != nil {
-					return err
-				}
-			}
+		if err := blockPlaces(w.ctx, pv, add); err != nil {
+			return fmt.Errorf("space of records was not checked: %w", err)
 		}
-		return c.Err()
+		return nil
 	})
 }

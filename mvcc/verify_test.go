@@ -24,7 +24,7 @@ func cancelledContext() (context.Context, context.CancelFunc) {
 func TestVerifyEndsWithAnErrorOfTheDevice(t *testing.T) {
 	fault := vfs.NewFault(newFS(t))
 	o := testOptions(fault)
-	o.PodCacheBytes = 0
+	o.MemoryBytes = -1
 	s := mustOpen(t, o)
 	defer s.Close()
 	if _, _, err := commitBox(t, s, MainBranch, "x", 0, noise(t, 3000, 1)); err != nil {
@@ -71,6 +71,9 @@ func TestUnreadablePodVersionIsListedOnce(t *testing.T) {
 			}
 		}
 		must(tx.Commit(bg, CommitInfo{}))(t)
+		if err := s.Checkpoint(bg); err != nil { // a block of its own
+			t.Fatal(err)
+		}
 	}
 	commit(func(tx *Tx) []*pod.Change {
 		a, b = tx.NewPod(), tx.NewPod()
@@ -170,5 +173,26 @@ func TestCloseEndsVerify(t *testing.T) {
 	}
 	if err := <-closed; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A branch that is made when Verify has begun is none of its business.
+func TestStillViewHasNoLaterLines(t *testing.T) {
+	s := mustOpen(t, testOptions(newFS(t)))
+	defer s.Close()
+	v, _, err := s.stillView()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.close()
+	_, version, err := commitBox(t, s, MainBranch, "x", 0, "a")
+	if err == nil {
+		err = s.CreateBranch(bg, "later", version)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := v.lines(); len(lines) != 1 || lines[mainLine] == nil {
+		t.Fatalf("%d lines", len(lines))
 	}
 }

@@ -16,6 +16,8 @@ type lineState struct {
 	names   map[string]pid
 	refs    map[pod.Ref]int // how many pods and names refer to a slot
 	nets    [len(levelLen)]*net
+	spans   [len(levelLen)]uint64 // the aggregate that each net is of
+	filled  [len(levelLen)]bool   // a row was added to it
 }
 
 type podState struct {
@@ -67,9 +69,8 @@ func (w *verifier) commit(row *commitRow) error {
 	if l == nil || st == nil {
 		return corrupt("it is on line %d, which does not exist or begins later", row.line)
 	}
-	if row.last != w.last+row.added || row.pos != st.commits {
-		return corrupt("it adds %d numbers up to %d after %d, at %d of line %d after %d",
-			row.added, row.last, w.last, row.pos, row.line, st.commits)
+	if err := w.numbers(row, st); err != nil {
+		return err
 	}
 	if len(row.parents) == 0 && st.version != 0 || len(row.parents) > 0 && row.parents[0] != st.version {
 		w.problem("version %d has parents %v, expected %d", row.version, row.parents, st.version)
@@ -78,27 +79,35 @@ func (w *verifier) commit(row *commitRow) error {
 	if err != nil {
 		return err
 	}
+	w.stored += row.added
+	w.chunks += uint64(row.numChunks())
 	st.version, st.number = row.version, row.last
 	lineage := append([]fork{{l.id, row.version, row.last}}, l.lineage...)
 	removed, gone, guess := &Set{}, uint64(0), false
-	for i, id := range ids {
+	next := 0
+	for number := range row.numbers {
+		if next == len(ids) {
+			return corrupt("%d pods for %d numbers", len(ids), row.added)
+		}
+		id := ids[next]
+		next++
 		old := st.pods[id]
 		if old.number != 0 {
 			removed.Add(old.number)
 			gone += old.size
 			guess = guess || old.unknown
 		}
-		if err := w.podVersion(row, st, lineage, id, row.first()+uint64(i)); err != nil {
+		if err := w.podVersion(row, st, lineage, id, number); err != nil {
 			return err
 		}
 	}
-	if !removed.Equal(row.removed) || gone != row.goneByte && !guess {
+	if !removed.Equal(row.removed) || gone != row.goneByte && !guess && w.gone.Len() == 0 {
 		w.problem("version %d says it replaced %d pod versions of %d bytes; it replaced %d of %d bytes",
 			row.version, row.removed.Len(), row.goneByte, removed.Len(), gone)
 	}
 	w.namesOf(row, st)
 	w.references(row, st, ids)
-	w.last, st.commits = row.last, st.commits+1
+	w.last, st.commits = row.last, row.pos+1
 	return w.aggregates(row, st)
 }
 
@@ -116,6 +125,9 @@ func (w *verifier) podVersion(row *commitRow, st *lineState, lineage []fork, id 
 	if err != nil || m == nil {
 		w.unread = true
 		return w.damage(err)
+	}
+	if m.pod == nil {
+		return nil // lost
 	}
 	if m.body != 0 {
 		w.uses[m.body]++
@@ -138,9 +150,13 @@ func (w *verifier) podVersion(row *commitRow, st *lineState, lineage []fork, id 
 }
 
 // readVersion finds a version by resolving and reads it; nil if another is
-// found, which is listed.
+// found, and without a pod if it cannot be read, which is listed.
 func (w *verifier) readVersion(row *commitRow, lineage []fork, id pid, number uint64) (*merged, error) {
 	f, ok, err := w.v.resolve(lineage, id)
+	if isLost(err) {
+		w.unread = true
+		return &merged{}, w.damage(err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -151,19 +167,16 @@ func (w *verifier) readVersion(row *commitRow, lineage []fork, id pid, number ui
 	if uint64(id) >= w.counters.pod {
 		w.problem("version %d: pod %d was not given out", row.version, id)
 	}
-	cached := w.s.pods.Get
-	if w.o.Deep {
-		cached = func(uint64) (*merged, bool) { return nil, false }
-	}
-	m, err := w.v.build(f, cached)
+	m, err := w.build(f)
 	if err != nil {
-		return nil, fmt.Errorf("version %d, pod %d, number %d: %w", row.version, id, number, err)
+		return &merged{}, w.unreadable(f, fmt.Errorf("version %d, pod %d, number %d: %w", row.version, id, number, err))
 	}
 	return m, nil
 }
 
 // namesOf applies the changes of names.
 func (w *verifier) namesOf(row *commitRow, st *lineState) {
+	w.oldNames(row, st)
 	changes := w.names[row.version]
 	delete(w.names, row.version)
 	if uint64(len(changes)) != row.names {
@@ -173,19 +186,30 @@ func (w *verifier) namesOf(row *commitRow, st *lineState) {
 		if c.line != row.line {
 			w.problem("version %d is on line %d and changes name %q on line %d", row.version, row.line, c.name, c.line)
 		}
-		if old := st.names[c.name]; old != 0 {
-			st.refer(&pod.Pod{Refs: []pod.Ref{{Pod: old}}}, -1)
-		}
-		if delete(st.names, c.name); c.root == 0 {
-			continue
-		}
-		st.names[c.name] = c.root
-		root := pod.Ref{Pod: c.root}
-		st.refer(&pod.Pod{Refs: []pod.Ref{root}}, 1)
-		if !st.exported(root) {
-			w.problem("version %d: variable %q has root pod %d, which does not export slot 0", row.version, c.name, c.root)
+		w.apply(row, st, c)
+	}
+	for name, root := range w.changed {
+		if !w.exported(row, st, root) {
+			w.problem("version %d: variable %q has root pod %d, which does not export slot 0", row.version, name, root.Pod)
 		}
 	}
+	clear(w.changed)
+}
+
+// apply changes a name. Its root is checked when all of the row's were changed:
+// what a retired commit bound may be replaced.
+func (w *verifier) apply(row *commitRow, st *lineState, c nameChange) {
+	if old := st.names[c.name]; old != 0 {
+		st.refer(&pod.Pod{Refs: []pod.Ref{{Pod: old}}}, -1)
+	}
+	delete(w.changed, c.name)
+	if delete(st.names, c.name); c.root == 0 {
+		return
+	}
+	st.names[c.name] = c.root
+	root := pod.Ref{Pod: c.root}
+	st.refer(&pod.Pod{Refs: []pod.Ref{root}}, 1)
+	w.changed[c.name] = root
 }
 
 // references checks what the commit's pods refer to, and that nothing refers
@@ -201,35 +225,62 @@ func (w *verifier) references(row *commitRow, st *lineState, ids []pid) {
 				continue
 			}
 			w.report.References++
-			if !st.exported(r) {
+			if !w.exported(row, st, r) {
 				w.problem("version %d: pod %d refers to pod %d, slot %d, which is not exported", row.version, id, r.Pod, r.Slot)
 			}
 		}
 	}
 	for _, r := range w.lostExport {
-		if n := st.refs[r]; n > 0 && !st.exported(r) {
+		if n := st.refs[r]; n > 0 && !w.exported(row, st, r) {
 			w.problem("version %d: pod %d no longer exports slot %d, to which %d others refer", row.version, r.Pod, r.Slot, n)
 		}
 	}
 	w.lostExport = w.lostExport[:0]
 }
 
-// aggregates compares those that end with this commit.
+// aggregates adds the row up, and compares an aggregate when its last row was
+// added.
 func (w *verifier) aggregates(row *commitRow, st *lineState) error {
 	for level := 1; level < len(levelLen); level++ {
+		span := row.pos / levelLen[level]
+		if span != st.spans[level] {
+			if err := w.closeSpan(row.line, st, level); err != nil {
+				return err
+			}
+		}
+		st.spans[level], st.filled[level] = span, true
 		st.nets[level].commit(row)
-		n := levelLen[level]
-		if st.commits%n != 0 {
-			continue
+		if st.commits == (span+1)*levelLen[level] {
+			if err := w.closeSpan(row.line, st, level); err != nil {
+				return err
+			}
 		}
-		a, err := w.v.net(row.line, byte(level), st.commits/n-1)
-		if err != nil {
-			return w.damage(err)
-		}
-		if !a.added.Equal(st.nets[level].added) || !a.removed.Equal(st.nets[level].removed) {
-			w.problem("aggregate %d of level %d of line %d is not what its commits add up to", st.commits/n-1, level, row.line)
-		}
-		st.nets[level] = newNet()
+	}
+	return nil
+}
+
+// closeSpan compares what was added up with what is stored. Nothing is stored
+// for positions without rows.
+func (w *verifier) closeSpan(line uint32, st *lineState, level int) error {
+	if !st.filled[level] {
+		return nil
+	}
+	sum := st.nets[level]
+	st.nets[level], st.filled[level] = newNet(), false
+	w.spans++
+	b, ok, err := w.v.fetch(aggregateKey(line, byte(level), st.spans[level]))
+	if err == nil && !ok {
+		err = corrupt("aggregate %d of level %d of line %d is missing", st.spans[level], level, line)
+	}
+	if err != nil {
+		return w.damage(err)
+	}
+	a, err := decodeNet(b)
+	if err != nil {
+		return w.damage(err)
+	}
+	if !a.added.Equal(sum.added) || !a.removed.Equal(sum.removed) {
+		w.problem("aggregate %d of level %d of line %d is not what its commits add up to", st.spans[level], level, line)
 	}
 	return nil
 }

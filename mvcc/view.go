@@ -2,6 +2,7 @@ package mvcc
 
 import (
 	"bytes"
+	"sync/atomic"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/pager"
@@ -20,12 +21,18 @@ type layers struct {
 	frozen, active *overlay
 }
 
+// unordered reports whether a layer has changed rows of lower layers.
+func (la *layers) unordered() bool {
+	return la.active.unordered.Load() || la.frozen != nil && la.frozen.unordered.Load()
+}
+
 // view is the index during one operation: one get, one batch of pods, one
 // batch of names. It pins a generation of the page file and is short.
 type view struct {
-	s  *Store
-	la *layers
-	pv *pager.View
+	s    *Store
+	la   *layers
+	pv   *pager.View
+	last atomic.Pointer[rawBlock] // read last
 }
 
 // view begins an operation. The caller ends it with close.
@@ -38,13 +45,18 @@ func (s *Store) view() (*view, error) {
 
 // pin is view for those who hold the store open themselves.
 func (s *Store) pin() *view {
+	v := &struct { // one piece of memory
+		view
+		page pager.View
+	}{}
+	v.s, v.pv = s, &v.page
 	for {
-		la := s.layers.Load()
-		pv := s.pager.View()
-		if s.layers.Load() == la {
-			return &view{s, la, pv}
+		v.la = s.layers.Load()
+		s.pager.Pin(v.pv)
+		if s.layers.Load() == v.la {
+			return &v.view
 		}
-		pv.Close()
+		v.pv.Close()
 	}
 }
 
@@ -72,11 +84,11 @@ func (v *view) close() {
 // get returns the newest value of a key.
 func (v *view) get(key []byte) ([]byte, bool, error) {
 	if b, ok := v.la.active.get(key); ok {
-		return b, true, nil
+		return b, b != nil, nil
 	}
 	if f := v.la.frozen; f != nil {
 		if b, ok := f.get(key); ok {
-			return b, true, nil
+			return b, b != nil, nil
 		}
 	}
 	return v.pv.Get(key)
@@ -85,18 +97,37 @@ func (v *view) get(key []byte) ([]byte, bool, error) {
 // seekIn returns the first key ≥ from that shares from's first n bytes. It is
 // for keys that end in a descending number: a newer layer has only higher
 // numbers under one prefix, which come first, so the first layer with a hit has
-// the answer.
+// the answer. Once a layer has changed rows with older numbers (retire.go) all
+// are looked at. That may happen during the call: so it is asked after the hit
+// was read, because a layer says that it is unordered before it is.
 func (v *view) seekIn(from []byte, n int) (key, val []byte, ok bool, err error) {
 	prefix := from[:n]
+	key, val, ok, err = v.seekFirst(from, prefix)
+	if err != nil || !v.la.unordered() {
+		return key, val, ok, err
+	}
+	c := v.seek(bytes.Clone(from))
+	key, val, ok = c.at()
+	if ok = ok && bytes.HasPrefix(key, prefix); !ok {
+		return nil, nil, false, c.err()
+	}
+	return key, val, true, nil
+}
+
+// seekFirst is seekIn while all layers are ordered.
+func (v *view) seekFirst(from, prefix []byte) (key, val []byte, ok bool, err error) {
 	for _, o := range [2]*overlay{v.la.active, v.la.frozen} {
 		if o == nil {
 			continue
 		}
-		if x := o.seek(from); x != nil && bytes.HasPrefix(x.key, prefix) {
+		if x := o.first(from, prefix); x != nil {
 			return x.key, x.value(), true, nil
 		}
 	}
-	c := v.pv.Seek(from)
+	if v.la.unordered() {
+		return nil, nil, false, nil // the page file is asked by seek
+	}
+	c := v.pv.Seek(bytes.Clone(from)) // a copy, so that callers may have from on their stack
 	if !c.Valid() {
 		return nil, nil, false, c.Err()
 	}
@@ -106,10 +137,14 @@ func (v *view) seekIn(from []byte, n int) (key, val []byte, ok bool, err error) 
 	return key, c.Value(), true, nil
 }
 
-// cursor walks the merged index upwards.
+// cursor walks the merged index upwards, past deleted rows. What it stands on
+// is read once: a row under it may be deleted meanwhile.
 type cursor struct {
 	active, frozen *onode
 	page           *pager.Cursor
+
+	key, val []byte
+	ok       bool
 }
 
 // seek returns a cursor at the first key ≥ from in any layer.
@@ -118,14 +153,21 @@ func (v *view) seek(from []byte) *cursor {
 	if v.la.frozen != nil {
 		c.frozen = v.la.frozen.seek(from)
 	}
+	c.settle()
 	return c
 }
 
-// at returns the key and value under the cursor, the newest layer's if several
-// have the key.
-func (c *cursor) at() (key, val []byte, ok bool) {
+// at returns the key and value under the cursor.
+func (c *cursor) at() (key, val []byte, ok bool) { return c.key, c.val, c.ok }
+
+// top returns the lowest row of all layers, the newest layer's if several have
+// the key. A deleted row has no value.
+func (c *cursor) top() (key, val []byte, ok bool) {
 	if c.page.Valid() {
 		key, val, ok = c.page.Key(), c.page.Value(), true
+		if val == nil {
+			val = []byte{} // there, and empty
+		}
 	}
 	for _, n := range [2]*onode{c.frozen, c.active} {
 		if n != nil && (!ok || bytes.Compare(n.key, key) <= 0) {
@@ -136,10 +178,30 @@ func (c *cursor) at() (key, val []byte, ok bool) {
 }
 
 func (c *cursor) next() {
-	key, _, ok := c.at()
-	if !ok {
-		return
+	if c.ok {
+		c.pass(c.key)
+		c.settle()
 	}
+}
+
+// settle goes on to the next row that is not deleted. If the page file cannot be
+// read there is none: what it would show first is not known (err).
+func (c *cursor) settle() {
+	for {
+		if c.page.Err() != nil {
+			c.key, c.val, c.ok = nil, nil, false
+			return
+		}
+		c.key, c.val, c.ok = c.top()
+		if !c.ok || c.val != nil {
+			return
+		}
+		c.pass(c.key)
+	}
+}
+
+// pass moves every layer that stands at key.
+func (c *cursor) pass(key []byte) {
 	if c.active != nil && bytes.Equal(c.active.key, key) {
 		c.active = c.active.following()
 	}
@@ -166,35 +228,6 @@ func (v *view) walk(prefix []byte, fn func(key, val []byte) error) error {
 			return err
 		}
 	}
-}
-
-// open returns what an envelope holds.
-func (v *view) open(env []byte) ([]byte, error) {
-	e, err := decodeEnvelope(env)
-	if err != nil {
-		return nil, err
-	}
-	return v.openDecoded(e)
-}
-
-func (v *view) openDecoded(e envelope) ([]byte, error) {
-	switch e.how {
-	case envInline:
-		return e.data, nil
-	case envPlaced:
-		return v.pv.ReadRecord(e.place)
-	}
-	return nil, corrupt("a tombstone where contents were expected")
-}
-
-// fetch gets a row and opens its envelope.
-func (v *view) fetch(key []byte) ([]byte, bool, error) {
-	env, ok, err := v.get(key)
-	if !ok || err != nil {
-		return nil, false, err
-	}
-	b, err := v.open(env)
-	return b, err == nil, err
 }
 
 // row returns the row of a commit, without the ids of a chunked one.

@@ -1,7 +1,13 @@
 package mvcc
 
-// window is the run of a line's commits that no aggregate covers yet, for each
-// level: what the next aggregates will be made of.
+import (
+	"bytes"
+	"slices"
+)
+
+// window is the run of a line's commits that no aggregate covers yet: at level 1
+// the commits since the last aggregate of that level, at level 2 the aggregates
+// of level 1 since the last one of that.
 type window struct {
 	commits uint64 // of the line, folded in so far
 	level   [len(levelLen)]*net
@@ -20,13 +26,18 @@ func (s *Store) aggregateRows(v *view, row *commitRow) ([]keyValue, error) {
 		s.seq.windows[row.line] = w
 	}
 	w.commits++
+	w.level[1].commit(row)
 	var puts []keyValue
 	for level := 1; level < len(levelLen); level++ {
-		w.level[level].commit(row)
-		if n := levelLen[level]; w.commits%n == 0 {
-			puts = append(puts, keyValue{aggregateKey(row.line, byte(level), w.commits/n-1), inline(w.level[level].append(nil))})
-			w.level[level] = newNet()
+		n := levelLen[level]
+		if w.commits%n != 0 {
+			break
 		}
+		puts = append(puts, keyValue{aggregateKey(row.line, byte(level), w.commits/n-1), inline(w.level[level].append(nil))})
+		if level+1 < len(levelLen) {
+			w.level[level+1].run(w.level[level])
+		}
+		w.level[level] = newNet()
 	}
 	return puts, nil
 }
@@ -37,45 +48,50 @@ func (s *Store) loadWindow(v *view, row *commitRow) (*window, error) {
 	for level := 1; level < len(levelLen); level++ {
 		w.level[level] = newNet()
 	}
-	tail, err := commitsBack(row, row.pos%levelLen[1], func(version Version) (*commitRow, error) {
-		return s.sequencedRow(v, version)
-	})
+	block, top := row.pos/levelLen[1]*levelLen[1], row.pos/levelLen[2]*levelLen[2]
+	tail, err := s.sequencedTail(v, row, block)
 	if err != nil {
 		return nil, err
 	}
-	top := w.level[2]
-	for i := row.pos / levelLen[2] * levelLen[2] / levelLen[1]; i < row.pos/levelLen[1]; i++ {
+	for i := top / levelLen[1]; i < block/levelLen[1]; i++ {
 		n, err := s.sequencedNet(v, row.line, 1, i)
 		if err != nil {
 			return nil, err
 		}
-		top.run(n)
+		w.level[2].run(n)
 	}
 	for _, c := range tail {
 		w.level[1].commit(c)
-		top.commit(c)
 	}
 	return w, nil
 }
 
-// commitsBack returns the n commits before row on its line, oldest first. get
-// reads the row of a version.
-func commitsBack(row *commitRow, n uint64, get func(Version) (*commitRow, error)) ([]*commitRow, error) {
-	rows := make([]*commitRow, n)
-	for i := len(rows) - 1; i >= 0; i-- {
-		if len(row.parents) == 0 {
-			return nil, corrupt("version %d has no parent at position %d of its line", row.version, row.pos)
-		}
+// sequencedTail returns the rows before a commit on its line from position low
+// on.
+func (s *Store) sequencedTail(v *view, row *commitRow, low uint64) ([]*commitRow, error) {
+	return rowsBack(row, low, func(version Version) (*commitRow, error) { return s.sequencedRow(v, version) })
+}
+
+// rowsBack returns the rows before row on its line down to position low,
+// oldest first. get reads the row of a version.
+func rowsBack(row *commitRow, low uint64, get func(Version) (*commitRow, error)) ([]*commitRow, error) {
+	var rows []*commitRow
+	for row.pos > low && len(row.parents) > 0 {
 		c, err := get(row.parents[0])
 		if err != nil {
 			return nil, err
 		}
-		if c.line != row.line || c.pos+1 != row.pos {
+		follows := c.line == row.line && c.pos < row.pos
+		if row.fold == nil && (!follows || c.pos+1 != row.pos) {
 			return nil, corrupt("version %d at %d of line %d follows %d at %d of line %d",
 				row.version, row.pos, row.line, c.version, c.pos, c.line)
 		}
-		rows[i], row = c, c
+		if !follows || c.pos < low { // row is the first that is left on the line, or here
+			break
+		}
+		rows, row = append(rows, c), c
 	}
+	slices.Reverse(rows)
 	return rows, nil
 }
 
@@ -92,13 +108,61 @@ func (s *Store) sequencedNet(v *view, line uint32, level byte, pos uint64) (*net
 	return v.net(line, level, pos)
 }
 
+// net returns one aggregate; an empty one if nothing is left at its positions.
 func (v *view) net(line uint32, level byte, pos uint64) (*net, error) {
 	b, ok, err := v.fetch(aggregateKey(line, level, pos))
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
-		return nil, corrupt("aggregate %d of level %d of line %d is missing", pos, level, line)
+		return newNet(), v.mayLack(line, level, pos)
 	}
 	return decodeNet(b)
+}
+
+// mayLack refuses a missing aggregate where nothing was ever retired.
+func (v *view) mayLack(line uint32, level byte, pos uint64) error {
+	if v.s.open.gone.Load().Len() == 0 {
+		return corrupt("aggregate %d of level %d of line %d is missing", pos, level, line)
+	}
+	return nil
+}
+
+// nets calls fn for the aggregates first … end-1 of a line that exist, in order.
+func (v *view) nets(line uint32, level byte, first, end uint64, fn func(*net)) error {
+	if first >= end {
+		return nil
+	}
+	from := aggregateKey(line, level, first)
+	prefix, next := from[:len(from)-8], first
+	c := v.seek(from)
+	for ; ; c.next() {
+		key, env, ok := c.at()
+		if !ok || !bytes.HasPrefix(key, prefix) || len(key) != len(from) {
+			break
+		}
+		pos := be.Uint64(key[len(prefix):])
+		if pos >= end {
+			break
+		}
+		if pos != next {
+			if err := v.mayLack(line, level, next); err != nil {
+				return err
+			}
+		}
+		b, err := v.open(env)
+		if err != nil {
+			return err
+		}
+		n, err := decodeNet(b)
+		if err != nil {
+			return err
+		}
+		fn(n)
+		next = pos + 1
+	}
+	if err := c.err(); err != nil || next == end {
+		return err
+	}
+	return v.mayLack(line, level, next)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/vfs"
@@ -14,10 +15,11 @@ import (
 //
 // Why a checkpoint is safe. Let g be the newest meta and g-1 the other one.
 //
-//  1. Begin computes usable = free in T(g), minus what a generation freed that
-//     the older meta's root or a pinned root still needs. Everything below is
-//     written to usable pages or behind the old end of the file, so T(g),
-//     T(g-1) and all pinned roots stay as they are (invariants 2 and 3).
+//  1. Pages come from the allocator, which hands out usable ones only: free in
+//     T(g), minus what a generation freed that the older meta's root or a pinned
+//     root still needs, minus those of extents (alloc.go). Everything below is
+//     written to these or behind the old end of the file, so T(g), T(g-1), all
+//     pinned roots and all extents stay as they are (invariants 2 and 3).
 //  2. Records, changed tree pages, changed space frames and the space
 //     directory are written. Frames and directory describe themselves: their
 //     pages are reserved first (finishSpace), then their contents are fixed,
@@ -27,7 +29,9 @@ import (
 //     it lands, everything that it names was synced in step 3 (invariant 4).
 //  5. Sync. If it fails: poison; whichever meta the disk has is a full root.
 //  6. The root is published. What g+1 freed stays held until generation g+2
-//     was written over slot g, and until no View pins a root that needs it.
+//     was written over slot g, and until no View pins a root that needs it. So do
+//     pages of extents that the log before g+1 named and g+1 does not need: a
+//     fallback to meta g replays that log.
 //
 // A commit that closes cleanly writes its roots as generation g+2 too, so that
 // both slots say clean (invariant 5).
@@ -38,27 +42,25 @@ import (
 type Batch struct {
 	p         *Pager
 	base      *generation
-	alloc     *allocator
+	makes     uint64 // the generation after the newest at Begin, stamped on tree pages
 	edit      *spaceEdit
-	fresh     pageSet // pages that this batch took
-	freed     pageSet // pages of the base root that this batch does not need
-	root      kid     // page 0 and no node: empty tree
+	fresh     pageSet             // pages that this batch took
+	freed     pageSet             // pages that roots or logs before this batch need, and its root does not
+	adopted   map[*Extent]pageSet // pages with records that the log named so far
+	fence     atomic.Uint64       // pages are taken below, if there are any; 0 = anywhere
+	above     uint64              // pages taken above the fence
+	root      kid                 // page 0 and no node: empty tree
 	level     int
 	entries   uint64
 	opened    int // nodes in memory
 	changed   bool
+	out       output
 	tree      pageWriter
 	records   recordRun
-	unsynced  int64
 	startSize uint64
 	err       error // the first failure; nothing works after it
 	done      bool
 }
-
-const (
-	pacedBytes = 4 << 20 // written between two syncs
-	writeBytes = 1 << 20 // of one write
-)
 
 // Begin starts a batch. There is one at a time.
 func (p *Pager) Begin() (*Batch, error) {
@@ -73,38 +75,33 @@ func (p *Pager) Begin() (*Batch, error) {
 	if err := p.loadSpace(); err != nil {
 		return nil, err
 	}
+	p.release()
 	g := p.current.Load()
-	size := p.size.Load()
 	b := &Batch{
-		p: p, base: g, edit: p.space.edit(), fresh: pageSet{}, freed: pageSet{},
-		alloc: newAllocator(p.space, p.held(), size), root: kid{ref: g.root},
-		level: g.level, entries: g.entries, startSize: size,
+		p: p, base: g, makes: p.newest().generation + 1, edit: p.space.edit(), fresh: pageSet{}, freed: pageSet{},
+		adopted: map[*Extent]pageSet{}, root: kid{ref: g.root},
+		level: g.level, entries: g.entries, startSize: p.size.Load(),
 	}
-	b.tree.b, b.records.out.b = b, b
+	b.out = output{p: p, written: &p.written}
+	b.tree.output, b.records.out.output, b.records.source = &b.out, &b.out, b
 	p.batch = b
 	return b, nil
 }
 
-// held returns what roots freed that an older root on disk or in a View still
-// needs, and forgets the rest; p.mu is held.
-func (p *Pager) held() []pageSet {
-	oldest := p.oldestPinned()
-	for i := range p.slots {
-		if p.slots[i].generation != 0 {
-			oldest = min(oldest, p.slots[i].rootGeneration)
-		}
-	}
+// release makes usable what roots freed and no older root needs any more: none
+// on disk, in a View or in a reader slot. p.mu is held, the space is loaded.
+func (p *Pager) release() {
+	oldest, _ := p.offer.honour(p.oldestNeeded())
 	kept := p.pending[:0]
-	var sets []pageSet
 	for _, f := range p.pending {
 		if f.generation > oldest {
 			kept = append(kept, f)
-			sets = append(sets, f.pages)
+		} else {
+			p.alloc.giveSet(f.pages, false)
 		}
 	}
 	clear(p.pending[len(kept):])
 	p.pending = kept
-	return sets
 }
 
 // Put stores a value. Key and value are copied. Any order works, ascending is
@@ -137,10 +134,7 @@ func (b *Batch) usable() error {
 	case b.done:
 		return dberr.ErrClosed
 	}
-	if b.p.poisoned.Load() {
-		return b.p.Poisoned()
-	}
-	return nil
+	return b.p.Poisoned()
 }
 
 // broken remembers the first failure.
@@ -163,11 +157,11 @@ func (b *Batch) Abort() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.batch = nil
-	if errors.Is(b.err, vfs.ErrDiskFull) && p.poison == nil && !p.closed.Load() && p.size.Load() > b.startSize {
-		// Nothing refers to what the file grew by: others may need it more.
-		if p.file.Truncate(int64(b.startSize)*int64(p.pageSize)) == nil {
-			p.size.Store(b.startSize)
-		}
+	p.alloc.giveSet(b.fresh, false)
+	if errors.Is(b.err, vfs.ErrDiskFull) && p.Poisoned() == nil && !p.closed.Load() {
+		// Nothing refers to what the file grew by: others may need it more. If it
+		// cannot be cut it stays.
+		_, _ = p.alloc.cut(b.startSize)
 	}
 }
 
@@ -194,12 +188,15 @@ func (b *Batch) commit(ctx context.Context, logPos uint64, clean bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := b.finishTree(); err != nil {
-		return err
-	}
+	// The rest of the last run comes back first: what is written now goes there,
+	// and the file can end behind it.
 	if err := b.records.close(); err != nil {
 		return err
 	}
+	if err := b.finishTree(); err != nil {
+		return err
+	}
+	b.freeRest()
 	m := *b.p.stateMeta()
 	m.logPos, m.clean = logPos, clean
 	if b.changed || len(b.edit.owned) != 0 {
@@ -233,8 +230,8 @@ func (b *Batch) publish(m meta) error {
 	if err := b.usable(); err != nil {
 		return err
 	}
-	if b.unsynced > 0 || p.size.Load() > b.startSize {
-		if err := b.sync(); err != nil {
+	if b.out.unsynced > 0 || p.size.Load() > b.startSize {
+		if err := b.out.sync(); err != nil {
 			return err
 		}
 	}
@@ -259,11 +256,17 @@ func (b *Batch) publish(m meta) error {
 			number: m.rootGeneration, root: m.root, level: int(m.rootLevel),
 			entries: m.entries, space: p.space, place: m.space, pages: m.pages,
 		})
+		p.treePages.Store(p.space.treePages())
+		for e, pages := range b.adopted {
+			p.alloc.forget(e, pages)
+		}
+		p.release()
+		p.alloc.trimSome()
 	}
 	if !m.clean {
 		return nil
 	}
-	if err := p.writeMeta(m); err != nil && p.poison != nil {
+	if err := p.writeMeta(m); err != nil && p.Poisoned() != nil {
 		return err
 	}
 	return nil // a full disk was answered with the same roots in both slots
@@ -276,7 +279,7 @@ func (b *Batch) release(no uint64) error {
 	}
 	if b.fresh.has(no) { // written: it was opened to be changed, and open flushes
 		b.fresh.remove(no)
-		b.alloc.give(no, 1)
+		b.p.alloc.give(no, 1, false)
 		return nil
 	}
 	b.freed.add(no, 1)
@@ -285,57 +288,40 @@ func (b *Batch) release(no uint64) error {
 
 // takePage returns a page for the tree, marked used.
 func (b *Batch) takePage() (uint64, error) {
-	no, ok := b.alloc.one()
-	if !ok {
-		if err := b.grow(1); err != nil {
+	one := want{need: 1, most: 1}
+	r, err := b.takeRun(one)
+	if errors.Is(err, vfs.ErrDiskFull) && b.records.end != 0 {
+		// The run of the records is longer than they need, and may be all that is left.
+		if err := b.records.close(); err != nil {
 			return 0, err
 		}
-		no, _ = b.alloc.one()
+		r, err = b.takeRun(one)
 	}
-	b.edit.take(no)
-	b.fresh.add(no, 1)
-	return no, nil
+	if err != nil {
+		return 0, err
+	}
+	b.edit.take(r.start)
+	return r.start, nil
 }
 
-// takeRun returns at least need and at most want adjacent pages, not marked.
-func (b *Batch) takeRun(need, want uint64) (run, error) {
-	if r, ok := b.alloc.take(need, want); ok {
-		return r, nil
-	}
-	_, tail := b.alloc.tail()
-	if err := b.grow(need - min(need, tail)); err != nil {
+// takeRun takes adjacent pages, not marked.
+func (b *Batch) takeRun(w want) (run, error) {
+	w.below = b.fence.Load()
+	r, above, err := b.p.alloc.take(w)
+	if err != nil {
 		return run{}, err
 	}
-	r, ok := b.alloc.take(need, want)
-	if !ok {
-		panic(fmt.Sprintf("pager: no run of %d pages after growing", need))
+	if above {
+		b.above += r.n
 	}
+	b.fresh.add(r.start, r.n)
 	return r, nil
 }
 
-// grow makes room for at least need pages at the end of the file: an eighth
-// of its size, from 64 KiB to 64 MiB, or just what is needed where the disk
-// has no more. The new size is durable before anything refers to it, with the
-// sync before the meta.
-func (b *Batch) grow(need uint64) error {
-	p := b.p
-	ps := uint64(p.pageSize)
-	size := p.size.Load()
-	step := max(need, min(max(size/8, 64<<10/ps), 64<<20/ps))
-	if (size+step)*ps > maxFileBytes {
-		return fmt.Errorf("%w: file of %d pages", dberr.ErrTooLarge, size+step)
-	}
-	err := p.file.Preallocate(int64(size*ps), int64(step*ps))
-	if errors.Is(err, vfs.ErrDiskFull) && step > need {
-		step = need
-		err = p.file.Preallocate(int64(size*ps), int64(step*ps))
-	}
-	if err != nil {
-		return fmt.Errorf("growing %s: %w", p.path, err)
-	}
-	p.size.Store(size + step)
-	b.alloc.extend(step)
-	return nil
+func (b *Batch) extendRun(end, n uint64) uint64 {
+	n = b.p.alloc.extend(end, n, want{below: b.fence.Load()})
+	b.fresh.add(end, n)
+	return n
 }
 
 // finishSpace reserves the pages of the space frames and the directory, then
@@ -383,10 +369,11 @@ func (b *Batch) finishSpace(m *meta) error {
 		}
 		for no := ext.start; no < ext.start+ext.n; no++ {
 			b.edit.give(no)
+			b.fresh.remove(no)
 		}
-		b.alloc.give(ext.start, ext.n)
+		b.p.alloc.give(ext.start, ext.n, false)
 		var err error
-		if ext, err = b.takeRun(pages, pages); err != nil {
+		if ext, err = b.takeRun(want{need: pages, most: pages}); err != nil {
 			return err
 		}
 		for no := ext.start; no < ext.start+ext.n; no++ {
@@ -414,54 +401,4 @@ func (b *Batch) writeSpace(m *meta, ext run, frames map[int][]byte) error {
 	m.space = Place{Off: off + uint64(at), Len: uint32(len(out) - at), CRC: sum(out[at:])}
 	m.pages = b.edit.end()
 	return b.tree.write(out, int64(off))
-}
-
-// pageWriter joins writes to adjacent places and paces them.
-type pageWriter struct {
-	b   *Batch
-	buf []byte
-	off int64
-}
-
-func (w *pageWriter) write(data []byte, off int64) error {
-	if off != w.off+int64(len(w.buf)) || len(w.buf)+len(data) > writeBytes {
-		if err := w.flush(); err != nil {
-			return err
-		}
-		w.off = off
-	}
-	w.buf = append(w.buf, data...)
-	return nil
-}
-
-// holds reports whether bytes at off are not in the file yet.
-func (w *pageWriter) holds(off int64) bool { return off >= w.off && off < w.off+int64(len(w.buf)) }
-
-func (w *pageWriter) flush() error {
-	if len(w.buf) == 0 {
-		return nil
-	}
-	p := w.b.p
-	if _, err := p.file.WriteAt(w.buf, w.off); err != nil {
-		return fmt.Errorf("writing %s at byte %d: %w", p.path, w.off, err)
-	}
-	w.off += int64(len(w.buf))
-	w.b.unsynced += int64(len(w.buf))
-	w.buf = w.buf[:0]
-	if w.b.unsynced < pacedBytes {
-		return nil
-	}
-	return w.b.sync()
-}
-
-// sync makes what was written durable.
-func (b *Batch) sync() error {
-	p := b.p
-	if err := p.file.SyncData(); err != nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.fail(fmt.Errorf("syncing %s: %w", p.path, err))
-	}
-	b.unsynced = 0
-	return nil
 }

@@ -98,3 +98,54 @@ func BenchmarkCheckpoint10kRandomUpdates(b *testing.B) {
 	}
 	b.ReportMetric(float64(written)/float64(b.N)/10_000, "bytes/change")
 }
+
+// unmapped hides that a file system can map files.
+type unmapped struct{ vfs.FS }
+
+// BenchmarkReadOnly reads what the system has in memory and the page cache has
+// not, through a map and by reading.
+func BenchmarkReadOnly(b *testing.B) {
+	const keys, records = 1_000_000, 20_000
+	path := b.TempDir() + "/bench.pod"
+	p, err := Open(context.Background(), Options{FS: vfs.OS(), Path: path})
+	must(b, err)
+	load(b, p, keys)
+	t, err := p.Begin()
+	must(b, err)
+	places := make([]Place, records)
+	for i := range places {
+		places[i], err = t.Record(make([]byte, 8000))
+		must(b, err)
+	}
+	must(b, t.Commit(context.Background(), 10, true))
+	must(b, p.Close(true))
+	for _, how := range []struct {
+		name string
+		fs   vfs.FS
+	}{{"mapped", vfs.OS()}, {"read", unmapped{vfs.OS()}}} {
+		p, err := Open(context.Background(), Options{FS: how.fs, Path: path, ReadOnly: true, CacheBytes: 1})
+		must(b, err)
+		_, err = p.Check(context.Background(), nil) // the system has it in memory
+		must(b, err)
+		v := p.View()
+		r := rand.New(rand.NewPCG(1, 1))
+		k := make([]byte, 0, 16)
+		b.Run("get/"+how.name, func(b *testing.B) {
+			for b.Loop() {
+				k = benchKey(k, r.Uint64N(keys))
+				if _, ok, err := v.Get(k); !ok || err != nil {
+					b.Fatal(ok, err)
+				}
+			}
+		})
+		b.Run("record/"+how.name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := v.ReadRecord(places[r.IntN(records)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		v.Close()
+		must(b, p.Close(false))
+	}
+}

@@ -3,7 +3,6 @@ package pager
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/poddb/poddb/internal/binenc"
@@ -106,10 +105,52 @@ func (s pageSet) remove(no uint64) {
 	}
 }
 
+// addSet adds the pages of t.
+func (s pageSet) addSet(t pageSet) {
+	for i, bm := range t {
+		if s[i] == nil {
+			s[i] = roaring.New()
+		}
+		s[i].Or(bm)
+	}
+}
+
+// without returns the pages that are not in t.
+func (s pageSet) without(t pageSet) pageSet {
+	rest := pageSet{}
+	for i, bm := range s {
+		if t[i] == nil {
+			rest[i] = bm.Clone()
+		} else if left := roaring.AndNot(bm, t[i]); !left.IsEmpty() {
+			rest[i] = left
+		}
+	}
+	return rest
+}
+
+// cut removes all pages from no on.
+func (s pageSet) cut(no uint64) {
+	for i, bm := range s {
+		if base := uint64(i) * chunkPages; base+chunkPages > no {
+			bm.RemoveRange(no-min(no, base), chunkPages)
+		}
+	}
+}
+
 func (s pageSet) has(no uint64) bool {
 	c, at := chunkOf(no)
 	bm := s[c]
 	return bm != nil && bm.Contains(at)
+}
+
+// end is one past the highest page.
+func (s pageSet) end() (end uint64) {
+	for i, bm := range s {
+		if !bm.IsEmpty() {
+			end = max(end, uint64(i)*chunkPages+uint64(bm.Maximum())+1)
+		}
+	}
+	return end
 }
 
 func (s pageSet) count() (n uint64) {
@@ -118,6 +159,3 @@ func (s pageSet) count() (n uint64) {
 	}
 	return n
 }
-
-// sizeClass is the class of runs of n pages: floor(log2 n).
-func sizeClass(n uint64) int { return bits.Len64(n) - 1 }

@@ -1,6 +1,7 @@
 package pager
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -12,12 +13,23 @@ import (
 // A page number comes back with other contents after its page was freed. The
 // caller therefore always says which checksum it expects (its parent's), and a
 // page with another one is a miss.
+//
+// A batch that reads leaves does not put them here, and of the leaves that it
+// writes it puts those whose forerunner was here: a checkpoint of the whole tree
+// leaves the readers' pages alone.
 type pageCache struct {
-	shards []cacheShard
-	misses atomic.Uint64
+	shards    []cacheShard
+	pageBytes int64 // what a page costs here
+	misses    atomic.Uint64
 }
 
-const cacheShards = 16
+const (
+	cacheShards = 16
+	// entryBytes is what an entry costs beside its page: the page's fields, the
+	// entry, its places in ring and map. (A page in use stays in memory a little
+	// longer than in here.)
+	entryBytes = 256
+)
 
 type cacheShard struct {
 	mu      sync.RWMutex
@@ -36,14 +48,46 @@ type cacheEntry struct {
 
 // newPageCache holds up to bytes, and at least a few pages.
 func newPageCache(bytes int64, pageSize int) *pageCache {
-	const overhead = 256
-	n := max(int(bytes/int64(pageSize+overhead))/cacheShards, 2)
-	c := &pageCache{shards: make([]cacheShard, cacheShards)}
+	c := &pageCache{shards: make([]cacheShard, cacheShards), pageBytes: int64(pageSize + entryBytes)}
 	for i := range c.shards {
-		c.shards[i].entries = n
 		c.shards[i].byPage = make(map[uint64]*cacheEntry)
 	}
+	c.resize(bytes)
 	return c
+}
+
+// resize sets how much the cache holds, and drops what is too much.
+func (c *pageCache) resize(bytes int64) {
+	n := max(int(bytes/c.pageBytes)/cacheShards, 2)
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.entries = n
+		for len(s.ring) > n {
+			s.drop(s.victim())
+		}
+		if len(s.ring) < cap(s.ring)/4 {
+			s.ring = slices.Clone(s.ring)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// victim returns the place in the ring of the page to drop next; s.mu is held.
+func (s *cacheShard) victim() int {
+	for s.hand %= len(s.ring); s.ring[s.hand].used.Swap(false); {
+		s.hand = (s.hand + 1) % len(s.ring)
+	}
+	return s.hand
+}
+
+// drop removes an entry; s.mu is held.
+func (s *cacheShard) drop(i int) {
+	last := len(s.ring) - 1
+	delete(s.byPage, s.ring[i].page.page)
+	s.ring[i] = s.ring[last]
+	s.ring[last] = nil
+	s.ring = s.ring[:last]
 }
 
 func (c *pageCache) shard(no uint64) *cacheShard {
@@ -68,6 +112,17 @@ func (c *pageCache) get(r ref) *page {
 	return p
 }
 
+// peek is get for a batch: it neither counts nor makes the page look used.
+func (c *pageCache) peek(r ref) *page {
+	s := c.shard(r.page)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if e := s.byPage[r.page]; e != nil && e.page.crc == r.crc {
+		return e.page
+	}
+	return nil
+}
+
 func (c *pageCache) put(p *page) {
 	s := c.shard(p.page)
 	s.mu.Lock()
@@ -82,22 +137,21 @@ func (c *pageCache) put(p *page) {
 		s.byPage[p.page] = e
 		return
 	}
-	for s.ring[s.hand].used.Swap(false) {
-		s.hand = (s.hand + 1) % len(s.ring)
-	}
-	delete(s.byPage, s.ring[s.hand].page.page)
-	s.ring[s.hand] = e
+	i := s.victim()
+	delete(s.byPage, s.ring[i].page.page)
+	s.ring[i] = e
 	s.byPage[p.page] = e
-	s.hand = (s.hand + 1) % len(s.ring)
+	s.hand = (i + 1) % len(s.ring)
 }
 
-func (c *pageCache) stats() (hits, misses uint64, pages int) {
+// stats returns the bytes that the cache holds.
+func (c *pageCache) stats() (hits, misses uint64, bytes int64) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		hits += s.hits.Load()
 		s.mu.RLock()
-		pages += len(s.ring)
+		bytes += int64(len(s.ring)) * c.pageBytes
 		s.mu.RUnlock()
 	}
-	return hits, c.misses.Load(), pages
+	return hits, c.misses.Load(), bytes
 }

@@ -21,7 +21,8 @@ type history struct {
 	begun   int // the last commit that was called
 	opened  bool
 	opening bool
-	chosen  int // while opening: the newest state that can be seen
+	chosen  int                // while opening: the newest state that can be seen
+	log     []map[Place][]byte // the extents that a log names, in order
 }
 
 func newHistory() *history { return &history{states: []*model{newModel()}} }
@@ -40,17 +41,37 @@ func (h *history) session(o Options, r *rand.Rand, batches int, clean bool, ever
 		h.acked = at // in doubt until a session rests on it
 	}
 	p.openedBytes = 128 << 10
+	if err := h.recover(p, h.acked); err != nil {
+		return err
+	}
 	if err := p.MarkUnclean(context.Background()); err != nil {
 		return err
 	}
 	for i := range batches {
 		last := i == batches-1 && clean
+		if err := h.writeExtents(p, r); err != nil {
+			return err
+		}
 		b, err := p.Begin()
 		if err != nil {
 			return err
 		}
 		next := h.states[h.acked].clone()
-		if err := next.change(b, r, 300, r.IntN(120)); err != nil {
+		if err := h.adopt(b, next, r); err != nil {
+			b.Abort()
+			return err
+		}
+		if !last {
+			if err := h.writeExtents(p, r); err != nil {
+				b.Abort()
+				return err
+			}
+		}
+		err = next.change(b, r, 300, r.IntN(120))
+		if err == nil && r.IntN(4) == 0 {
+			err = next.pack(b, p)
+		}
+		if err != nil {
 			b.Abort()
 			return err
 		}
@@ -64,6 +85,11 @@ func (h *history) session(o Options, r *rand.Rand, batches int, clean bool, ever
 			return err
 		}
 		h.acked = h.begun
+		if r.IntN(4) == 0 {
+			if err := p.Shrink(context.Background()); err != nil {
+				return err
+			}
+		}
 		if every != nil {
 			if err := every(p); err != nil {
 				return err
@@ -93,6 +119,9 @@ func (h *history) verify(o Options) (int, error) {
 	at := int(p.State().LogPos - firstLogPos)
 	if at < 0 || at >= len(h.states) {
 		return 0, fmt.Errorf("log position %d", p.State().LogPos)
+	}
+	if err := h.recover(p, at); err != nil {
+		return at, err
 	}
 	return at, h.states[at].verify(p)
 }
@@ -279,7 +308,7 @@ func (h *history) dieWhileReopened(t *testing.T, mem *vfs.MemFS, n, pageSize int
 		next := mem.Restart()
 		next.CrashAt(next.Ops() + k)
 		after := *h
-		after.states = slices.Clone(h.states)
+		after.states, after.log = slices.Clone(h.states), slices.Clone(h.log)
 		_ = after.session(testOptions(next, pageSize), rand.New(rand.NewPCG(uint64(k), 5)), 2, false, nil)
 		for seed := range uint64(20) {
 			if err := after.verifyImage(next.Crash(vfs.CrashMix, seed), pageSize); err != nil {

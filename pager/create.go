@@ -6,12 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -157,71 +153,9 @@ func (o Options) databaseID(id []byte) error {
 func lock(o Options, file vfs.File) error {
 	err := file.Lock()
 	if errors.Is(err, vfs.ErrLocked) {
-		return readLockInfo(o)
+		return lockedBy(o)
 	}
 	return err
-}
-
-// The information file <path>.lock is text, one "name=value" a line:
-// pid and since (RFC 3339). Nothing rests on it, and it may be stale. A file of
-// that name with other contents is somebody else's: then there is none.
-
-// maxLockInfo is more than the longest one has bytes.
-const maxLockInfo = 256
-
-func writeLockInfo(o Options) string {
-	name := o.Path + ".lock"
-	file, err := o.FS.Open(name, vfs.ReadWrite|vfs.Create)
-	if err != nil {
-		return ""
-	}
-	if !isLockInfo(file) {
-		_ = file.Close()
-		return ""
-	}
-	text := fmt.Sprintf("pid=%d\nsince=%s\n", os.Getpid(), o.now().UTC().Format(time.RFC3339))
-	if file.Truncate(0) == nil {
-		_, _ = file.WriteAt([]byte(text), 0)
-	}
-	_ = file.Close()
-	return name
-}
-
-// isLockInfo reports whether the file may be overwritten: it is new, or it
-// reads as one of ours, or it is zeros, which is what a crash makes of one.
-func isLockInfo(file vfs.File) bool {
-	b := make([]byte, maxLockInfo)
-	n, err := file.ReadAt(b, 0)
-	if err != io.EOF { // longer than ours, or not readable
-		return false
-	}
-	text, ours := strings.CutPrefix(string(b[:n]), "pid=")
-	return allZero(b[:n]) || ours && strings.Contains(text, "\nsince=")
-}
-
-func readLockInfo(o Options) error {
-	locked := &dberr.LockedError{File: o.Path}
-	file, err := o.FS.Open(o.Path+".lock", 0)
-	if err != nil {
-		return locked
-	}
-	defer file.Close()
-	b := make([]byte, maxLockInfo)
-	n, _ := file.ReadAt(b, 0)
-	for line := range strings.Lines(string(b[:n])) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		switch name {
-		case "pid":
-			if pid, err := strconv.Atoi(value); err == nil && pid > 0 {
-				locked.PID = pid
-			}
-		case "since":
-			if t, err := time.Parse(time.RFC3339, value); err == nil {
-				locked.Since = t
-			}
-		}
-	}
-	return locked
 }
 
 // settleName makes the name of a file that nobody wrote since its creation

@@ -185,3 +185,35 @@ func TestErrorsOfANewFileNameIt(t *testing.T) {
 	}
 	must(t, p.Close(false))
 }
+
+// An opener that looked the name up before the file was removed must not end
+// with a lock on a file that nobody else finds.
+func TestTwoOpenersAroundAnUnlinkedFile(t *testing.T) {
+	for n, done := 1, false; !done; n++ {
+		mem := newFS(t)
+		first := mustOpen(t, testOptions(mem, 4096))
+		var second *Pager
+		at := 0
+		o := testOptions(steps{mem, func() {
+			if at++; at != n {
+				return
+			}
+			must(t, mem.Remove(testPath)) // as a creator does whose name did not get durable
+			must(t, first.Close(false))
+			second = mustOpen(t, testOptions(mem, 4096))
+		}}, 4096)
+		p, err := Open(context.Background(), o)
+		if !errors.Is(err, dberr.ErrLocked) {
+			t.Errorf("step %d: %v", n, err)
+		}
+		if p != nil {
+			must(t, p.Close(false))
+		}
+		if done = second == nil; done && n < 4 {
+			t.Errorf("%d steps", n)
+		}
+		if second != nil {
+			must(t, second.Close(true))
+		}
+	}
+}

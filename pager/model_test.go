@@ -34,6 +34,7 @@ func seeded(t testing.TB, seed uint64) *rand.Rand {
 type model struct {
 	tree    map[string][]byte
 	records map[Place][]byte
+	extents int // of history.log, how many it holds
 }
 
 func newModel() *model {
@@ -41,7 +42,7 @@ func newModel() *model {
 }
 
 func (m *model) clone() *model {
-	return &model{tree: maps.Clone(m.tree), records: maps.Clone(m.records)}
+	return &model{tree: maps.Clone(m.tree), records: maps.Clone(m.records), extents: m.extents}
 }
 
 func (m *model) keys() []string { return slices.Sorted(maps.Keys(m.tree)) }

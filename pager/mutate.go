@@ -42,7 +42,7 @@ func (b *Batch) open(k *kid, level int, lower, upper []byte) (*node, error) {
 			return nil, err
 		}
 	}
-	pg, err := b.p.load(k.ref, level)
+	pg, err := b.p.loadQuietly(k.ref, level)
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +93,10 @@ func (b *Batch) insert(n *node, key, val, upper []byte) ([]sibling, error) {
 		return nil, err
 	}
 	n.dirty = n.dirty || child.dirty
+	if bytes.Compare(key, n.keys[0]) < 0 && child.dirty { // what was below it has gone (removeKid)
+		n.sumK += len(key) - len(n.keys[0])
+		n.keys[0] = slices.Clone(key)
+	}
 	for k, s := range more {
 		n.insertKid(i+1+k, s.key, kid{node: s.node})
 		b.opened++
@@ -187,7 +191,7 @@ func (b *Batch) merge(n *node, i int, upper []byte) error {
 
 // spill writes and drops all nodes but the root when there are too many.
 func (b *Batch) spill() error {
-	if b.opened*b.p.pageSize*3 < b.p.openedBytes || b.opened < 8 || b.root.node == nil {
+	if b.root.node == nil || !b.tooManyOpen() {
 		return nil
 	}
 	for i := range b.root.node.kids {
@@ -198,12 +202,19 @@ func (b *Batch) spill() error {
 	return nil
 }
 
+func (b *Batch) tooManyOpen() bool {
+	return b.opened*b.p.pageSize*3 >= b.p.openedBytes && b.opened >= 8
+}
+
 // flush writes the node of a child, and those below it, to fresh pages and
 // drops them from memory.
 func (b *Batch) flush(k *kid) error {
 	n := k.node
 	if n == nil {
 		return nil
+	}
+	if err := b.repack(n); err != nil {
+		return err
 	}
 	for i := range n.kids {
 		if err := b.flush(&n.kids[i]); err != nil {
@@ -230,19 +241,26 @@ func (b *Batch) flush(k *kid) error {
 }
 
 func (b *Batch) writePage(n *node, no uint64) (ref, error) {
-	buf := n.encode(b.p.pageSize)
+	return b.writeImage(n.encode(b.p.pageSize), no, n.from)
+}
+
+// writeImage writes a page that it makes page no, in place of an old one if from
+// names one.
+func (b *Batch) writeImage(buf []byte, no uint64, from ref) (ref, error) {
+	stamp(buf, b.makes)
 	r := seal(buf, no)
 	pg, err := parsePage(buf)
 	if err != nil {
 		panic("pager: wrote a page that does not parse: " + err.Error())
 	}
 	pg.ref = r
-	b.p.cache.put(pg)
+	if pg.level > 0 || b.p.cache.peek(from) != nil {
+		b.p.cache.put(pg)
+	}
 	return r, b.tree.write(buf, b.p.pageOffset(no))
 }
 
-// finishTree writes all open nodes. A root with one child is replaced by it:
-// the first separators along the left edge are all empty.
+// finishTree writes all open nodes. A root with one child is replaced by it.
 func (b *Batch) finishTree() error {
 	for b.root.node != nil && b.level > 0 && len(b.root.node.kids) == 1 {
 		old := b.root.node

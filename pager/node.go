@@ -48,9 +48,6 @@ func decodeNode(pg *page, lower, upper []byte) (*node, error) {
 		return nil, fmt.Errorf("keys outside the bounds that the parent sets")
 	}
 	if pg.kind == kindBranch {
-		if !bytes.Equal(n.keys[0], lower) {
-			return nil, fmt.Errorf("first separator differs from the parent's")
-		}
 		n.kids = make([]kid, pg.count)
 		for i := range n.kids {
 			n.kids[i].ref = pg.child(i)
@@ -111,7 +108,15 @@ func (n *node) valueLen(i int) int {
 	return len(n.vals[i])
 }
 
+// leafGrowth is for how many entries at least a leaf grows: what is inserted
+// comes in runs.
+const leafGrowth = 32
+
 func (n *node) insertLeaf(i int, key, val []byte) {
+	if len(n.keys) == cap(n.keys) {
+		n.keys = slices.Grow(n.keys, max(leafGrowth, len(n.keys)/2))
+		n.vals = slices.Grow(n.vals, cap(n.keys)-len(n.vals))
+	}
 	n.keys = slices.Insert(n.keys, i, key)
 	n.vals = slices.Insert(n.vals, i, val)
 	n.sumK += len(key)
@@ -136,7 +141,8 @@ func (n *node) removeLeaf(i int) {
 
 // removeKid drops a child. What its key range was goes to the child before it,
 // or, for the first one, to the child behind it, which takes over its
-// separator: the first separator stays what the parent has.
+// separator: the first separator stays. If that child is a branch, its own first
+// separator is higher now: insert lowers it when a key comes below.
 func (n *node) removeKid(i int) {
 	k := i
 	if i == 0 && len(n.keys) > 1 {

@@ -28,16 +28,22 @@ func Open(ctx context.Context, o Options) (*Pager, error) {
 	if o.Path, err = vfs.Resolve(o.FS, o.Path); err != nil {
 		return nil, err
 	}
+	if o.Inspect {
+		return openInspect(ctx, o)
+	}
 	file, err := openOrCreate(o)
 	if err != nil {
 		return nil, err
+	}
+	if o.ReadOnly { // locked, so nobody cuts it off
+		file = vfs.Mapped(o.FS, file, o.Path)
 	}
 	p, err := openFile(o, file)
 	if err != nil {
 		return nil, dberr.Join(err, file.Close())
 	}
 	if !o.ReadOnly {
-		p.lockInfo = writeLockInfo(o)
+		p.offer = openOffer(o, p.newest().databaseID, p.oldestRoot())
 	}
 	return p, nil
 }
@@ -54,6 +60,12 @@ func (o Options) checked() (Options, error) {
 	}
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = defaultCacheBytes
+	}
+	if o.BatchBytes <= 0 {
+		o.BatchBytes = defaultBatchBytes
+	}
+	if o.MaxReaderAge == 0 {
+		o.MaxReaderAge = defaultMaxReaderAge
 	}
 	return o, nil
 }
@@ -88,12 +100,21 @@ func openLocked(o Options) (vfs.File, error) {
 	if err := lock(o, file); err != nil {
 		return nil, dberr.Join(err, file.Close())
 	}
+	// The name was looked up before the lock was there: the file may have been
+	// removed since, and another made.
+	same, err := file.SameFile(o.Path)
+	if err == nil && !same {
+		err = fmt.Errorf("%s: %w", o.Path, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, dberr.Join(err, file.Close())
+	}
 	return file, nil
 }
 
 // openFile reads the metas, chooses one and makes it safe to rest on.
 func openFile(o Options, file vfs.File) (*Pager, error) {
-	p := &Pager{fs: o.FS, file: file, path: o.Path, readOnly: o.ReadOnly, openedBytes: defaultOpenedBytes}
+	p := &Pager{fs: o.FS, file: file, path: o.Path, readOnly: o.ReadOnly, openedBytes: int(o.BatchBytes)}
 	size, err := file.Size()
 	if err != nil {
 		return nil, err
@@ -102,27 +123,35 @@ func openFile(o Options, file vfs.File) (*Pager, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.pageSize = int(chosen.pageSize)
-	p.size.Store(uint64(size) / uint64(p.pageSize))
-	if need := chosen.pages; p.size.Load() < need {
-		return nil, p.corrupt(size, "file has %d bytes where its meta needs %d pages of %d", size, need, p.pageSize)
-	}
 	if !o.ReadOnly && chosen.generation <= firstGeneration {
 		if err := settleName(o); err != nil {
 			return nil, err
 		}
 	}
-	p.cache = newPageCache(o.CacheBytes, p.pageSize)
+	if err := p.adopt(o, chosen, size); err != nil {
+		return nil, err
+	}
 	if !o.ReadOnly && !p.settled() {
 		if err := p.rewriteMeta(size); err != nil {
 			return nil, err
 		}
 	}
-	p.publish(&generation{
-		number: chosen.rootGeneration, root: chosen.root, level: int(chosen.rootLevel),
-		entries: chosen.entries, place: chosen.space, pages: chosen.pages,
-	})
 	return p, nil
+}
+
+// adopt makes the roots of m current.
+func (p *Pager) adopt(o Options, m meta, size int64) error {
+	p.pageSize = int(m.pageSize)
+	p.size.Store(uint64(size) / uint64(p.pageSize))
+	if p.size.Load() < m.pages {
+		return p.corrupt(size, "file has %d bytes where its meta needs %d pages of %d", size, m.pages, p.pageSize)
+	}
+	p.cache = newPageCache(o.CacheBytes, p.pageSize)
+	p.publish(&generation{
+		number: m.rootGeneration, root: m.root, level: int(m.rootLevel),
+		entries: m.entries, place: m.space, pages: m.pages,
+	})
+	return nil
 }
 
 // chooseMeta fills p.slots and returns the newest valid meta.
@@ -236,8 +265,8 @@ func (p *Pager) putMeta(m meta) error {
 	if _, err := p.file.WriteAt(m.encode(slot), slotOffset(slot)); err != nil {
 		return diskFull(fmt.Errorf("writing meta slot %d of %s: %w", slot, p.path, err))
 	}
-	if err := p.file.SyncData(); err != nil {
-		return fmt.Errorf("syncing %s: %w", p.path, err)
+	if err := p.syncData(); err != nil {
+		return err
 	}
 	p.slots[slot] = m
 	return nil
@@ -280,25 +309,35 @@ func (p *Pager) Close(trim bool) error {
 		return nil
 	}
 	var err error
-	if trim && !p.readOnly && p.poison == nil {
+	if trim && !p.readOnly && p.Poisoned() == nil {
 		err = p.trim()
 	}
-	if p.lockInfo != "" && p.poison == nil {
-		_ = p.fs.Remove(p.lockInfo) // information only
+	p.offer.close(p.Poisoned() == nil)
+	if p.reader != nil {
+		p.reader.close()
 	}
 	return dberr.Join(err, p.file.Close())
 }
 
-// trim cuts the file behind the last page that either meta needs. Both metas
-// are durable and valid below the cut before it happens, so there is no moment
-// at which a meta refers to something behind the end.
+// trim cuts the file behind the last page that either meta, a reader of another
+// process, or the log needs. Both metas are durable and valid below the cut
+// before it happens, so there is no moment at which a meta refers to something
+// behind the end. What the log of a file that is not clean names is known to
+// the allocator, and to nobody as long as nothing was allocated: then all stays.
 func (p *Pager) trim() error {
-	if p.batch != nil {
+	if p.batch != nil || p.alloc == nil && !p.newest().clean {
 		return nil
 	}
-	end := max(p.slots[0].pages, p.slots[1].pages)
+	_, pages := p.offer.honour(p.oldestNeeded())
+	end := max(p.slots[0].pages, p.slots[1].pages, pages)
+	if !p.newest().clean {
+		end = max(end, p.alloc.keptEnd())
+	}
+	if pages != 0 && p.alloc != nil { // a reader may use extents behind its root's pages
+		end = max(end, p.alloc.neededEnd())
+	}
 	size, err := p.file.Size()
-	if err != nil || size <= int64(end)*int64(p.pageSize) {
+	if err != nil || uint64(size)/uint64(p.pageSize) <= end {
 		return err
 	}
 	if err := p.file.Truncate(int64(end) * int64(p.pageSize)); err != nil {

@@ -13,7 +13,7 @@ import (
 //	 5  1  level: 0 for a leaf, a branch is one above its children
 //	 6  2  count of entries n
 //	 8  2  prefix length p
-//	10  6  zero
+//	10  6  low bytes of the generation that the batch began to make, for Scan only
 //	16  p  prefix: all keys of the page begin with it
 //	 .  .  n+1 offsets of two bytes: where each cell begins; the last one is the end
 //	 .  .  cells, in key order
@@ -22,8 +22,9 @@ import (
 // A leaf's cell is two bytes length of the key's rest, the rest, the value. A
 // branch's cell is the child's page number (8), the child's checksum (4), and
 // the rest of a key that is not above any key below that child, and above
-// every key below the child before it. The first separator of a branch equals
-// the one that its parent has for it; on the left edge of the tree it is empty.
+// every key below the child before it. The first separator of a branch is not below
+// the one that its parent has for it: equal, mostly, and higher after what was
+// below it has been deleted.
 const (
 	kindLeaf   = 1
 	kindBranch = 2
@@ -43,6 +44,23 @@ type page struct {
 	count  int
 	prefix []byte
 	table  []byte // the offsets
+}
+
+const generationAt = 10 // and 6 bytes
+
+// stamp notes the generation in a page image. Nothing but Scan reads it.
+func stamp(b []byte, generation uint64) {
+	for i := range 6 {
+		b[generationAt+i] = byte(generation >> (8 * i))
+	}
+}
+
+// stamped reads what stamp wrote.
+func stamped(b []byte) (generation uint64) {
+	for i := range 6 {
+		generation |= uint64(b[generationAt+i]) << (8 * i)
+	}
+	return generation
 }
 
 // capacity is how many bytes of a page may be filled: an offset has two bytes.

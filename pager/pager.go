@@ -2,7 +2,9 @@
 // B+tree of keys and values, records at byte offsets, and the free space.
 //
 // Read meta.go for the roots and batch.go for the argument why a checkpoint is
-// safe; then page.go (tree pages), space.go (free space), record.go.
+// safe; then page.go (tree pages), space.go and alloc.go (free space), record.go,
+// extent.go (records outside a batch), reserve.go (full disks), compact.go (files
+// that shrink).
 //
 // Definitions. A generation is one write of a meta slot; generation g goes to
 // slot g mod 2. The root set T(g) is what meta g needs: tree pages, pages with
@@ -28,6 +30,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,19 +49,27 @@ const (
 )
 
 const (
-	defaultCacheBytes  = 32 << 20
-	defaultOpenedBytes = 32 << 20
+	defaultCacheBytes = 32 << 20
+	defaultBatchBytes = 32 << 20
 )
 
 // Options configure Open.
 type Options struct {
 	FS         vfs.FS
 	Path       string
-	PageSize   int           // of a new file, bytes: a power of two from 4096 to 65536; 0 = 8192
-	CacheBytes int64         // page cache; 0 = 32 MiB
-	ReadOnly   bool          // never write; the file must exist
-	Rand       func() uint64 // database id of a new file; nil = from the system
-	Now        func() time.Time
+	PageSize   int   // of a new file, bytes: a power of two from 4096 to 65536; 0 = 8192
+	CacheBytes int64 // page cache; 0 = 32 MiB
+	BatchBytes int64 // pages that a batch keeps in memory, about; 0 = 32 MiB
+	ReadOnly   bool  // never write; the file must exist
+	// Inspect reads the file while another process may write it, in a reader
+	// slot of the lock file (slot.go). The database file is never written, nor
+	// locked. What is read is one state until Close.
+	Inspect bool
+	// MaxReaderAge is how long a writer keeps the pages of a reader of another
+	// process; 0 = one hour. After that the reader gets dberr.ErrSnapshotTooOld.
+	MaxReaderAge time.Duration
+	Rand         func() uint64 // database id of a new file; nil = from the system
+	Now          func() time.Time
 }
 
 // Place says where a record lies.
@@ -94,24 +105,36 @@ type Pager struct {
 	path        string
 	pageSize    int
 	readOnly    bool
-	proven      bool   // this process wrote the newest meta, or wrote it again
-	openedBytes int    // of nodes that a batch keeps in memory, about
-	lockInfo    string // name of the information file, "" if not ours
+	proven      bool    // this process wrote the newest meta, or wrote it again
+	openedBytes int     // of nodes that a batch keeps in memory, about
+	offer       *offer  // slots for readers of other processes; nil = none
+	reader      *reader // of Inspect, else nil
 	cache       *pageCache
 	current     atomic.Pointer[generation]
 	size        atomic.Uint64 // pages that the file has room for
 	closed      atomic.Bool
+	loaded      atomic.Bool   // space is there
+	treePages   atomic.Uint64 // of the newest root, 0 until loaded
+	written     atomic.Uint64 // bytes that batches wrote
 
-	mu       sync.Mutex // guards what follows, and meta writes
-	slots    [2]meta    // as last written or read; generation 0 = invalid
-	damage   string
-	space    *space // of the newest root; nil until loaded
-	pending  []freedSet
-	live     []*generation // those that Views may hold, current last
-	batch    *Batch
-	poison   error
-	poisoned atomic.Bool
+	writtenExtents atomic.Uint64 // bytes
+
+	mu      sync.Mutex // guards what follows, and meta writes
+	slots   [2]meta    // as last written or read; generation 0 = invalid
+	damage  string
+	space   *space     // of the newest root; nil until loaded
+	alloc   *allocator // with space; may be used without the lock once it is there
+	named   *Extent    // what the log named when it was recovered; nil = nothing
+	pending []freedSet
+	live    []*generation // those that Views may hold, current last
+	batch   *Batch
+
+	syncing sync.Mutex // one sync at a time (syncData)
+	poison  atomic.Pointer[poison]
 }
+
+// poison is the first failure after which nothing is written any more.
+type poison struct{ err error }
 
 // generation is one root that Views can pin.
 type generation struct {
@@ -169,9 +192,22 @@ type Stats struct {
 	Generation  uint64
 	CacheHits   uint64
 	CacheMisses uint64
-	CacheBytes  uint64
-	Views       int // open
+	CacheBytes  uint64 // of memory that cached pages take
+	Views       int    // open
+	Readers     int    // of other processes, whose pages the last batch kept
+
+	// Of the pages that the newest root does not use:
+	HeldPages    uint64 // kept for the older meta, Views and readers
+	ExtentPages  uint64 // of extents that are written or that the log names
+	ReservePages uint64 // at the end of the file, for batches only
+	FencePage    uint64 // the running batch takes pages below; 0 = no fence
+
+	CheckpointBytesWritten uint64 // by batches, since Open
+	ExtentBytesWritten     uint64
 }
+
+// Size is the length of the file in bytes. It is cheap.
+func (p *Pager) Size() int64 { return int64(p.size.Load()) * int64(p.pageSize) }
 
 // Stats may be called at any time. The first call reads the free space map; the
 // page counts are zero if that is damaged, which Check reports.
@@ -184,34 +220,59 @@ func (p *Pager) Stats() Stats {
 		s.RecordPages = rec
 		s.TreePages = used - rec - firstPage(p.pageSize)
 		s.FreePages = g.pages - used
+		for _, f := range p.pending {
+			s.HeldPages += f.pages.count()
+		}
+		s.ExtentPages, s.ReservePages = p.alloc.promised()
+	}
+	if p.batch != nil {
+		s.FencePage = p.batch.fence.Load()
 	}
 	for _, g := range p.live {
 		s.Views += int(g.refs.Load())
 	}
+	if p.offer != nil {
+		s.Readers = p.offer.taken
+	}
 	p.mu.Unlock()
-	hits, misses, pages := p.cache.stats()
-	s.CacheHits, s.CacheMisses, s.CacheBytes = hits, misses, uint64(pages*p.pageSize)
+	hits, misses, bytes := p.cache.stats()
+	s.CacheHits, s.CacheMisses, s.CacheBytes = hits, misses, uint64(bytes)
+	s.CheckpointBytesWritten, s.ExtentBytesWritten = p.written.Load(), p.writtenExtents.Load()
 	return s
 }
+
+// SetCacheBytes sets how much memory the page cache takes, and drops what is too
+// much now. It may be called at any time. Stats.CacheBytes counts the same way;
+// pages that are in use stay in memory until they are not.
+func (p *Pager) SetCacheBytes(bytes int64) { p.cache.resize(bytes) }
 
 // Poisoned returns the first failure after which nothing is written any more,
 // or nil.
 func (p *Pager) Poisoned() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.poison
-}
-
-// fail poisons; p.mu is held.
-func (p *Pager) fail(cause error) error {
-	if p.poison == nil {
-		p.poison = fmt.Errorf("%w: %w", dberr.ErrPoisoned, cause)
-		p.poisoned.Store(true)
+	if first := p.poison.Load(); first != nil {
+		return first.err
 	}
-	return p.poison
+	return nil
 }
 
-// writable says whether the file may be written; p.mu is held.
+// fail poisons, and returns the first failure.
+func (p *Pager) fail(cause error) error {
+	p.poison.CompareAndSwap(nil, &poison{fmt.Errorf("%w: %w", dberr.ErrPoisoned, cause)})
+	return p.Poisoned()
+}
+
+// Present says whether the file still goes by the name that it was opened by. If
+// it was removed, renamed or replaced, what lies beside that name may be somebody
+// else's: the error matches fs.ErrNotExist.
+func (p *Pager) Present() error {
+	same, err := p.file.SameFile(p.path)
+	if err == nil && !same {
+		err = fmt.Errorf("%s was removed, renamed or replaced while it was open: %w", p.path, fs.ErrNotExist)
+	}
+	return err
+}
+
+// writable says whether the file may be written.
 func (p *Pager) writable() error {
 	switch {
 	case p.closed.Load():
@@ -219,7 +280,22 @@ func (p *Pager) writable() error {
 	case p.readOnly:
 		return dberr.ErrReadOnly
 	}
-	return p.poison
+	return p.Poisoned()
+}
+
+// syncData makes all writes that came back durable, or poisons. A system tells
+// of a failed write to one sync only. So one runs at a time, and the next one
+// begins when the poison is there to see: batch and extents share the file.
+func (p *Pager) syncData() error {
+	p.syncing.Lock()
+	defer p.syncing.Unlock()
+	if err := p.Poisoned(); err != nil {
+		return err
+	}
+	if err := p.file.SyncData(); err != nil {
+		return p.fail(fmt.Errorf("syncing %s: %w", p.path, err))
+	}
+	return nil
 }
 
 // corrupt names a place in the file.
@@ -251,15 +327,35 @@ func (p *Pager) load(r ref, level int) (*page, error) {
 	pg := p.cache.get(r)
 	if pg == nil {
 		var err error
-		if pg, err = p.loadUncached(r); err != nil {
+		pg, err = p.loadUncached(r)
+		if err = p.judge(err); err != nil {
 			return nil, err
 		}
 		p.cache.put(pg)
 	}
+	return pg, p.checkLevel(pg, level)
+}
+
+func (p *Pager) checkLevel(pg *page, level int) error {
 	if level >= 0 && int(pg.level) != level {
-		return nil, p.corrupt(p.pageOffset(r.page), "page %d has level %d where its parent wants %d", r.page, pg.level, level)
+		return p.corrupt(p.pageOffset(pg.page), "page %d has level %d where its parent wants %d", pg.page, pg.level, level)
 	}
-	return pg, nil
+	return nil
+}
+
+// loadQuietly is load for a batch, which does not put its leaves into the cache.
+func (p *Pager) loadQuietly(r ref, level int) (*page, error) {
+	pg := p.cache.peek(r)
+	if pg == nil {
+		var err error
+		if pg, err = p.loadUncached(r); err != nil {
+			return nil, err
+		}
+		if pg.level > 0 {
+			p.cache.put(pg)
+		}
+	}
+	return pg, p.checkLevel(pg, level)
 }
 
 func (p *Pager) loadUncached(r ref) (*page, error) {
@@ -301,8 +397,8 @@ func (p *Pager) writeMeta(m meta) error {
 		}
 		return p.restoreSlot(slot, err)
 	}
-	if err := p.file.SyncData(); err != nil {
-		return p.fail(fmt.Errorf("syncing %s: %w", p.path, err))
+	if err := p.syncData(); err != nil {
+		return err
 	}
 	p.slots[slot] = m
 	return nil
@@ -317,8 +413,8 @@ func (p *Pager) restoreSlot(slot int, cause error) error {
 	if _, err := p.file.WriteAt(m.encode(slot), slotOffset(slot)); err != nil {
 		return p.fail(fmt.Errorf("writing meta slot %d of %s: %w", slot, p.path, err))
 	}
-	if err := p.file.SyncData(); err != nil {
-		return p.fail(fmt.Errorf("syncing %s: %w", p.path, err))
+	if err := p.syncData(); err != nil {
+		return err
 	}
 	p.slots[slot] = m
 	return diskFull(cause)

@@ -12,15 +12,27 @@ import (
 // bytes are dead: those that no record got, and those of freed records. A page
 // whose bytes are all dead is free.
 
-// recordRun is the run that records are being packed into.
+// recordRun packs records into a run of pages, and then into the next.
 type recordRun struct {
-	out  pageWriter
-	run  run
-	end  uint64   // byte offset behind the last record; 0 = no run
-	live []uint32 // live bytes of each page of the run
+	out    pageWriter
+	source pageSource
+	run    run
+	end    uint64   // byte offset behind the last record; 0 = no run
+	live   []uint32 // live bytes of each page of the run
+	taken  uint64   // pages of all runs
 }
 
-const runBytes = 1 << 20 // of a run, unless a record is longer
+// pageSource gives a recordRun its pages, and learns what became of them.
+type pageSource interface {
+	takeRun(w want) (run, error)
+	extendRun(end, n uint64) uint64 // adjacent pages behind end, as many as there are
+	closeRun(r run, live []uint32)
+}
+
+const (
+	runBytes    = 1 << 20 // of a run, unless a record is longer
+	preferPages = 16      // a run shorter than that wastes more in its last page
+)
 
 // Record stores bytes and returns their place. They can be read after Commit.
 func (b *Batch) Record(data []byte) (Place, error) {
@@ -48,33 +60,51 @@ func (b *Batch) FreeRecord(pl Place) error {
 }
 
 func (r *recordRun) add(data []byte) (Place, error) {
-	b := r.out.b
-	ps := uint64(b.p.pageSize)
 	n := uint64(len(data))
-	if r.end == 0 || n > (r.run.start+r.run.n)*ps-r.end {
-		if err := r.close(); err != nil {
-			return Place{}, err
-		}
-		need := (n + ps - 1) / ps
-		got, err := b.takeRun(need, max(need, runBytes/ps))
-		if err != nil {
-			return Place{}, err
-		}
-		r.run, r.end, r.live = got, got.start*ps, make([]uint32, got.n)
+	if err := r.room(n); err != nil {
+		return Place{}, err
 	}
 	pl := Place{Off: r.end, Len: uint32(n), CRC: sum(data)}
 	if err := r.out.write(data, int64(r.end)); err != nil {
 		return Place{}, err
 	}
-	r.end += n
-	for no, k := range overlaps(pl, ps) {
-		r.live[no-r.run.start] += uint32(k)
-	}
+	r.claim(n)
 	return pl, nil
 }
 
-// close writes what is buffered and accounts the run's pages. Those without
-// live bytes can be used again at once.
+// room makes sure that n more bytes fit the run: they do, or there are usable
+// pages behind it, or a new run begins. A few records take whatever hole there
+// is, many prefer longer ones.
+func (r *recordRun) room(n uint64) error {
+	ps := uint64(r.out.p.pageSize)
+	if r.end != 0 {
+		have := (r.run.start+r.run.n)*ps - r.end
+		if n <= have {
+			return nil
+		}
+		need := (n - have + ps - 1) / ps
+		got := r.source.extendRun(r.run.start+r.run.n, max(need, runBytes/ps))
+		r.run.n += got
+		r.taken += got
+		r.live = append(r.live, make([]uint32, got)...)
+		if got >= need {
+			return nil
+		}
+	}
+	if err := r.close(); err != nil {
+		return err
+	}
+	need := (n + ps - 1) / ps
+	got, err := r.source.takeRun(want{need: need, most: max(need, runBytes/ps), prefer: min(r.taken, preferPages)})
+	if err != nil {
+		return err
+	}
+	r.run, r.end, r.live = got, got.start*ps, make([]uint32, got.n)
+	r.taken += got.n
+	return nil
+}
+
+// close writes what is buffered and ends the run.
 func (r *recordRun) close() error {
 	if r.end == 0 {
 		return nil
@@ -82,18 +112,23 @@ func (r *recordRun) close() error {
 	if err := r.out.flush(); err != nil {
 		return err
 	}
-	b := r.out.b
-	for i, live := range r.live {
-		no := r.run.start + uint64(i)
-		if live == 0 {
-			b.alloc.give(no, 1)
-			continue
-		}
-		b.edit.takeRecord(no, b.p.pageSize-int(live))
-		b.fresh.add(no, 1)
-	}
+	r.source.closeRun(r.run, r.live)
 	r.run, r.end, r.live = run{}, 0, nil
 	return nil
+}
+
+// closeRun accounts the pages of a run. Those without live bytes can be used
+// again at once.
+func (b *Batch) closeRun(r run, live []uint32) {
+	for i, n := range live {
+		no := r.start + uint64(i)
+		if n == 0 {
+			b.fresh.remove(no)
+			b.p.alloc.give(no, 1, false)
+			continue
+		}
+		b.edit.takeRecord(no, b.p.pageSize-int(n))
+	}
 }
 
 // overlaps yields each page of a place and how many of its bytes lie there.

@@ -52,6 +52,14 @@ func (s *space) newChunk(i int) *chunk {
 	return c
 }
 
+// freeIn returns a copy of the free pages of chunk i.
+func (s *space) freeIn(i int) *roaring.Bitmap {
+	if i < len(s.chunks) && s.chunks[i] != nil {
+		return s.chunks[i].free.Clone()
+	}
+	return s.newChunk(i).free
+}
+
 // unused reports whether no page of chunk i is used, but for the meta slots.
 func (s *space) unused(i int) bool {
 	if i >= len(s.chunks) || s.chunks[i] == nil {
@@ -108,6 +116,12 @@ func (s *space) counts() (used, rec uint64) {
 		}
 	}
 	return used, rec
+}
+
+// treePages is the number of pages of the tree.
+func (s *space) treePages() uint64 {
+	used, rec := s.counts()
+	return used - rec - s.first
 }
 
 func (c *chunk) appendFrame(dst []byte) []byte {
@@ -267,7 +281,7 @@ func (p *Pager) readSpace(g *generation) (*space, pageSet, error) {
 	return s, freed, nil
 }
 
-// loadSpace makes p.space and p.pending known; p.mu is held.
+// loadSpace makes p.space, p.pending and p.alloc known; p.mu is held.
 func (p *Pager) loadSpace() error {
 	if p.space != nil {
 		return nil
@@ -277,8 +291,18 @@ func (p *Pager) loadSpace() error {
 	if err != nil {
 		return err
 	}
+	for i, bm := range freed {
+		if taken := roaring.AndNot(bm, s.freeIn(i)); !taken.IsEmpty() {
+			no := uint64(i)*chunkPages + uint64(taken.Minimum())
+			return p.corrupt(int64(g.place.Off), "space directory: page %d is in use and listed as freed", no)
+		}
+	}
+	freed.cut(p.size.Load())
 	p.space, g.space = s, s
 	p.pending = []freedSet{{generation: g.number, pages: freed}}
+	p.alloc = newAllocator(p, s, p.pending)
+	p.treePages.Store(s.treePages())
+	p.loaded.Store(true)
 	return nil
 }
 
@@ -345,6 +369,21 @@ func (e *spaceEdit) give(no uint64) bool {
 	}
 	c.rec.Remove(at)
 	c.setDead(at, 0)
+	return true
+}
+
+// revive marks n bytes of a page as a live record's: of one that was free, or
+// of one that holds records and has so many dead bytes.
+func (e *spaceEdit) revive(no uint64, n, pageSize int) bool {
+	if e.isFree(no) {
+		e.takeRecord(no, pageSize-n)
+		return true
+	}
+	if !e.isRecord(no) || e.deadBytes(no) < n {
+		return false
+	}
+	i, at := chunkOf(no)
+	e.chunk(i).setDead(at, e.deadBytes(no)-n)
 	return true
 }
 

@@ -21,11 +21,19 @@ type View struct {
 // counts only after the root stopped being current. If not, the count may have
 // come too late, and we take the next root.
 func (p *Pager) View() *View {
+	v := &View{}
+	p.Pin(v)
+	return v
+}
+
+// Pin is View into memory of the caller: v must not be pinned.
+func (p *Pager) Pin(v *View) {
 	for {
 		g := p.current.Load()
 		g.refs.Add(1)
 		if p.current.Load() == g {
-			return &View{p: p, g: g}
+			v.p, v.g = p, g
+			return
 		}
 		g.refs.Add(-1)
 	}
@@ -59,6 +67,21 @@ func (p *Pager) oldestPinned() uint64 {
 	}
 	clear(p.live[len(kept):])
 	p.live = kept
+	return oldest
+}
+
+// oldestNeeded is the oldest root generation that this process needs: those of
+// the two metas, and what Views hold; p.mu is held.
+func (p *Pager) oldestNeeded() uint64 { return min(p.oldestPinned(), p.oldestRoot()) }
+
+// oldestRoot is the lower root generation of the two metas.
+func (p *Pager) oldestRoot() uint64 {
+	oldest := p.newest().rootGeneration
+	for i := range p.slots {
+		if p.slots[i].generation != 0 {
+			oldest = min(oldest, p.slots[i].rootGeneration)
+		}
+	}
 	return oldest
 }
 
@@ -105,14 +128,21 @@ func (v *View) ReadRecord(pl Place) ([]byte, error) {
 }
 
 func (p *Pager) readRecord(pl Place) ([]byte, error) {
+	b, err := p.readRecordAlone(pl)
+	if err = p.judge(err); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (p *Pager) readRecordAlone(pl Place) ([]byte, error) {
 	if pl.Len == 0 {
 		if pl.CRC != 0 {
 			return nil, p.corrupt(int64(pl.Off&(maxFileBytes-1)), "empty record with checksum %08x", pl.CRC)
 		}
 		return nil, nil
 	}
-	ps := uint64(p.pageSize)
-	if !pl.within(firstPage(p.pageSize)*ps, p.size.Load()*ps) {
+	if !p.inFile(pl) {
 		return nil, p.corrupt(-1, "record place %s is outside the file of %d pages", pl, p.size.Load())
 	}
 	b := make([]byte, pl.Len)
@@ -123,6 +153,22 @@ func (p *Pager) readRecord(pl Place) ([]byte, error) {
 		return nil, p.corrupt(int64(pl.Off), "record of %d bytes has checksum %08x, its index entry wants %08x", pl.Len, got, pl.CRC)
 	}
 	return b, nil
+}
+
+// inFile reports whether a place lies in the file. The file of an inspector may
+// have grown: records that the log names can lie behind what its root knew.
+func (p *Pager) inFile(pl Place) bool {
+	ps := uint64(p.pageSize)
+	first := firstPage(p.pageSize) * ps
+	if pl.within(first, p.size.Load()*ps) {
+		return true
+	}
+	if p.reader != nil {
+		if size, err := p.file.Size(); err == nil {
+			p.size.Store(max(p.size.Load(), uint64(size)/ps))
+		}
+	}
+	return pl.within(first, p.size.Load()*ps)
 }
 
 // String is for messages.

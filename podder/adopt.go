@@ -17,16 +17,23 @@ func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]p
 	for _, p := range pods {
 		merged[p.id] = p.merged
 	}
+	a := adopter{g: g}
 	for i := range regions {
-		if r := &regions[i]; r.kind != pod.SlotForward {
-			g.adoptRegion(r, storedReach(merged[r.pod], r))
+		r := &regions[i]
+		if r.kind == pod.SlotForward {
+			continue
 		}
+		if r.pod != a.id { // regions of one pod are neighbours
+			a.enter(r.pod, merged[r.pod])
+		}
+		a.region(r, storedReach(a.merged, r))
 	}
 	for i := range regions {
 		if r := &regions[i]; r.kind == pod.SlotForward {
 			st.adoptForward(merged, r)
 		}
 	}
+	g.adoptChunks(merged, regions)
 	for name, id := range roots {
 		g.roots[name] = id
 	}
@@ -50,10 +57,11 @@ func (g *Graph) adoptPod(p loadedPod) {
 	for s := range was {
 		switch r := was[s].region; {
 		case r < 0:
-		case s < len(ps.slots) && ps.slots[s].kind == st.regions.at(r).kind:
+		case s < len(ps.slots) && sameKind(ps.slots[s].kind, st.regions.at(r)):
 			ps.slots[s].region = r
 			if ps.slots[s].hash != was[s].hash {
 				st.forgetShadow(st.regions.at(r))
+				delete(st.chunked, r)
 			}
 		default:
 			g.drop(r) // the slot holds something else now
@@ -81,25 +89,56 @@ func storedReach(p *pod.Pod, lr *liveRegion) int {
 	if lr.kind != pod.SlotArray {
 		return lr.count
 	}
-	if p == nil || int(lr.slot) >= len(p.Slots) || p.Slots[lr.slot].Kind != pod.SlotArray {
+	if p == nil || int(lr.slot) >= len(p.Slots) || storedKind(&p.Slots[lr.slot]) != pod.SlotArray {
 		return 0 // nobody refers to it at the head
 	}
 	c := cursor{buf: p.Slots[lr.slot].Run(0)}
+	if p.Slots[lr.slot].Kind == pod.SlotChunks {
+		c.off = 2 // kind and flags
+	}
 	c.uvarint()
 	return int(min(c.uvarint(), uint64(lr.count)))
 }
 
-// adoptRegion notes a live region. One that is known at the same place and
-// address is left alone; another one at the same place replaces it.
-func (g *Graph) adoptRegion(lr *liveRegion, reach int) {
-	st := g.cur
-	n, ok := st.byID[lr.pod]
+// adopter notes live regions, pod by pod.
+type adopter struct {
+	g      *Graph
+	id     pod.ID
+	merged *pod.Pod
+	number int32 // of the pod, in the state
+	plans  [64]adoptedType
+}
+
+// adoptedType is a type that was asked for lately, and its plan.
+type adoptedType struct {
+	address uintptr // of the type
+	plan    *plan
+}
+
+func (a *adopter) enter(id pod.ID, merged *pod.Pod) {
+	n, ok := a.g.cur.byID[id]
 	if !ok {
 		panic("podder: a live region in a pod that was never adopted")
 	}
-	p := g.eng.planOf(lr.typ)
-	if lr.kind == pod.SlotMap {
-		p = g.eng.mapPlan(lr.typ)
+	a.id, a.merged, a.number = id, merged, n
+}
+
+func (a *adopter) plan(lr *liveRegion) *plan {
+	address := typeAddress(lr.typ)
+	t := &a.plans[address/64%uintptr(len(a.plans))]
+	if t.address != address {
+		*t = adoptedType{address, a.g.eng.planOf(lr.typ)}
+	}
+	return t.plan
+}
+
+// region notes a live region. One that is known at the same place and address is
+// left alone; another one at the same place replaces it.
+func (a *adopter) region(lr *liveRegion, reach int) {
+	g, st, n := a.g, a.g.cur, a.number
+	p := a.plan(lr)
+	if s := g.eng.sentinels.at(lr.addr); s != nil && lr.kind == pod.SlotObject && s.sentinel.addr == lr.addr {
+		p = s
 	}
 	ps := &st.pods[n]
 	for int(lr.slot) >= len(ps.slots) { // the head may have fewer
@@ -115,8 +154,7 @@ func (g *Graph) adoptRegion(lr *liveRegion, reach int) {
 	r, i := st.regions.add()
 	*r = region{addr: lr.addr, plan: p, kind: lr.kind, extra: -1, parent: -1, pod: n, slot: uint32(lr.slot), next: -1}
 	if lr.kind == pod.SlotArray || lr.kind == pod.SlotString {
-		r.extra = int32(len(st.spans))
-		st.spans = append(st.spans, span{count: lr.count, reach: reach, perRun: lr.perRun})
+		r.extra = st.spans.put(span{count: lr.count, reach: reach, perRun: lr.perRun})
 	}
 	slot.region = i
 	if size := st.size(r); size > 0 {
@@ -144,6 +182,7 @@ func (g *Graph) drop(i int32) {
 		}
 	}
 	r.kind, r.extra, r.addr = pod.SlotBox, -1, nil
+	delete(st.chunked, i)
 }
 
 // live returns the region that lives at a slot.
@@ -159,7 +198,7 @@ func (g *Graph) live(id pod.ID, s pod.Slot) (liveRegion, bool) {
 	r := g.cur.regions.at(i)
 	lr := liveRegion{pod: id, slot: s, kind: r.kind, typ: r.plan.typ, addr: r.addr, count: 1}
 	if r.extra >= 0 && (r.kind == pod.SlotArray || r.kind == pod.SlotString) {
-		sp := g.cur.spans[r.extra]
+		sp := g.cur.spans.at(r.extra)
 		lr.count, lr.perRun = sp.count, sp.perRun
 	}
 	return lr, true

@@ -27,12 +27,11 @@ func (c *cursor) byte() byte {
 	return b
 }
 
+// uvarint is small enough to be inlined.
 func (c *cursor) uvarint() uint64 {
-	if c.off < len(c.buf) {
-		if b := c.buf[c.off]; b < 0x80 {
-			c.off++
-			return uint64(b)
-		}
+	if c.off < len(c.buf) && c.buf[c.off] < 0x80 {
+		c.off++
+		return uint64(c.buf[c.off-1])
 	}
 	return c.longUvarint()
 }

@@ -104,3 +104,33 @@ func decodeWords(b []byte, p unsafe.Pointer, signed bool) bool {
 	}
 	return true
 }
+
+// varied appends scalars of fixed width as values are stored outside arrays.
+func (f *fixedElem) varied(dst, b []byte) []byte {
+	width := f.width()
+	if f.kind == reflect.Float32 || f.kind == reflect.Float64 || f.kind == reflect.Complex64 || f.kind == reflect.Complex128 || width == 1 {
+		return append(dst, b...)
+	}
+	signed := f.kind >= reflect.Int && f.kind <= reflect.Int64
+	for ; len(b) >= width; b = b[width:] {
+		var u uint64
+		var i int64
+		switch width {
+		case 2:
+			x := binary.LittleEndian.Uint16(b)
+			u, i = uint64(x), int64(int16(x))
+		case 4:
+			x := binary.LittleEndian.Uint32(b)
+			u, i = uint64(x), int64(int32(x))
+		default:
+			u = binary.LittleEndian.Uint64(b)
+			i = int64(u)
+		}
+		if signed {
+			dst = binary.AppendVarint(dst, i)
+		} else {
+			dst = binary.AppendUvarint(dst, u)
+		}
+	}
+	return dst
+}

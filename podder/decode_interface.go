@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"unsafe"
@@ -42,13 +43,23 @@ func (l *loader) iface(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) 
 		return
 	}
 	st, err := l.dynamicType(id)
+	if errors.Is(err, dberr.ErrUnregistered) {
+		l.ifaceOpaque(p, c, id, m.typ, at, err)
+		return
+	}
 	if err != nil {
 		l.failAt(err)
 		return
 	}
+	l.ifaceHolding(p, c, st, m.typ, at)
+}
+
+// ifaceHolding decodes a value of a stored type into an interface.
+func (l *loader) ifaceHolding(p *loadPod, c *cursor, st *storedType, iface reflect.Type, at unsafe.Pointer) {
 	word := st.word
-	if m.typ.NumMethod() > 0 {
-		if word, ok = l.itab(m.typ, st.typ); !ok {
+	if iface.NumMethod() > 0 {
+		var ok bool
+		if word, ok = l.itab(iface, st.typ); !ok {
 			return
 		}
 	}
@@ -58,7 +69,7 @@ func (l *loader) iface(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) 
 	case boxIndirect:
 		l.ifaceBox(p, c, st, word, at)
 	default:
-		l.ifaceReflect(p, c, st, m.typ, at)
+		l.ifaceReflect(p, c, st, iface, at)
 	}
 }
 
@@ -68,9 +79,9 @@ func (l *loader) ifacePointer(p *loadPod, c *cursor, st *storedType, word, at un
 	var data unsafe.Pointer
 	var ok bool
 	if m.code == moveMap {
-		data, ok = l.mapAddress(p, c, st.typ)
+		data, ok = l.mapAddress(p, c, st.typ, m.loose)
 	} else {
-		data, ok = l.address(p, c, m.typ, m.empty)
+		data, ok = l.address(p, c, m.typ, m.empty, m.loose)
 	}
 	if ok {
 		*(*ifaceWords)(at) = ifaceWords{word, data}
@@ -81,7 +92,7 @@ func (l *loader) ifacePointer(p *loadPod, c *cursor, st *storedType, word, at un
 // converted by Go, which has boxes for them ready.
 func (l *loader) ifaceBox(p *loadPod, c *cursor, st *storedType, word, at unsafe.Pointer) {
 	var data unsafe.Pointer
-	switch st.id {
+	switch st.predefined {
 	case typeInt:
 		v := c.varint()
 		if int64(int(v)) != v {
@@ -141,11 +152,17 @@ func (l *loader) dynamicType(id pod.TypeID) (*storedType, error) {
 	if st.node.kind == nodeInterface || st.node.kind == nodeEntries {
 		return nil, dberr.Corrupt("", -1, "interface holds type %d, %s, which is no type of a value", id, st.node.text)
 	}
+	st.boxable()
+	return st, nil
+}
+
+// boxable learns how values of the type lie in interfaces.
+func (st *storedType) boxable() {
 	// The zero value in an interface has the type word that all have.
 	zero := reflect.Zero(st.typ).Interface()
 	st.word = (*ifaceWords)(unsafe.Pointer(&zero)).word
 	switch k := st.typ.Kind(); {
-	case k == reflect.Pointer || k == reflect.Map:
+	case (k == reflect.Pointer || k == reflect.Map) && (st.plan.moves[0].code == movePointer || st.plan.moves[0].code == moveMap):
 		st.box = boxPointer
 	case st.typ.Size() > unsafe.Sizeof(uintptr(0)), k >= reflect.Bool && k <= reflect.Complex128:
 		// Only what is exactly one pointer is its own data word.
@@ -153,7 +170,6 @@ func (l *loader) dynamicType(id pod.TypeID) (*storedType, error) {
 	default:
 		st.box = boxReflect
 	}
-	return st, nil
 }
 
 // itab returns the first word of an interface of type iface that holds a t.

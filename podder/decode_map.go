@@ -1,9 +1,11 @@
 package podder
 
 import (
+	"fmt"
 	"reflect"
 	"unsafe"
 
+	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
 )
 
@@ -38,22 +40,35 @@ func (l *loader) fillMap(p *loadPod, s pod.Slot, d *pod.Data, r *loadRegion, to 
 	if !ok {
 		return
 	}
-	all := runsOf(d)
-	all.next()
-	pl := r.typ.plan
-	f := mapFiller{l: l, p: p, pl: pl, key: reflect.New(pl.key.typ), elem: reflect.New(pl.elem.typ)}
-	f.m = reflect.NewAt(pl.typ, unsafe.Pointer(&to)).Elem()
+	f := l.filler(p, r.typ, to)
+	f.begin()
+	if f.buckets(d, h) {
+		f.finish(p, s, h.count)
+	}
+	f.free()
+}
+
+// begin empties the map: it may be filled again.
+func (f *mapFiller) begin() {
 	if f.m.Len() > 0 {
 		f.m.Clear()
 	}
-	if pl.minBytes == 0 && h.count == 1 {
+}
+
+// buckets inserts the entries of one slot. It reports false after an error.
+func (f *mapFiller) buckets(d *pod.Data, h mapHeader) bool {
+	l := f.l
+	all := runsOf(d)
+	all.next()
+	before := f.seen
+	if f.noBytes && h.count == 1 {
 		f.entry(&cursor{}) // an entry without bytes
 	}
 	for range uint64(1) << h.bits {
 		b, ok := all.next()
 		if !ok {
 			l.corrupt("runs exceed the %d bytes of a map", len(d.Bytes))
-			return
+			return false
 		}
 		for c := (cursor{buf: b}); c.off < len(b) && l.err == nil; {
 			off := c.off
@@ -62,38 +77,87 @@ func (l *loader) fillMap(p *loadPod, s pod.Slot, d *pod.Data, r *loadRegion, to 
 			}
 		}
 		if l.err != nil {
-			return
+			return false
 		}
 	}
 	switch {
 	case len(all.rest) > 0:
 		l.corrupt("%d bytes after the runs of a map", len(all.rest))
-	case f.seen != h.count:
-		l.corrupt("map of %d entries, want %d", f.seen, h.count)
-	case !l.missing && uint64(f.m.Len()) != h.count:
-		l.corrupt("map has %d different keys, want %d", f.m.Len(), h.count)
+	case f.seen-before != h.count:
+		l.corrupt("map of %d entries, want %d", f.seen-before, h.count)
+	}
+	return l.err == nil
+}
+
+// finish checks that the map has as many entries as were stored.
+func (f *mapFiller) finish(p *loadPod, s pod.Slot, count uint64) {
+	l, pl := f.l, f.pl
+	switch {
+	case l.err != nil:
+	case l.sawMigration && !l.migrating: // keys may be missing yet
+	case !l.missing && uint64(f.m.Len()) != count && pl.key.changed:
+		l.fail(fmt.Errorf("pod %d slot %d: %s has %d keys, which as %s are only %d different ones: %w",
+			p.id, s, pl.node.text, count, l.reg.typeText(pl.typ), f.m.Len(), dberr.ErrTypeMismatch))
+	case !l.missing && uint64(f.m.Len()) != count:
+		l.corrupt("map has %d different keys, want %d", f.m.Len(), count)
 	}
 }
 
+// mapFiller puts the entries of one map into it.
 type mapFiller struct {
 	l         *loader
 	p         *loadPod
 	pl        *decodePlan
-	m         reflect.Value
-	key, elem reflect.Value // pointers to scratch memory
+	to        unsafe.Pointer // the map
+	m         reflect.Value  // it, too
+	key, elem reflect.Value  // pointers to scratch memory
+	keyAt     unsafe.Pointer // to which they lead
+	elemAt    unsafe.Pointer
+	keyCode   moveCode
+	elemCode  moveCode
 	seen      uint64
+	noBytes   bool // entries have none
+	busy      bool
 }
+
+// filler returns the filler for a map of a type. One is kept for each type, with
+// its scratch memory; what it holds from the map before is overwritten.
+func (l *loader) filler(p *loadPod, st *storedType, to unsafe.Pointer) *mapFiller {
+	f := st.filler
+	if f == nil || f.busy {
+		pl := st.plan
+		f = &mapFiller{l: l, pl: pl, key: reflect.New(pl.key.typ), elem: reflect.New(pl.elem.typ)}
+		f.keyAt, f.elemAt = f.key.UnsafePointer(), f.elem.UnsafePointer()
+		f.keyCode, f.elemCode = pl.key.only(), pl.elem.only()
+		f.m = reflect.NewAt(pl.typ, unsafe.Pointer(&f.to)).Elem()
+		f.noBytes = leastBytes(pl.node.key)+leastBytes(pl.node.elem) == 0
+		st.filler = f
+	}
+	f.p, f.to, f.seen, f.busy = p, to, 0, true
+	return f
+}
+
+// free lets the filler be used for the next map.
+func (f *mapFiller) free() { f.busy = false }
 
 func (f *mapFiller) entry(c *cursor) {
 	l := f.l
+	if f.pl.changed || f.pl.boxes {
+		f.key.Elem().SetZero()
+		f.elem.Elem().SetZero()
+	}
 	l.scratch++
-	l.value(f.p, c, f.pl.key, f.key.UnsafePointer())
+	l.part(f.p, c, f.pl.key, f.keyCode, f.keyAt)
 	if l.err == nil {
-		l.value(f.p, c, f.pl.elem, f.elem.UnsafePointer())
+		l.part(f.p, c, f.pl.elem, f.elemCode, f.elemAt)
 	}
 	l.scratch--
 	f.seen++
 	if l.err != nil || l.missing {
+		return
+	}
+	if f.pl.insert != nil {
+		f.pl.insert(f.to, f.keyAt, f.elemAt)
 		return
 	}
 	key := f.key.Elem()

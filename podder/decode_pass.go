@@ -5,13 +5,12 @@ package podder
 func (l *loader) pass(p *loadPod, c *cursor, n *node) {
 	switch n.kind {
 	case nodeBasic:
-		l.passBasic(c, n)
+		l.passBasic(p, c, n)
 	case nodePointer, nodeMap:
-		l.passCode(c)
+		l.passCode(p, c, 0, 0)
 	case nodeSlice:
-		if c.uvarint() > 1 {
-			c.uvarint()
-			l.passCode(c)
+		if x := c.uvarint(); x > 1 {
+			l.passCode(p, c, x-2, c.uvarint())
 		}
 	case nodeArray:
 		if leastBytes(n.elem) == 0 {
@@ -28,12 +27,16 @@ func (l *loader) pass(p *loadPod, c *cursor, n *node) {
 		l.passInterface(p, c)
 	case nodeCodec:
 		c.bytes(c.uvarint())
+	case nodeHanded:
+		l.passHanded(p, c)
+	case nodeNamed:
+		l.corrupt("a name inside a value")
 	case nodeEntries:
 		l.corrupt("map entries inside a value")
 	}
 }
 
-func (l *loader) passBasic(c *cursor, n *node) {
+func (l *loader) passBasic(p *loadPod, c *cursor, n *node) {
 	switch n.basic {
 	case typeBool, typeInt8, typeUint8:
 		c.byte()
@@ -44,26 +47,39 @@ func (l *loader) passBasic(c *cursor, n *node) {
 	case typeComplex128:
 		c.bytes(16)
 	case typeString:
+		start := c.off
 		x := c.uvarint()
-		if x&1 == 0 {
+		switch {
+		case x&1 == 0:
 			c.bytes(x >> 1)
-			return
+		case l.capturing != nil:
+			l.capturing.sharedString(p, c, start, x>>1)
+		default:
+			l.passCode(p, c, 0, 0)
+			c.uvarint()
 		}
-		l.passCode(c)
-		c.uvarint()
 	default:
 		c.uvarint()
 	}
 }
 
-func (l *loader) passCode(c *cursor) {
+// passCode reads over a reference, that of a slice with its length and what its
+// capacity adds.
+func (l *loader) passCode(p *loadPod, c *cursor, length, extra uint64) {
+	start := c.off
 	code := c.uvarint()
-	if code < codeBase || (code-codeBase)&codeInterior == 0 {
+	if code < codeBase {
 		return
 	}
-	first := len(l.steps)
-	l.readInterior(c)
-	l.steps = l.steps[:first]
+	tail := c.off
+	if (code-codeBase)&codeInterior != 0 {
+		first := len(l.steps)
+		l.readInterior(c)
+		l.steps = l.steps[:first]
+	}
+	if l.capturing != nil && !c.bad {
+		l.capturing.reference(p, c, start, tail, code, length, extra)
+	}
 }
 
 func (l *loader) passInterface(p *loadPod, c *cursor) {
@@ -79,4 +95,24 @@ func (l *loader) passInterface(p *loadPod, c *cursor) {
 	l.depth++
 	l.pass(p, c, st.node)
 	l.depth--
+}
+
+// leastBytes returns the fewest bytes of a value that is passed over.
+func leastBytes(n *node) int {
+	switch n.kind {
+	case nodeNilOnly:
+		return 0
+	case nodeStruct:
+		sum := 0
+		for i := range n.fields {
+			sum += leastBytes(n.fields[i].node)
+		}
+		return sum
+	case nodeArray:
+		if n.length == 0 {
+			return 0
+		}
+		return leastBytes(n.elem)
+	}
+	return 1
 }

@@ -2,27 +2,36 @@ package podder
 
 import (
 	"fmt"
+	"math"
 	"reflect"
+	"strings"
 	"unsafe"
 
 	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
 )
 
 // A decodePlan turns the slot bytes of one stored type into memory of one Go
 // type. It is compiled once from descriptor and type: fields are matched by
 // name, nested structs and short arrays are flattened, so that decoding is one
 // loop over moves. A field that the program no longer has is a move that skips
-// bytes; one that the stored type lacks has no move and stays zero.
+// bytes; one that the stored type lacks has no move and stays zero. Where the
+// stored type and the program's differ, a move converts (compiler.reshape).
 type decodePlan struct {
 	typ      reflect.Type
 	node     *node
 	moves    []decodeMove
-	minBytes int                  // fewest bytes of an encoded value
 	fields   map[uint32]planField // struct: stored field id to place, for interior references
 	elem     *decodePlan          // array: elements; entries: elements
 	key      *decodePlan          // entries: keys
+	insert   mapInsert            // entries: puts one into a map, nil if reflection has to
+	box      *decodePlan          // a value that is behind a pointer now: the value's
 	fixed    *fixedElem           // element of a SlotArray that is stored with fixed width
 	ifaces   bool                 // the type has interfaces by value: hashing a key of it may fail
+	migrated bool                 // made by functions of the program
+	changed  bool                 // the stored form is not that of typ; structs differ by their fields
+	boxes    bool                 // has values by value that are behind pointers now
+	hand     *handCodec           // of a value with a codec of the program
 }
 
 // planField is where a stored field is in the Go type.
@@ -36,11 +45,17 @@ type decodeMove struct {
 	code   moveCode
 	offset uintptr
 	count  int            // array: elements
-	typ    reflect.Type   // pointer, slice: element; map, interface: itself
-	sub    *decodePlan    // array: elements
-	skip   *node          // skip: what to pass over
+	typ    reflect.Type   // pointer, slice: element; map, interface: itself; unbox: the value's
+	same   uintptr        // typeAddress(typ) of a pointer, slice or map that is not loose, else 0
+	sub    *decodePlan    // array, tail: elements; box: the value
+	node   *node          // skip: what to pass over; toInterface: the stored type
 	codec  valueCodec     // codec
 	empty  unsafe.Pointer // pointer, slice: address of zero-size values
+	loose  bool           // pointer, slice, map: to something stored under another type
+	from   pod.TypeID     // convert: stored kind
+	to     reflect.Kind   // convert
+	chain  []migration    // migrate
+	path   string         // of moves that may not fit: place in the type, for errors
 }
 
 type moveCode uint8
@@ -67,7 +82,17 @@ const (
 	moveInterface
 	moveArray
 	moveCodec
+	moveHand  // a codec of the program
+	moveWeak  // a weak pointer
+	moveAfter // a method to be called when everything is filled
 	moveSkip
+	moveConvert       // number of another kind
+	moveMigrate       // value that functions of the program make
+	moveBox           // value that is behind a pointer now
+	moveUnbox         // pointer that is the value now
+	moveToInterface   // value that is in an interface now
+	moveFromInterface // interface that is a value now
+	moveTail          // elements beyond the end of an array that has become shorter
 )
 
 type planKey struct {
@@ -97,55 +122,11 @@ func (r *Registry) plan(descriptor []byte, n *node, t reflect.Type) (*decodePlan
 
 type compiler struct{ reg *Registry }
 
-// mismatch is the error for a stored type that does not fit the program's.
-func (c *compiler) mismatch(path string, n *node, t reflect.Type) error {
-	stored, have := n.text, c.reg.typeText(t)
-	// Kinds where they are what differs and the texts do not say so.
-	if a, b := n.kindName(), kindName(t); a != b && (a != stored || b != have) {
-		stored, have = stored+" ("+a+")", have+" ("+b+")"
-	}
-	return fmt.Errorf("%s: stored as %s, the program has %s: %w", path, stored, have, dberr.ErrTypeMismatch)
-}
-
-// kindName names how values are stored, in the words of package reflect.
-func (n *node) kindName() string {
-	switch n.kind {
-	case nodeBasic:
-		return basicKind(n.basic).String()
-	case nodePointer:
-		return "ptr"
-	case nodeSlice:
-		return "slice"
-	case nodeArray:
-		return "array"
-	case nodeMap, nodeEntries:
-		return "map"
-	case nodeStruct:
-		return "struct"
-	case nodeInterface:
-		return "interface"
-	case nodeCodec:
-		return "codec " + n.codec
-	}
-	return "func or chan"
-}
-
-// kindName is node.kindName for a type of the program.
-func kindName(t reflect.Type) string {
-	if codec := codecFor(t); codec != nil {
-		return "codec " + codec.name()
-	}
-	if kindOf(t) == nodeNilOnly {
-		return "func or chan"
-	}
-	return t.Kind().String()
-}
-
 func (c *compiler) compileTop(n *node, t reflect.Type) (*decodePlan, error) {
 	if n.kind != nodeEntries {
 		return c.compile(n, t, n.text)
 	}
-	if t.Kind() != reflect.Map || !c.reg.textIs(n.text, t) {
+	if t.Kind() != reflect.Map {
 		return nil, c.mismatch(n.text, n, t)
 	}
 	key, err := c.compile(n.key, t.Key(), n.text+" key")
@@ -156,45 +137,60 @@ func (c *compiler) compileTop(n *node, t reflect.Type) (*decodePlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &decodePlan{typ: t, node: n, key: key, elem: elem, minBytes: key.minBytes + elem.minBytes}, nil
+	return &decodePlan{typ: t, node: n, key: key, elem: elem, insert: inserter(t), changed: key.changed || elem.changed, boxes: key.boxes || elem.boxes}, nil
 }
 
 func (c *compiler) compile(n *node, t reflect.Type, path string) (*decodePlan, error) {
-	if kindOf(t) != n.kind {
-		return nil, c.mismatch(path, n, t)
-	}
 	pl := &decodePlan{typ: t, node: n}
+	if chain := c.reg.migration(n, t); chain != nil {
+		return pl, c.migrate(pl, chain, n, t, path)
+	}
+	if h, ok := c.reg.codec(t).(*handCodec); ok && h.fields && n.kind == nodeStruct && t.Kind() == reflect.Struct && c.sameStruct(n.text, t) {
+		pl.changed = true // stored before the type had its methods
+		return pl, c.structure(pl, n, t, path)
+	}
+	if c.reg.kindOf(t) != n.kind {
+		return pl, c.reshape(pl, n, t, path)
+	}
 	fits := true
 	switch n.kind {
 	case nodeBasic:
-		fits = basicID(t.Kind()) == n.basic
-		pl.basic(t)
+		fits = c.basic(pl, n, t, path)
 	case nodePointer:
-		fits = c.reg.textIs(n.valText, t.Elem())
-		pl.one(decodeMove{code: movePointer, typ: t.Elem(), empty: zeroSize(t.Elem())}, 1)
+		elem, code, _ := cellOf(t)
+		m := decodeMove{code: movePointer, typ: pointee(t), empty: zeroSize(pointee(t))}
+		if elem != nil && code == opWeak {
+			m.code = moveWeak
+		}
+		fits = c.behind(pl, m, n.valText, m.typ)
 	case nodeSlice:
-		fits = c.reg.textIs(n.valText, t.Elem())
-		pl.one(decodeMove{code: moveSlice, typ: t.Elem(), empty: reflect.MakeSlice(reflect.SliceOf(t.Elem()), 0, 0).UnsafePointer()}, 1)
+		m := decodeMove{code: moveSlice, typ: t.Elem(), empty: reflect.MakeSlice(reflect.SliceOf(t.Elem()), 0, 0).UnsafePointer()}
+		fits = c.behind(pl, m, n.valText, t.Elem())
 	case nodeMap:
-		fits = c.reg.textIs(n.keyText, t.Key()) && c.reg.textIs(n.valText, t.Elem())
-		pl.one(decodeMove{code: moveMap, typ: t}, 1)
+		m := decodeMove{code: moveMap, typ: t}
+		m.loose = !c.reg.textIs(n.keyText, t.Key()) || !c.reg.textIs(n.valText, t.Elem())
+		fits = !m.loose || c.mayBe(n.keyText, t.Key()) && c.mayBe(n.valText, t.Elem())
+		pl.changed = m.loose
+		pl.one(m)
 	case nodeInterface:
-		pl.one(decodeMove{code: moveInterface, typ: t}, 1)
+		pl.one(decodeMove{code: moveInterface, typ: t})
 		pl.ifaces = true
 	case nodeArray:
-		if fits = uint64(t.Len()) == n.length; fits {
-			return pl, c.array(pl, n, t, path)
-		}
+		return pl, c.array(pl, n, t, path)
 	case nodeStruct:
-		if fits = t.Name() == "" || c.reg.textIs(n.text, t); fits {
+		if fits = c.sameStruct(n.text, t); fits {
 			return pl, c.structure(pl, n, t, path)
 		}
 	case nodeCodec:
-		codec := c.reg.codec(t)
+		codec := c.reg.codec(t).(valueCodec)
 		fits = codec.name() == n.codec && codec.version() == n.version
-		pl.one(decodeMove{code: moveCodec, codec: codec}, 1)
+		pl.one(decodeMove{code: moveCodec, codec: codec})
+	case nodeHanded:
+		h := c.reg.codec(t).(*handCodec)
+		fits = h.Name == n.codec && n.version <= h.Version
+		pl.ifaces = true // what its fields hold is up to the codec
+		pl.one(decodeMove{code: moveHand, sub: &decodePlan{hand: h}, node: n, path: path})
 	case nodeNilOnly:
-		fits = c.reg.textIs(n.text, t)
 	}
 	if !fits {
 		return nil, c.mismatch(path, n, t)
@@ -202,9 +198,25 @@ func (c *compiler) compile(n *node, t reflect.Type, path string) (*decodePlan, e
 	return pl, nil
 }
 
-func (pl *decodePlan) one(m decodeMove, minBytes int) {
+// sameStruct reports whether a struct stored as text may be read as a t: the
+// same type by name or alias, or one of the two has no name.
+func (c *compiler) sameStruct(text string, t reflect.Type) bool {
+	return t.Name() == "" || strings.HasPrefix(text, "struct{") || c.reg.textIs(text, t)
+}
+
+// behind adds a reference to values that are stored as text.
+func (c *compiler) behind(pl *decodePlan, m decodeMove, text string, t reflect.Type) bool {
+	m.loose = !c.reg.textIs(text, t)
+	pl.changed = m.loose
+	pl.one(m)
+	return !m.loose || c.mayBe(text, t)
+}
+
+func (pl *decodePlan) one(m decodeMove) {
+	if (m.code == movePointer || m.code == moveSlice || m.code == moveMap) && !m.loose {
+		m.same = typeAddress(m.typ)
+	}
 	pl.moves = []decodeMove{m}
-	pl.minBytes = minBytes
 }
 
 func zeroSize(t reflect.Type) unsafe.Pointer {
@@ -214,31 +226,38 @@ func zeroSize(t reflect.Type) unsafe.Pointer {
 	return reflect.New(t).UnsafePointer()
 }
 
-func (pl *decodePlan) basic(t reflect.Type) {
-	if t.Kind() != reflect.String {
-		pl.fixed = &fixedElem{kind: t.Kind(), count: 1}
+// basic compiles a bool, number or string and reports whether it fits.
+func (c *compiler) basic(pl *decodePlan, n *node, t reflect.Type, path string) bool {
+	if n.basic != typeString {
+		pl.fixed = &fixedElem{kind: basicKind(n.basic), count: 1}
+	}
+	if basicID(t.Kind()) != n.basic {
+		pl.changed = true
+		pl.one(decodeMove{code: moveConvert, from: n.basic, to: t.Kind(), path: path})
+		return convertible(n.basic, t.Kind())
 	}
 	switch t.Kind() {
 	case reflect.String:
-		pl.one(decodeMove{code: moveString}, 1)
+		pl.one(decodeMove{code: moveString})
 	case reflect.Float32:
-		pl.one(decodeMove{code: move4}, 4)
+		pl.one(decodeMove{code: move4})
 	case reflect.Float64:
-		pl.one(decodeMove{code: move8}, 8)
+		pl.one(decodeMove{code: move8})
 	case reflect.Complex64:
 		pl.moves = []decodeMove{{code: move4}, {code: move4, offset: 4}}
-		pl.minBytes = 8
 	case reflect.Complex128:
 		pl.moves = []decodeMove{{code: move8}, {code: move8, offset: 8}}
-		pl.minBytes = 16
 	default:
-		pl.one(decodeMove{code: moveBool + moveCode(t.Kind()-reflect.Bool)}, 1)
+		pl.one(decodeMove{code: moveBool + moveCode(t.Kind()-reflect.Bool)})
 	}
+	return true
 }
 
 // flatMoves is how many moves an array may have to be written out flat.
 const flatMoves = 16
 
+// array compiles an array. One that became longer has zeros at its end; one that
+// became shorter must have had them there (moveTail).
 func (c *compiler) array(pl *decodePlan, n *node, t reflect.Type, path string) error {
 	elem, err := c.compile(n.elem, t.Elem(), path+"[]")
 	if err != nil {
@@ -246,22 +265,30 @@ func (c *compiler) array(pl *decodePlan, n *node, t reflect.Type, path string) e
 	}
 	pl.elem = elem
 	pl.ifaces = elem.ifaces
-	if f := elem.fixed; f != nil {
-		pl.fixed = &fixedElem{kind: f.kind, count: f.count * t.Len()}
+	pl.boxes = elem.boxes
+	pl.changed = elem.changed || uint64(t.Len()) != n.length
+	if f := elem.fixed; f != nil && n.length <= maxFixed/uint64(max(1, f.count)) {
+		pl.fixed = &fixedElem{kind: f.kind, count: f.count * int(n.length)}
 	}
-	if len(elem.moves) == 0 || t.Len() == 0 {
-		return nil
+	count := int(min(uint64(t.Len()), n.length))
+	switch {
+	case len(elem.moves) == 0 || count == 0:
+	case count*len(elem.moves) > flatMoves:
+		pl.moves = []decodeMove{{code: moveArray, count: count, sub: elem}}
+	default:
+		for i := range count {
+			pl.inline(elem, uintptr(i)*t.Elem().Size())
+		}
 	}
-	pl.minBytes = elem.minBytes * t.Len()
-	if t.Len()*len(elem.moves) > flatMoves {
-		pl.moves = []decodeMove{{code: moveArray, count: t.Len(), sub: elem}}
-		return nil
-	}
-	for i := range t.Len() {
-		pl.inline(elem, uintptr(i)*t.Elem().Size())
+	if tail := n.length - uint64(count); tail > 0 && leastBytes(n.elem) > 0 {
+		pl.moves = append(pl.moves, decodeMove{code: moveTail, count: int(min(tail, math.MaxInt)), sub: elem, path: fmt.Sprintf("%s (stored as %s, the program has %s)", path, n.text, c.reg.typeText(t))})
 	}
 	return nil
 }
+
+// maxFixed bounds the scalars of one element, which is bounded by what Go takes
+// for a type anyway.
+const maxFixed = 1 << 40
 
 func (pl *decodePlan) inline(part *decodePlan, offset uintptr) {
 	for _, m := range part.moves {
@@ -270,50 +297,64 @@ func (pl *decodePlan) inline(part *decodePlan, offset uintptr) {
 	}
 }
 
+// structure matches stored fields with those of t: by name first, then by the
+// names that a field had (pod:"name,was=old").
 func (c *compiler) structure(pl *decodePlan, n *node, t reflect.Type, path string) error {
-	have := map[string]reflect.StructField{}
-	for _, f := range storedFields(t) {
-		have[f.Name] = f
+	if why := c.reg.otherLayout(t); why != "" {
+		return fmt.Errorf("%s: %s: %w", path, why, dberr.ErrTypeMismatch)
 	}
+	if err := c.checkForeign(n, t, path); err != nil {
+		return err
+	}
+	match := matchFields(n, t)
 	pl.fields = make(map[uint32]planField, len(n.fields))
 	for i := range n.fields {
 		nf := &n.fields[i]
-		f, ok := have[nf.name]
+		f, ok := match[i]
 		if !ok {
-			least := leastBytes(nf.node)
-			pl.moves = append(pl.moves, decodeMove{code: moveSkip, skip: nf.node})
-			pl.minBytes += least
+			if leastBytes(nf.node) > 0 { // else it has none, and a loop over many of it has no end
+				pl.moves = append(pl.moves, decodeMove{code: moveSkip, node: nf.node})
+			}
 			continue
 		}
-		delete(have, nf.name) // a descriptor that names a field twice does not fill it twice
 		part, err := c.compile(nf.node, f.Type, path+"."+nf.name)
 		if err != nil {
 			return err
 		}
 		pl.fields[nf.id] = planField{offset: f.Offset, plan: part}
 		pl.inline(part, f.Offset)
-		pl.minBytes += part.minBytes
 		pl.ifaces = pl.ifaces || part.ifaces
+		pl.boxes = pl.boxes || part.boxes
+	}
+	if hasHook(t, loaderType) {
+		pl.moves = append(pl.moves, decodeMove{code: moveAfter, typ: t})
 	}
 	return nil
 }
 
-// leastBytes returns the fewest bytes of a value that is passed over.
-func leastBytes(n *node) int {
-	switch n.kind {
-	case nodeNilOnly:
-		return 0
-	case nodeStruct:
-		sum := 0
-		for i := range n.fields {
-			sum += leastBytes(n.fields[i].node)
-		}
-		return sum
-	case nodeArray:
-		if n.length == 0 {
-			return 0
-		}
-		return leastBytes(n.elem)
+// matchFields gives for each stored field, by number, the field of t that holds
+// it now. Each side is taken once, even if a descriptor names a field twice.
+func matchFields(n *node, t reflect.Type) map[int]reflect.StructField {
+	stored := make(map[string]int, len(n.fields))
+	for i := len(n.fields) - 1; i >= 0; i-- {
+		stored[n.fields[i].name] = i
 	}
-	return 1
+	match := make(map[int]reflect.StructField, len(n.fields))
+	fields := storedFields(t)
+	done := make([]bool, len(fields))
+	take := func(k int, name string) {
+		i, ok := stored[name]
+		if _, taken := match[i]; ok && !taken && !done[k] {
+			match[i], done[k] = fields[k], true
+		}
+	}
+	for k := range fields {
+		take(k, storedName(fields[k]))
+	}
+	for k := range fields {
+		for _, old := range formerNames(fields[k]) {
+			take(k, old)
+		}
+	}
+	return match
 }

@@ -11,13 +11,12 @@ import (
 
 // Pointer codes: 0 nil, 1 a value of size zero, else a target plus 2.
 const (
-	codeNil       = 0
-	codeZeroSize  = 1
-	codeBase      = 2
-	codeExternal  = 1 // bit of code-codeBase: number is in the reference table
-	codeInterior  = 2 // bit of code-codeBase: element index and steps follow
-	codeShift     = 2
-	maxForwarders = 1000
+	codeNil      = 0
+	codeZeroSize = 1
+	codeBase     = 2
+	codeExternal = 1 // bit of code-codeBase: number is in the reference table
+	codeInterior = 2 // bit of code-codeBase: element index and steps follow
+	codeShift    = 2
 )
 
 // spot is where a reference leads: avail consecutive values of type typ.
@@ -27,6 +26,8 @@ type spot struct {
 	plan  *decodePlan // of typ; nil for a live region of a pod that is not here
 	avail int
 	kind  pod.Kind
+	in    loadSlot // where it begins is stored; no pod if that is not known
+	cut   bool     // a part of what was there: the program has less of it
 }
 
 // refer reads the rest of a pointer code and returns where it leads. It
@@ -49,9 +50,31 @@ func (l *loader) referVia(p *loadPod, c *cursor, code uint64, hops int) (spot, b
 	at, ok := l.referTo(p, code, hops)
 	if ok {
 		at, ok = l.descend(at, index, l.steps[first:])
+		at.in = loadSlot{}
 	}
 	l.steps = l.steps[:first]
 	return at, ok
+}
+
+// near reads the reference of the common case: to a whole region, of the very
+// type, in the same pod. In all others it returns nil and has read nothing.
+func (l *loader) near(p *loadPod, c *cursor, same uintptr) *loadRegion {
+	if same == 0 {
+		return nil
+	}
+	again := *c
+	y := again.uvarint() - codeBase
+	n := y >> codeShift
+	if again.bad || y&(codeExternal|codeInterior) != 0 || n >= uint64(len(p.slots)) {
+		return nil
+	}
+	r := &p.slots[n]
+	if r.addr == nil && (p.merged.Slots[n].Kind == pod.SlotForward || !l.place(p, pod.Slot(n))) ||
+		r.typ == nil || r.typ.same != same {
+		return nil
+	}
+	c.off = again.off
+	return r
 }
 
 // referTo returns the start of the region that a code names.
@@ -119,15 +142,19 @@ func (l *loader) base(p *loadPod, s pod.Slot, hops int) (spot, bool) {
 	}
 	r := &p.slots[s]
 	d := &p.merged.Slots[s]
-	if r.addr == nil {
+	if r.addr == nil || r.opaque() {
 		if d.Kind == pod.SlotForward {
 			return l.forward(p, s, d, hops)
+		}
+		if r.addr != nil {
+			l.fail(fmt.Errorf("pod %d slot %d: its type was unknown to what was loaded before, and is wanted now; register it, or load both in one call: %w", p.id, s, dberr.ErrUnregistered))
+			return spot{}, false
 		}
 		if !l.place(p, s) {
 			return spot{}, false
 		}
 	}
-	at := spot{addr: r.addr, avail: r.elements(), kind: d.Kind}
+	at := spot{addr: r.addr, avail: r.elements(), kind: storedKind(d), in: loadSlot{p, s}}
 	if r.typ != nil {
 		at.typ, at.plan = r.typ.typ, r.typ.plan
 	}
@@ -169,43 +196,57 @@ func (l *loader) descend(at spot, index uint64, steps []uint64) (spot, bool) {
 	}
 	at.addr = unsafe.Add(at.addr, uintptr(index)*at.typ.Size())
 	at.avail -= int(index)
-	for _, step := range steps {
+	for k, step := range steps {
+		for at.plan.box != nil {
+			l.intoBox(&at)
+		}
 		switch {
-		case at.plan.node.kind == nodeStruct:
+		case at.plan.migrated:
+			l.fail(fmt.Errorf("pod %d slot %d: a pointer leads into a value stored as %s, which a migration makes into %s: %w",
+				l.at.pod.id, l.at.slot, at.plan.node.text, l.reg.typeText(at.typ), dberr.ErrTypeMismatch))
+			return spot{}, false
+		case at.plan.node.kind == nodeStruct && at.typ.Kind() == reflect.Struct:
 			f, ok := at.plan.fields[uint32(step)]
 			if !ok || step > maxFieldID {
-				return l.noField(at.plan.node, step)
+				if step > maxFieldID {
+					l.corrupt("reference to field %d of %s", step, at.plan.node.text)
+					return spot{}, false
+				}
+				if at, ok = l.noField(at, index, steps[:k+1]); !ok {
+					return spot{}, false
+				}
+				continue
 			}
 			at.addr = unsafe.Add(at.addr, f.offset)
 			at.typ, at.plan, at.avail = f.plan.typ, f.plan, 1
-		case at.plan.node.kind == nodeArray:
+		case at.plan.node.kind == nodeArray && at.typ.Kind() == reflect.Array:
 			if step >= at.plan.node.length {
 				l.corrupt("reference to element %d of %s", step, at.plan.node.text)
 				return spot{}, false
 			}
-			n := int(at.plan.node.length)
+			n := at.typ.Len()
+			if step >= uint64(n) {
+				what := fmt.Sprintf("element %d of %s, which the program has as %s", step, at.plan.node.text, l.reg.typeText(at.typ))
+				var ok bool
+				if at, ok = l.strayOrMismatch(at, index, steps[:k+1], at.plan.node.elem, what); !ok {
+					return spot{}, false
+				}
+				continue
+			}
+			at.cut = at.cut || at.plan.changed
 			at.plan = at.plan.elem
 			at.addr = unsafe.Add(at.addr, uintptr(step)*at.plan.typ.Size())
 			at.typ, at.avail = at.plan.typ, n-int(step)
+		case at.plan.changed:
+			l.fail(fmt.Errorf("pod %d slot %d: a pointer leads into a value stored as %s, which the program has as %s: %w",
+				l.at.pod.id, l.at.slot, at.plan.node.text, l.reg.typeText(at.typ), dberr.ErrTypeMismatch))
+			return spot{}, false
 		default:
 			l.corrupt("reference into %s, which has no parts", at.plan.node.text)
 			return spot{}, false
 		}
 	}
 	return at, true
-}
-
-// noField explains why a step into a struct leads nowhere.
-func (l *loader) noField(n *node, id uint64) (spot, bool) {
-	for i := range n.fields {
-		if f := &n.fields[i]; uint64(f.id) == id {
-			l.fail(fmt.Errorf("pod %d slot %d: a pointer leads to %s.%s (%s), a field that the program no longer has: %w",
-				l.at.pod.id, l.at.slot, n.text, f.name, f.node.text, dberr.ErrTypeMismatch))
-			return spot{}, false
-		}
-	}
-	l.corrupt("reference to field %d of %s", id, n.text)
-	return spot{}, false
 }
 
 // fits reports whether a pointer to t may point to the spot: it holds a t, or
@@ -222,4 +263,16 @@ func (at *spot) fits(t reflect.Type) bool {
 		return t.Len() <= at.avail
 	}
 	return at.avail > 0 && at.typ.Kind() == t.Kind() && reflect.PointerTo(at.typ).ConvertibleTo(reflect.PointerTo(t))
+}
+
+// room returns how many elements of type t a slice may show from the spot on:
+// all that are there, or the one [N]T that the next N of them are.
+func (at *spot) room(t reflect.Type) int {
+	switch {
+	case sameShape(at.typ, t):
+		return at.avail
+	case t.Kind() == reflect.Array && t.Elem() == at.typ:
+		return 1
+	}
+	return 0
 }

@@ -13,9 +13,14 @@ import (
 func (l *loader) place(p *loadPod, s pod.Slot) bool {
 	d := &p.merged.Slots[s]
 	if l.lookup != nil {
-		if lr, ok := l.lookup(p.id, s); ok && lr.kind == d.Kind && lr.addr != nil {
+		if lr, ok := l.lookup(p.id, s); ok && lr.kind == storedKind(d) && lr.addr != nil {
 			if !l.inPlace {
 				return l.placeLive(p, s, lr)
+			}
+			if d.Kind == pod.SlotChunks {
+				if _, here := l.chunksOf(p, s); !here {
+					return false
+				}
 			}
 			if done, ok := l.placeOver(p, s, lr); done || !ok {
 				return ok
@@ -27,27 +32,89 @@ func (l *loader) place(p *loadPod, s pod.Slot) bool {
 	case pod.SlotString:
 		l.placeString(p, s, d)
 		return true
+	case pod.SlotChunks:
+		if storedKind(d) == pod.SlotString {
+			return l.placeChunkString(p, s)
+		}
 	default:
 		l.corrupt("reference to slot %d of pod %d, which is of kind %d", s, p.id, d.Kind)
 		return false
 	}
-	st, err := l.typeOf(d.Type)
+	st, err := l.typeWanted(d.Type)
 	if err != nil {
 		l.failAt(err)
 		return false
+	}
+	if st.named != "" {
+		return l.placeNamed(p, s, st)
 	}
 	addr, count, ok := l.allocate(d, st, p, s)
 	if !ok {
 		return false
 	}
-	p.slots[s] = newRegion(d.Kind, addr, st, count)
-	l.queue = append(l.queue, loadSlot{p, s})
+	p.slots[s] = newRegion(storedKind(d), addr, st, count)
+	if d.Kind != pod.SlotArray && d.Kind != pod.SlotMap || !st.nests || l.level == maxNested || l.capturing != nil {
+		l.queue = append(l.queue, loadSlot{p, s})
+		return true
+	}
+	return l.fillNested(p, s, d, &p.slots[s])
+}
+
+// maxNested is how many containers are filled inside each other before the
+// queue takes over.
+const maxNested = 4
+
+// fillNested decodes a container as soon as it has its place, while the slot
+// that refers to it is still being decoded: its bytes are near. It reports false
+// after an error.
+func (l *loader) fillNested(p *loadPod, s pod.Slot, d *pod.Data, r *loadRegion) bool {
+	outer := l.nest
+	l.nest = nest{level: outer.level + 1}
+	at := l.at
+	l.at = loadSlot{p, s}
+	if d.Kind == pod.SlotArray {
+		l.fillArray(p, s, d, r, r.addr)
+	} else {
+		l.fillMap(p, s, d, r, r.addr)
+	}
+	switch {
+	case l.err != nil:
+		return false
+	case l.missing:
+		l.blocked = append(l.blocked, l.at)
+	default:
+		r.count |= regionFilled
+	}
+	l.nest, l.at = outer, at
+	return true
+}
+
+// nests reports whether containers of such values may be filled inside another
+// slot: what is decoded twice, or calls the program, does so in the order of the
+// queue.
+func (pl *decodePlan) nests() bool {
+	if pl.node.kind == nodeEntries {
+		return pl.key.nests() && pl.elem.nests()
+	}
+	for i := range pl.moves {
+		switch m := &pl.moves[i]; m.code {
+		case moveArray:
+			if !m.sub.nests() {
+				return false
+			}
+		case moveInterface, moveHand, moveAfter, moveMigrate, moveBox, moveUnbox, moveToInterface, moveFromInterface, moveTail:
+			return false
+		}
+	}
 	return true
 }
 
 func newRegion(kind pod.Kind, addr unsafe.Pointer, st *storedType, count int) loadRegion {
 	r := loadRegion{addr: addr, typ: st, count: uint64(count) << regionFlags}
-	if count > 0 && (kind == pod.SlotObject || kind == pod.SlotArray) {
+	switch {
+	case kind == pod.SlotMap:
+		r.count |= regionMap
+	case count > 0 && (kind == pod.SlotObject || kind == pod.SlotArray):
 		r.count |= regionPlain
 	}
 	return r
@@ -56,6 +123,9 @@ func newRegion(kind pod.Kind, addr unsafe.Pointer, st *storedType, count int) lo
 // allocate makes zeroed memory for a slot: one value, the elements of an
 // array, or an empty map.
 func (l *loader) allocate(d *pod.Data, st *storedType, p *loadPod, s pod.Slot) (addr unsafe.Pointer, count int, ok bool) {
+	if d.Kind == pod.SlotChunks {
+		return l.allocateChunks(st, p, s)
+	}
 	isMap := st.node.kind == nodeEntries || d.Kind == pod.SlotMap && st.typ.Kind() == reflect.Map
 	if isMap != (d.Kind == pod.SlotMap) {
 		l.corrupt("slot %d of pod %d is of kind %d and type %s", s, p.id, d.Kind, st.node.text)
@@ -63,13 +133,23 @@ func (l *loader) allocate(d *pod.Data, st *storedType, p *loadPod, s pod.Slot) (
 	}
 	switch d.Kind {
 	case pod.SlotObject:
+		if !l.charge(1, uint64(st.typ.Size()), len(d.Bytes)) {
+			return nil, 0, false
+		}
 		return reflect.New(st.typ).UnsafePointer(), 1, true
 	case pod.SlotMap:
 		h, ok := l.mapHeader(p, s, d)
 		if !ok {
 			return nil, 0, false
 		}
-		n := int(min(h.count, uint64(len(d.Bytes))))
+		if h.count > uint64(len(d.Bytes)) && h.count > 1 {
+			l.corrupt("slot %d of pod %d: map of %d entries in %d bytes", s, p.id, h.count, len(d.Bytes))
+			return nil, 0, false
+		}
+		if !l.charge(h.count, uint64(st.typ.Key().Size()+st.typ.Elem().Size()), len(d.Bytes)) {
+			return nil, 0, false
+		}
+		n := int(h.count)
 		return reflect.MakeMapWithSize(st.typ, n).UnsafePointer(), n, true
 	}
 	h, ok := l.arrayHeader(p, s, d)
@@ -79,10 +159,11 @@ func (l *loader) allocate(d *pod.Data, st *storedType, p *loadPod, s pod.Slot) (
 	return makeElems(st, int(h.extent)), int(h.extent), true
 }
 
-// makeElems allocates n zero elements. Go code that knows the type saves the
-// slice header that reflect allocates beside them.
+// makeElems allocates n zero elements. Go code that knows the type, or grows a
+// slice in place, saves the slice header that reflect.MakeSlice allocates beside
+// them.
 func makeElems(st *storedType, n int) unsafe.Pointer {
-	switch st.id {
+	switch st.predefined {
 	case typeString:
 		return unsafe.Pointer(unsafe.SliceData(make([]string, n)))
 	case typeAny:
@@ -94,11 +175,25 @@ func makeElems(st *storedType, n int) unsafe.Pointer {
 	case typeFloat64:
 		return unsafe.Pointer(unsafe.SliceData(make([]float64, n)))
 	}
-	if n == 1 {
+	switch {
+	case n == 1:
 		return reflect.New(st.typ).UnsafePointer()
+	case n > grownElems:
+		return reflect.MakeSlice(st.sliceOf(), n, n).UnsafePointer()
 	}
-	return reflect.MakeSlice(st.sliceOf(), n, n).UnsafePointer()
+	if st.grown == nil {
+		st.grown = new(sliceHeader)
+		st.grow = reflect.NewAt(st.sliceOf(), unsafe.Pointer(st.grown)).Elem()
+	}
+	st.grow.Grow(n)
+	data := st.grown.data
+	*st.grown = sliceHeader{}
+	return data
 }
+
+// grownElems is how many elements are allocated by growing a slice, which
+// clears memory that is clear already.
+const grownElems = 64
 
 // placeLive takes over what lives already, as it is.
 func (l *loader) placeLive(p *loadPod, s pod.Slot, lr liveRegion) bool {
@@ -130,6 +225,10 @@ func (l *loader) placeString(p *loadPod, s pod.Slot, d *pod.Data) {
 func (l *loader) fill(p *loadPod, s pod.Slot) {
 	d := &p.merged.Slots[s]
 	r := &p.slots[s]
+	if r.opaque() {
+		l.fillOpaque(p, d, (*opaqueSlot)(r.addr))
+		return
+	}
 	to := r.addr
 	if l.inPlace && p.shadow[s] != nil {
 		to = p.shadow[s]
@@ -145,6 +244,8 @@ func (l *loader) fill(p *loadPod, s pod.Slot) {
 		l.fillArray(p, s, d, r, to)
 	case pod.SlotMap:
 		l.fillMap(p, s, d, r, to)
+	case pod.SlotChunks:
+		l.fillChunks(p, s, r, to)
 	}
 }
 
@@ -190,12 +291,16 @@ type arrayHeader struct {
 }
 
 func (l *loader) arrayHeader(p *loadPod, s pod.Slot, d *pod.Data) (h arrayHeader, ok bool) {
-	all := runsOf(d)
-	n := all.count()
-	b, ok := all.next()
+	b := d.Bytes
+	n := uint64(1)
+	if d.Runs != nil {
+		if n = uint64(len(d.Runs)); n > 0 {
+			b = b[:min(uint64(d.Runs[0]), uint64(len(b)))]
+		}
+	}
 	c := cursor{buf: b}
-	h = arrayHeader{extent: c.uvarint(), stored: c.uvarint(), perRun: c.uvarint()}
-	if !ok || c.bad || c.off != len(b) || h.stored > h.extent || h.extent > 1<<46 {
+	h.extent, h.stored, h.perRun = c.uvarint(), c.uvarint(), c.uvarint()
+	if c.bad || c.off != len(b) || h.stored > h.extent || h.extent > 1<<46 {
 		l.corrupt("slot %d of pod %d: damaged head of an array", s, p.id)
 		return h, false
 	}
@@ -205,9 +310,12 @@ func (l *loader) arrayHeader(p *loadPod, s pod.Slot, d *pod.Data) (h arrayHeader
 			l.corrupt("slot %d of pod %d: no elements in a run", s, p.id)
 			return h, false
 		}
-		want += (h.stored-1)/h.perRun + 1
+		want = 2
+		if h.stored > h.perRun {
+			want += (h.stored - 1) / h.perRun
+		}
 	}
-	if uint64(n) != want {
+	if n != want {
 		l.corrupt("slot %d of pod %d: %d elements in %d runs of %d", s, p.id, h.stored, n-1, h.perRun)
 		return h, false
 	}
@@ -232,10 +340,15 @@ func (l *loader) fillArray(p *loadPod, s pod.Slot, d *pod.Data, r *loadRegion, t
 		}
 		// done < stored ≤ the elements that the array was allocated with.
 		at := unsafe.Add(to, uintptr(done)*size)
-		if pl.fixed != nil {
-			l.fixedRun(pl.fixed, b, n, at)
-		} else {
+		switch {
+		case pl.fixed == nil:
 			l.valueRun(p, pl, b, n, at)
+		case pl.changed:
+			if varied, ok := l.variedRun(pl, b, n); ok {
+				l.valueRun(p, pl, varied, n, at)
+			}
+		default:
+			l.fixedRun(pl.fixed, b, n, at)
 		}
 		done += n
 	}
@@ -245,10 +358,7 @@ func (l *loader) fillArray(p *loadPod, s pod.Slot, d *pod.Data, r *loadRegion, t
 }
 
 func (l *loader) fixedRun(f *fixedElem, b []byte, n uint64, at unsafe.Pointer) {
-	// n is at most the extent, and count*width at most the element's size, so
-	// this does not overflow.
-	if want := n * uint64(f.count) * uint64(f.width()); uint64(len(b)) != want {
-		l.corrupt("run of %d bytes for %d elements, want %d", len(b), n, want)
+	if !l.fixedFits(f, b, n) {
 		return
 	}
 	if len(b) > 0 && !f.decode(b, at) {
@@ -256,16 +366,64 @@ func (l *loader) fixedRun(f *fixedElem, b []byte, n uint64, at unsafe.Pointer) {
 	}
 }
 
+// fixedFits checks the length of a run of n elements of fixed width.
+func (l *loader) fixedFits(f *fixedElem, b []byte, n uint64) bool {
+	each := uint64(f.count) * uint64(f.width())
+	if each > 0 && n > uint64(len(b))/each || uint64(len(b)) != n*each {
+		l.corrupt("run of %d bytes for %d elements of %d", len(b), n, each)
+		return false
+	}
+	return true
+}
+
+// variedRun turns a run of numbers of fixed width into the form that values
+// have elsewhere, which all moves can read.
+func (l *loader) variedRun(pl *decodePlan, b []byte, n uint64) ([]byte, bool) {
+	if !l.fixedFits(pl.fixed, b, n) {
+		return nil, false
+	}
+	return pl.fixed.varied(make([]byte, 0, len(b)+len(b)/4), b), true
+}
+
 func (l *loader) valueRun(p *loadPod, pl *decodePlan, b []byte, n uint64, at unsafe.Pointer) {
 	c := cursor{buf: b}
-	if len(pl.moves) > 0 {
-		size := pl.typ.Size()
-		for i := uint64(0); i < n && l.err == nil; i++ {
-			// The caller bounds n by the elements that are left in the array.
-			l.value(p, &c, pl, unsafe.Add(at, uintptr(i)*size))
-		}
+	size := pl.typ.Size()
+	code := pl.only()
+	if size == 0 && len(b) == 0 {
+		return // nothing to see, however many they are said to be
+	}
+	for i := uint64(0); len(pl.moves) > 0 && i < n && l.err == nil && !c.bad; i++ {
+		// The caller bounds n by the elements that are left in the array.
+		elem := unsafe.Add(at, uintptr(i)*size)
+		l.part(p, &c, pl, code, elem)
 	}
 	if l.err == nil && c.off != len(b) {
 		l.corrupt("run of %d bytes ends at %d", len(b), c.off)
+	}
+}
+
+// only returns the code of a plan's one move, moveArray if that is not all.
+func (pl *decodePlan) only() moveCode {
+	if len(pl.moves) == 1 && pl.moves[0].offset == 0 {
+		return pl.moves[0].code
+	}
+	return moveArray
+}
+
+// part is value for a part of a container, whose plan has that one code.
+func (l *loader) part(p *loadPod, c *cursor, pl *decodePlan, code moveCode, at unsafe.Pointer) {
+	switch code {
+	case moveString:
+		l.str(p, c, at)
+	case movePointer:
+		l.pointer(p, c, &pl.moves[0], at)
+	case moveInt, moveInt64:
+		l.signed(c.varint(), code, at)
+	default:
+		l.value(p, c, pl, at)
+		return
+	}
+	if c.bad && l.err == nil {
+		l.corrupt("%s ends early", pl.node.text)
 	}
 }

@@ -19,10 +19,27 @@ type storedType struct {
 	descriptor []byte
 	node       *node
 	typ        reflect.Type
+	same       uintptr    // address of typ: equal for equal types
+	predefined pod.TypeID // the id that typ has without a catalogue, 0 for none; not id, which may be read as another type
 	plan       *decodePlan
+	nests      bool           // plan.nests
 	slice      reflect.Type   // []typ, for containers
+	named      string         // the sentinel that it stands for; node is that of its type
 	word       unsafe.Pointer // type word of an interface that holds a typ
 	box        boxKind
+	filler     *mapFiller
+	grown      *sliceHeader  // a []typ that is grown to allocate
+	grow       reflect.Value // it, too
+}
+
+// typeAddress returns what is equal for equal types, and cheaper to compare.
+func typeAddress(t reflect.Type) uintptr { return reflect.ValueOf(t).Pointer() }
+
+// setType makes the type be read as a t.
+func (st *storedType) setType(t reflect.Type, plan *decodePlan) {
+	st.typ, st.same, st.plan = t, typeAddress(t), plan
+	st.predefined, _ = predeclaredID(t)
+	st.nests = plan.nests()
 }
 
 // sliceOf returns the type of slices of the type.
@@ -41,15 +58,6 @@ const (
 	boxIndirect         // the data word points at the value
 	boxReflect          // reflect knows
 )
-
-// maxMadeArray bounds array types that are made at load because only their
-// text is known; such types live as long as the process.
-const maxMadeArray = 1 << 16
-
-// madeArray reports whether the type of arrays of n elements may be made.
-func madeArray(n uint64, elem reflect.Type) bool {
-	return n <= maxMadeArray && n*uint64(elem.Size()) <= maxMadeArray
-}
 
 // emptyStruct is the one struct type that its text says everything about.
 var emptyStruct = reflect.TypeFor[struct{}]()
@@ -77,6 +85,9 @@ func (l *loader) descriptorOf(id pod.TypeID) (*storedType, error) {
 	if st.node, err = parseDescriptor(st.descriptor); err != nil {
 		return nil, dberr.Corrupt("", -1, "type %d: %v", id, err)
 	}
+	if st.node.kind == nodeNamed {
+		st.named, st.node = st.node.codec, st.node.elem
+	}
 	l.types[id] = st
 	return st, nil
 }
@@ -84,22 +95,42 @@ func (l *loader) descriptorOf(id pod.TypeID) (*storedType, error) {
 // typeOf returns the stored type with the Go type that its text stands for
 // and its plan.
 func (l *loader) typeOf(id pod.TypeID) (*storedType, error) {
+	recent := &l.recent[id%recentTypes]
+	if *recent != nil && (*recent).id == id {
+		return *recent, nil
+	}
 	st, err := l.descriptorOf(id)
-	if err != nil || st.plan != nil {
-		return st, err
+	if err != nil {
+		return nil, err
+	}
+	if st.plan != nil {
+		*recent = st
+		return st, nil
 	}
 	t := st.typ
+	if st.named != "" {
+		v, ok := l.reg.sentinelNamed(st.named)
+		if !ok {
+			return nil, unknownValue(st)
+		}
+		t = v.typ
+	}
 	if t == nil {
 		if t, err = l.resolve(st.node.text); err != nil {
 			return nil, err
 		}
 	}
-	if st.plan, err = l.reg.plan(st.descriptor, st.node, t); err != nil {
+	plan, err := l.reg.plan(st.descriptor, st.node, t)
+	if err != nil {
 		return nil, err
 	}
-	st.typ = t
+	st.setType(t, plan)
+	*recent = st
 	return st, nil
 }
+
+// recentTypes is how many types are found without a look into a Go map.
+const recentTypes = 64
 
 // typeAs is typeOf with a Go type that is known from elsewhere.
 func (l *loader) typeAs(id pod.TypeID, t reflect.Type) (*storedType, error) {
@@ -118,9 +149,51 @@ func (l *loader) typeAs(id pod.TypeID, t reflect.Type) (*storedType, error) {
 	if err != nil {
 		return nil, err
 	}
-	as := &storedType{id: id, descriptor: st.descriptor, node: st.node, typ: t, plan: plan}
+	as := &storedType{id: id, named: st.named, descriptor: st.descriptor, node: st.node}
+	as.setType(t, plan)
 	l.typed[key] = as
 	return as, nil
+}
+
+// typeWanted is typeOf, or typeAs if the reference being followed wants a type
+// that is not the one stored.
+func (l *loader) typeWanted(id pod.TypeID) (*storedType, error) {
+	want := l.want
+	if want == nil {
+		return l.typeOf(id)
+	}
+	l.want = nil
+	return l.typeAs(id, want)
+}
+
+// nodeType is a part of a descriptor, read as a type; nil stands for the type
+// of its text.
+type nodeType struct {
+	node *node
+	typ  reflect.Type
+}
+
+// partAs returns a part of a descriptor as a stored type of its own.
+func (l *loader) partAs(n *node, t reflect.Type) (*storedType, error) {
+	key := nodeType{n, t}
+	if st, ok := l.nodes[key]; ok {
+		return st, nil
+	}
+	if t == nil {
+		var err error
+		if t, err = l.resolve(n.text); err != nil {
+			return nil, err
+		}
+	}
+	d := appendNode([]byte{descriptorVersion}, n)
+	plan, err := l.reg.plan(d, n, t)
+	if err != nil {
+		return nil, err
+	}
+	st := &storedType{descriptor: d, node: n}
+	st.setType(t, plan)
+	l.nodes[key] = st
+	return st, nil
 }
 
 type typedKey struct {
@@ -143,7 +216,7 @@ func (l *loader) resolve(text string) (reflect.Type, error) {
 	if t, ok := predeclaredByText(text); ok {
 		return t, nil
 	}
-	if t := l.reg.codecType(text); t != nil {
+	if t := l.reg.builtin[text]; t != nil {
 		return t, nil
 	}
 	for _, t := range l.reg.registeredTypes() {
@@ -157,7 +230,7 @@ func (l *loader) resolve(text string) (reflect.Type, error) {
 	if t, err := l.compose(text); t != nil || err != nil {
 		return t, err
 	}
-	return nil, fmt.Errorf("type %s is not known to this program; %s: %w", text, registerHint(text), dberr.ErrUnregistered)
+	return nil, fmt.Errorf("type %s is not known to this program; %s, or with db.Alias(%q) if it has another name now: %w", text, registerHint(text), text, dberr.ErrUnregistered)
 }
 
 // findMet returns the type with a text in the closure of what the graph has
@@ -191,6 +264,9 @@ func (l *loader) compose(text string) (reflect.Type, error) {
 	}
 	if rest, ok := strings.CutPrefix(text, "*"); ok {
 		t, err := l.resolve(rest)
+		if err == nil {
+			err = l.mayMake(text)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -198,6 +274,9 @@ func (l *loader) compose(text string) (reflect.Type, error) {
 	}
 	if rest, ok := strings.CutPrefix(text, "[]"); ok {
 		t, err := l.resolve(rest)
+		if err == nil {
+			err = l.mayMake(text)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -224,6 +303,9 @@ func (l *loader) composeMap(text, key, elem string) (reflect.Type, error) {
 	if !k.Comparable() {
 		return nil, dberr.Corrupt("", -1, "map type %s has a key that cannot be compared", text)
 	}
+	if err := l.mayMake(text); err != nil {
+		return nil, err
+	}
 	return reflect.MapOf(k, e), nil
 }
 
@@ -242,6 +324,9 @@ func (l *loader) composeArray(text, rest string) (reflect.Type, error) {
 	}
 	if !madeArray(n, t) {
 		return nil, fmt.Errorf("array type %s is not known to this program, and too big to be made from its text: name it in a type that is registered: %w", text, dberr.ErrUnregistered)
+	}
+	if err := l.mayMake(text); err != nil {
+		return nil, err
 	}
 	return reflect.ArrayOf(int(n), t), nil
 }

@@ -1,6 +1,8 @@
 package podder
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"reflect"
 	"unsafe"
@@ -62,11 +64,31 @@ func (l *loader) value(p *loadPod, c *cursor, pl *decodePlan, base unsafe.Pointe
 		case moveCodec:
 			if b := c.bytes(c.uvarint()); !c.bad {
 				if err := m.codec.decode(b, at); err != nil {
-					l.corrupt("%s: %v", m.codec.name(), err)
+					l.codecFailed(m.codec, err)
 				}
 			}
+		case moveHand:
+			l.hand(p, c, m, at)
+		case moveWeak:
+			l.weak(p, c, m, at)
+		case moveAfter:
+			l.after(m.typ, at)
 		case moveSkip:
-			l.pass(p, c, m.skip)
+			l.pass(p, c, m.node)
+		case moveConvert:
+			l.convert(c, m, at)
+		case moveMigrate:
+			l.migrate(p, c, m, at)
+		case moveBox:
+			l.value(p, c, m.sub, l.boxed(m, c, at))
+		case moveUnbox:
+			l.unbox(p, c, m, at)
+		case moveToInterface:
+			l.toInterface(p, c, m, at)
+		case moveFromInterface:
+			l.fromInterface(p, c, m, at)
+		case moveTail:
+			l.tail(p, c, m)
 		}
 		if c.bad || l.err != nil {
 			if l.err == nil {
@@ -75,6 +97,15 @@ func (l *loader) value(p *loadPod, c *cursor, pl *decodePlan, base unsafe.Pointe
 			return
 		}
 	}
+}
+
+// codecFailed records the error of a codec: what the program lacks, or damage.
+func (l *loader) codecFailed(c valueCodec, err error) {
+	if errors.Is(err, dberr.ErrUnregistered) || errors.Is(err, dberr.ErrTooLarge) || errors.Is(err, dberr.ErrTypeMismatch) {
+		l.failAt(fmt.Errorf("%s: %w", c.name(), err))
+		return
+	}
+	l.corrupt("%s: %v", c.name(), err)
 }
 
 func (l *loader) signed(v int64, code moveCode, at unsafe.Pointer) {
@@ -126,7 +157,7 @@ func (l *loader) str(p *loadPod, c *cursor, at unsafe.Pointer) {
 	n := x >> 1
 	if x&1 == 0 {
 		if b := c.bytes(n); !c.bad {
-			*(*string)(at) = string(b)
+			*(*string)(at) = l.slab.copyOf(b)
 		}
 		return
 	}
@@ -150,7 +181,11 @@ func (l *loader) str(p *loadPod, c *cursor, at unsafe.Pointer) {
 
 func (l *loader) pointer(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) {
 	start, missing := c.off, l.missing
-	addr, ok := l.address(p, c, m.typ, m.empty)
+	if r := l.near(p, c, m.same); r != nil && r.count&regionPlain != 0 {
+		*(*unsafe.Pointer)(at) = r.addr
+		return
+	}
+	addr, ok := l.address(p, c, m.typ, m.empty, m.loose)
 	if ok {
 		*(*unsafe.Pointer)(at) = addr
 		return
@@ -158,14 +193,15 @@ func (l *loader) pointer(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer
 	if l.err == nil && l.scratch == 0 && !c.bad {
 		again := cursor{buf: c.buf, off: start}
 		if code := again.uvarint(); (code-codeBase)&codeInterior == 0 {
-			l.late = append(l.late, latePointer{slot: l.at, at: at, code: code, typ: m.typ})
+			l.late = append(l.late, latePointer{slot: l.at, at: at, code: code, typ: m.typ, loose: m.loose})
 			l.missing = missing
 		}
 	}
 }
 
-// address decodes a pointer to a t.
-func (l *loader) address(p *loadPod, c *cursor, t reflect.Type, empty unsafe.Pointer) (unsafe.Pointer, bool) {
+// address decodes a pointer to a t, loose if it is stored as one to another
+// type.
+func (l *loader) address(p *loadPod, c *cursor, t reflect.Type, empty unsafe.Pointer, loose bool) (unsafe.Pointer, bool) {
 	code := c.uvarint()
 	switch code {
 	case codeNil:
@@ -177,27 +213,50 @@ func (l *loader) address(p *loadPod, c *cursor, t reflect.Type, empty unsafe.Poi
 		}
 		return empty, true
 	}
-	// The common case first: the start of a region of this pod that has its
-	// address already.
-	if y := code - codeBase; y&(codeExternal|codeInterior) == 0 {
-		if n := y >> codeShift; n < uint64(len(p.slots)) {
-			if r := &p.slots[n]; r.count&regionPlain != 0 && r.typ.typ == t {
-				return r.addr, true
-			}
-		}
+	if loose {
+		l.want = t
 	}
 	s, ok := l.refer(p, c, code)
+	l.want = nil
 	if !ok {
 		return nil, false
 	}
-	if !s.fits(t) {
-		l.wrongTarget("*"+l.reg.typeText(t), &s)
+	if !l.fits(&s, t) {
+		l.wrongTarget("*"+l.reg.typeText(t), &s, loose)
 		return nil, false
 	}
 	return s.addr, true
 }
 
-func (l *loader) wrongTarget(want string, s *spot) {
+// fits is spot.fits, with a pointer to a value that is behind a pointer now led
+// on to it.
+func (l *loader) fits(s *spot, t reflect.Type) bool {
+	if s.fits(t) {
+		return true
+	}
+	if s.plan == nil || s.plan.box == nil {
+		return false
+	}
+	in := *s
+	if l.intoBox(&in); !in.fits(t) {
+		return false
+	}
+	*s = in
+	return true
+}
+
+// wrongTarget refuses a reference. What does not fit because types have changed
+// is the program's business, everything else is damage.
+func (l *loader) wrongTarget(want string, s *spot, loose bool) {
+	if s.typ != nil && (loose || s.cut || s.plan == nil || s.plan.changed) {
+		stored := l.reg.typeText(s.typ)
+		if s.plan != nil {
+			stored = s.plan.node.text + ", now " + stored
+		}
+		l.fail(fmt.Errorf("pod %d slot %d: %s refers to a value that is stored as %s: all that refer to one value must agree about its type: %w",
+			l.at.pod.id, l.at.slot, want, stored, dberr.ErrTypeMismatch))
+		return
+	}
 	if s.typ == nil {
 		l.corrupt("%s refers to a slot of kind %d", want, s.kind)
 		return
@@ -217,6 +276,14 @@ func (l *loader) slice(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) 
 	}
 	n := x - 2
 	extra := c.uvarint()
+	if r := l.near(p, c, m.same); r != nil && r.count&regionPlain != 0 {
+		if room := uint64(r.elements()); n <= room && extra <= room-n && n+extra > 0 {
+			*(*sliceHeader)(at) = sliceHeader{data: r.addr, len: int(n), cap: int(n + extra)}
+			return
+		}
+		l.corrupt("slice of %d elements and %d more refers to %d", n, extra, r.elements())
+		return
+	}
 	code := c.uvarint()
 	if c.bad {
 		return
@@ -236,12 +303,16 @@ func (l *loader) slice(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) 
 			return
 		}
 	default:
+		if m.loose {
+			l.want = m.typ
+		}
 		s, ok := l.refer(p, c, code)
+		l.want = nil
 		if !ok {
 			return
 		}
-		if s.typ != m.typ || !s.fits(m.typ) || h.cap > s.avail {
-			l.wrongTarget("[]"+l.reg.typeText(m.typ), &s)
+		if !s.fits(m.typ) || h.cap > s.room(m.typ) {
+			l.wrongTarget("[]"+l.reg.typeText(m.typ), &s, m.loose)
 			return
 		}
 		h.data = s.addr
@@ -260,13 +331,17 @@ func (l *loader) growEmpty(h *sliceHeader, t reflect.Type) bool {
 }
 
 func (l *loader) mapWord(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) {
-	if addr, ok := l.mapAddress(p, c, m.typ); ok {
+	if r := l.near(p, c, m.same); r != nil && r.count&regionMap != 0 {
+		*(*unsafe.Pointer)(at) = r.addr
+		return
+	}
+	if addr, ok := l.mapAddress(p, c, m.typ, m.loose); ok {
 		*(*unsafe.Pointer)(at) = addr
 	}
 }
 
 // mapAddress decodes a map of type t: the address that is the map.
-func (l *loader) mapAddress(p *loadPod, c *cursor, t reflect.Type) (unsafe.Pointer, bool) {
+func (l *loader) mapAddress(p *loadPod, c *cursor, t reflect.Type, loose bool) (unsafe.Pointer, bool) {
 	code := c.uvarint()
 	if code == codeNil {
 		return nil, !c.bad
@@ -275,7 +350,11 @@ func (l *loader) mapAddress(p *loadPod, c *cursor, t reflect.Type) (unsafe.Point
 		l.corrupt("map refers to a value without size")
 		return nil, false
 	}
+	if loose {
+		l.want = t
+	}
 	s, ok := l.refer(p, c, code)
+	l.want = nil
 	if !ok {
 		return nil, false
 	}
@@ -283,7 +362,7 @@ func (l *loader) mapAddress(p *loadPod, c *cursor, t reflect.Type) (unsafe.Point
 		if s.kind == pod.SlotMap && s.typ.ConvertibleTo(t) {
 			return s.addr, true // the same map under two names for its type
 		}
-		l.wrongTarget(l.reg.typeText(t), &s)
+		l.wrongTarget(l.reg.typeText(t), &s, loose && s.kind == pod.SlotMap)
 		return nil, false
 	}
 	return s.addr, true

@@ -33,6 +33,9 @@ const (
 	nodeCodec                         // codec name, uv version
 	nodeNilOnly                       // nothing: func, chan, unsafe.Pointer
 	nodeEntries                       // nodes of key and element; top node of a SlotMap only
+	nodeHanded                        // codec name, uv version: data and values that the codec handed over
+	nodeNamed                         // name of a sentinel, node of its type; top node only
+	nodeForeign                       // module, u64 layout hash, then as nodeStruct: parsed as one
 	endNodeKinds
 )
 
@@ -57,10 +60,11 @@ type node struct {
 	valText string // pointer, slice, map: element
 	length  uint64 // array
 	key     *node  // entries
-	elem    *node  // array, entries
+	elem    *node  // array, entries, named
 	fields  []nodeField
-	codec   string
-	version uint64 // of the codec
+	codec   string         // of a codec; of a sentinel: its name
+	version uint64         // of the codec
+	foreign *foreignLayout // struct of an allowed package
 }
 
 type nodeField struct {
@@ -118,14 +122,19 @@ func appendType(b []byte, reg *Registry, t reflect.Type, depth int) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	kind := kindOf(t)
+	kind := reg.kindOf(t)
+	foreign := reg.foreign(t)
+	if kind == nodeStruct && foreign != nil {
+		b = appendForeign(appendText(append(b, byte(nodeForeign)), text), foreign)
+		return appendFields(b, reg, t, depth)
+	}
 	b = append(b, byte(kind))
 	b = appendText(b, text)
 	switch kind {
 	case nodeBasic:
 		b = append(b, byte(basicID(t.Kind())))
 	case nodePointer, nodeSlice:
-		b = appendText(b, reg.typeText(t.Elem()))
+		b = appendText(b, reg.typeText(pointee(t)))
 	case nodeArray:
 		b = binary.AppendUvarint(b, uint64(t.Len()))
 		return appendType(b, reg, t.Elem(), depth+1)
@@ -134,8 +143,8 @@ func appendType(b []byte, reg *Registry, t reflect.Type, depth int) ([]byte, err
 		b = appendText(b, reg.typeText(t.Elem()))
 	case nodeStruct:
 		return appendFields(b, reg, t, depth)
-	case nodeCodec:
-		c := codecFor(t)
+	case nodeCodec, nodeHanded:
+		c := reg.codec(t)
 		b = appendText(b, c.name())
 		b = binary.AppendUvarint(b, c.version())
 	}
@@ -145,8 +154,14 @@ func appendType(b []byte, reg *Registry, t reflect.Type, depth int) ([]byte, err
 func appendFields(b []byte, reg *Registry, t reflect.Type, depth int) ([]byte, error) {
 	stored := storedFields(t)
 	b = binary.AppendUvarint(b, uint64(len(stored)))
+	names := make(map[string]bool, len(stored))
 	for _, f := range stored {
-		b = appendText(b, f.Name)
+		name := storedName(f)
+		if names[name] {
+			return nil, fmt.Errorf("type %s: two fields are stored as %q; give one another name with its tag `pod:\"name\"`: %w", reg.typeText(t), name, dberr.ErrInvalid)
+		}
+		names[name] = true
+		b = appendText(b, name)
 		b = binary.AppendUvarint(b, uint64(f.Index[0]))
 		var flags byte
 		if f.Anonymous {
@@ -165,9 +180,15 @@ func appendFields(b []byte, reg *Registry, t reflect.Type, depth int) ([]byte, e
 }
 
 // kindOf returns how a value of type t is stored.
-func kindOf(t reflect.Type) nodeKind {
-	if codecFor(t) != nil {
+func (r *Registry) kindOf(t reflect.Type) nodeKind {
+	switch r.codec(t).(type) {
+	case valueCodec:
 		return nodeCodec
+	case *handCodec:
+		return nodeHanded
+	}
+	if _, _, ok := cellOf(t); ok {
+		return nodePointer
 	}
 	switch t.Kind() {
 	case reflect.Pointer:

@@ -67,10 +67,25 @@ func parseNode(c *cursor, depth int) (*node, error) {
 		n.valText = parseText(c)
 	case nodeStruct:
 		err = parseFields(c, n, depth)
+	case nodeForeign:
+		n.kind = nodeStruct
+		n.foreign = &foreignLayout{module: parseText(c), hash: c.uint64()}
+		err = parseFields(c, n, depth)
 	case nodeInterface, nodeNilOnly:
-	case nodeCodec:
+	case nodeCodec, nodeHanded:
 		n.codec = parseText(c)
 		n.version = c.uvarint()
+	case nodeNamed:
+		if depth > 0 {
+			return nil, errors.New("a name inside a value")
+		}
+		if n.codec = parseText(c); n.codec == "" {
+			return nil, errShort
+		}
+		n.elem, err = parseNode(c, depth+1)
+		if err == nil && n.elem.kind == nodeNamed {
+			err = errors.New("a name of a name")
+		}
 	case nodeEntries:
 		if depth > 0 {
 			return nil, errors.New("map entries inside a value")
@@ -116,8 +131,11 @@ func parseFields(c *cursor, n *node, depth int) error {
 // appendNode writes a parsed node back; the result equals the bytes it was
 // parsed from.
 func appendNode(b []byte, n *node) []byte {
-	b = append(b, byte(n.kind))
-	b = appendText(b, n.text)
+	if n.foreign != nil {
+		b = appendForeign(appendText(append(b, byte(nodeForeign)), n.text), n.foreign)
+	} else {
+		b = appendText(append(b, byte(n.kind)), n.text)
+	}
 	switch n.kind {
 	case nodeBasic:
 		b = append(b, byte(n.basic))
@@ -137,9 +155,12 @@ func appendNode(b []byte, n *node) []byte {
 			b = append(b, f.flags)
 			b = appendNode(b, f.node)
 		}
-	case nodeCodec:
+	case nodeCodec, nodeHanded:
 		b = appendText(b, n.codec)
 		b = binary.AppendUvarint(b, n.version)
+	case nodeNamed:
+		b = appendText(b, n.codec)
+		b = appendNode(b, n.elem)
 	case nodeEntries:
 		b = appendNode(b, n.key)
 		b = appendNode(b, n.elem)

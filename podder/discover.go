@@ -38,19 +38,24 @@ const longString = 4 << 10
 // maxRegions bounds the regions of one save; region numbers are int32.
 const maxRegions = 1<<31 - 2
 
+// maxEdges bounds the references of one save in the same way.
+const maxEdges = 1<<31 - 1<<20
+
 type walk struct {
 	ctx  context.Context
 	eng  *engine
 	old  *state
 	st   *state
-	maps []mapEntries
+	maps mapReader
+	// handed is what codecs of the program made of values.
+	handed map[handedKey]*handed
 
-	edges   []int32
-	edgeEnd []uint32 // by region
-	grown   []growth // parts of scanned regions that came in later
-	arrays  []int32  // that the state before did not know
-	cursor  int32    // regions below it were scanned
-	settled bool     // edges are being collected again: nothing new can appear
+	edges   blockList[int32]
+	edgeEnd blockList[uint32] // by region
+	grown   []growth          // parts of scanned regions that came in later
+	arrays  []int32           // that the state before did not know
+	cursor  int32             // regions below it were scanned
+	settled bool              // edges are being collected again: nothing new can appear
 
 	root    int     // number of the root being walked, from 1
 	static  typeSet // its closure
@@ -62,9 +67,10 @@ type walk struct {
 	elem    int   // its element, or entry in order
 	scratch []int32
 	buf     []byte
-	slabs   map[*plan]*slab
-	iter    reflect.MapIter
 
+	hidden   hiddenValues // Graph.hidden
+	inKey    bool         // of a map
+	zeroed   []problem    // values that are stored as nil
 	problems []problem
 	dropped  int // problems beyond maxProblems
 }
@@ -102,11 +108,11 @@ func (w *walk) discover(roots []Root) error {
 	w.settled = true
 	for i := range w.st.regions.len() {
 		if r := w.st.regions.at(i); r.flags&flagRescan != 0 && r.kind != pod.SlotFree {
-			r.edge = uint32(len(w.edges))
+			r.edge = uint32(w.edges.len())
 			r.weight = 0
 			w.current = i
 			w.scan(i, 0, w.elements(r))
-			w.edgeEnd[i] = uint32(len(w.edges))
+			*w.edgeEnd.at(i) = uint32(w.edges.len())
 		}
 	}
 	w.settled = false
@@ -132,16 +138,16 @@ func (w *walk) drain() error {
 			i := w.cursor
 			w.cursor++
 			r := w.st.regions.at(i)
-			r.edge = uint32(len(w.edges))
+			r.edge = uint32(w.edges.len())
 			if r.kind != pod.SlotFree && r.flags&flagSame == 0 {
 				w.current = i
 				w.scan(i, 0, w.elements(r))
 			}
-			w.edgeEnd = append(roomy(w.edgeEnd), uint32(len(w.edges)))
+			w.edgeEnd.put(uint32(w.edges.len()))
 		default:
 			return nil
 		}
-		if w.st.regions.len() > maxRegions || uint64(len(w.edges)) > 1<<32-2 {
+		if w.st.regions.len() > maxRegions || w.edges.len() > maxEdges {
 			return dberr.ErrTooLarge
 		}
 	}
@@ -150,7 +156,7 @@ func (w *walk) drain() error {
 // elements returns how many values of its plan a region holds.
 func (w *walk) elements(r *region) int {
 	if r.kind == pod.SlotArray {
-		return w.st.spans[r.extra].reach
+		return w.st.spans.at(r.extra).reach
 	}
 	return 1
 }
@@ -161,7 +167,7 @@ func (w *walk) scan(i int32, from, to int) {
 	p, base := r.plan, r.addr
 	switch r.kind {
 	case pod.SlotString:
-		r.weight = clampWeight(w.st.spans[r.extra].reach)
+		r.weight = clampWeight(w.st.spans.at(r.extra).reach)
 		return
 	case pod.SlotMap:
 		w.scanMap(i)
@@ -204,7 +210,7 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 		case opSlice:
 			h := (*sliceWords)(at)
 			if h.cap != 0 && o.sub.size != 0 {
-				w.edge(w.slice(at, h, o.sub))
+				w.edge(w.slice(at, h, o.sub, o.n))
 			}
 		case opMap:
 			if q := *(*unsafe.Pointer)(at); q != nil {
@@ -215,16 +221,32 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 		case opAtomicAny:
 			v := (*atomic.Value)(at).Load()
 			extra += w.boxed(o.sub.typ, unsafe.Pointer(&v))
+		case opAtomicPointer:
+			if q := atomicPointer(at); q != nil && o.sub.size != 0 {
+				w.edge(w.object(at, q, o.sub))
+			}
+		case opWeak:
+			w.weak(o, at)
+		case opOpaque:
+			extra += w.opaqueRefs(&(*opaqueSlot)(at).value)
 		case opArray:
 			for i := range o.n {
 				extra += w.refs(o.sub, unsafe.Add(at, uintptr(i)*o.sub.size))
 			}
 		case opNil:
 			if *(*unsafe.Pointer)(at) != nil {
-				w.problem(at, o.sub.typ, "a "+o.sub.typ.Kind().String()+" cannot be stored: set it to nil, or skip the field with the tag `pod:\"-\"`", false)
+				w.runsOnly(at, o.sub.typ, "")
 			}
 		case opRefuse:
 			w.problem(at, o.sub.typ, o.why, false)
+		case opCodec:
+			if _, err := o.codec.append(w.buf[:0], at); err != nil {
+				w.failed(at, o.sub.typ, err)
+			}
+		case opHand:
+			extra += w.hand(o, at)
+		case opBefore:
+			w.before(o.sub.typ, at)
 		}
 	}
 	return extra
@@ -233,9 +255,23 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 // boxed visits the value in the interface of type t at p.
 func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 	if (*interfaceWords)(p).tab == nil {
+		if o := w.hidden[p]; o != nil {
+			return w.opaqueRefs(&o.value)
+		}
 		return 0
 	}
 	d := w.eng.dynamicOf(t, p)
+	if d.plan.typ == opaqueType {
+		o := *(**Opaque)(d.value(p))
+		if !w.ownOpaque(p, o) {
+			return 0
+		}
+		return w.opaqueRefs(&o.value)
+	}
+	if d.drop {
+		w.runsOnly(p, d.plan.typ, " behind an interface")
+		return 0
+	}
 	if d.okFor != w.eng.walks && !w.settled {
 		if !w.needs.later && !w.eng.known(d.plan.typ, w.static) {
 			w.unregistered(p, d)
@@ -247,6 +283,9 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 	if d.static && !w.settled {
 		w.st.regions.at(w.current).flags |= flagStatic
 		w.needs.add(d.plan.typ, w.current)
+	}
+	if d.plan.rerun {
+		w.st.regions.at(w.current).flags |= flagRerun
 	}
 	if len(d.plan.refs) == 0 {
 		return d.plan.est
@@ -268,7 +307,7 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 // edge records a reference of the region that is being scanned.
 func (w *walk) edge(to int32) {
 	if to >= 0 {
-		w.edges = append(roomy(w.edges), to)
+		w.edges.put(to)
 	}
 }
 

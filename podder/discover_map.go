@@ -3,125 +3,349 @@ package podder
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
+	"math/bits"
 	"reflect"
 	"slices"
 	"unsafe"
 )
 
-// mapEntries is a copy of a map's entries, taken when it was met: discovery and
-// encoding see the same ones, in the same order.
+// mapEntries are the entries of a map in the order of their references, as they
+// were when it was met: discovery and encoding see the same ones.
 type mapEntries struct {
-	keys, elems unsafe.Pointer // arrays of n
-	n           int
-	order       []int32 // entries in the order of their references
-	// hashes are the keyed hashes of the stored keys, by entry, where these do
-	// not depend on placement; then order is also the stored order.
-	hashes []uint64
+	at *unsafe.Pointer // addresses of n keys; the elements lie behind them
+	// hashes are the keyed hashes of the n stored keys, where these do not
+	// depend on placement and all differ; then the order is also the stored order.
+	hashed *uint64
+	n      int
+	// data are all entries in their stored form, in stored order, of a small map
+	// that leads nowhere; then there are no addresses.
+	data  *byte
+	bytes int
 }
 
-// slab is memory for the entries of many small maps of one type.
+// keys returns the addresses of the keys, none if the entries are written down.
+func (m *mapEntries) keys() []unsafe.Pointer {
+	if m.at == nil {
+		return nil
+	}
+	return unsafe.Slice(m.at, m.n)
+}
+
+// hashes returns the hashes of the stored keys, nil if they depend on placement.
+func (m *mapEntries) hashes() []uint64 {
+	if m.hashed == nil {
+		return nil
+	}
+	return unsafe.Slice(m.hashed, m.n)
+}
+
+// mapSlot is an entry that is being put in order.
+type mapSlot struct {
+	key  unsafe.Pointer
+	hash uint64
+}
+
+// mapReader has what reading maps needs, and the memory of what was read.
+type mapReader struct {
+	list   blockList[mapEntries] // by region.extra
+	slots  []mapSlot
+	spread []mapSlot
+	starts []uint32
+	at     []unsafe.Pointer // free places for entries
+	hashed []uint64
+	data   []byte // free room for data
+	slabs  map[*plan]*slab
+	iter   reflect.MapIter
+}
+
+// slab is memory for copied entries of maps of one type.
 type slab struct {
-	keys, elems unsafe.Pointer
-	used, size  int
+	entries    unsafe.Pointer
+	used, size int
 }
 
-const slabEntries = 1024
+const (
+	slabEntries = 1024
+	mapBlock    = 4096
+)
 
-// scanMap copies the entries of map region i and visits their references.
+// scanMap reads the entries of map region i and visits their references.
 func (w *walk) scanMap(i int32) {
 	r := w.st.regions.at(i)
 	p := r.plan
-	m := w.copyMap(p, r.addr)
-	w.orderMap(p, &m)
-	r.extra = int32(len(w.maps))
-	w.maps = append(w.maps, m)
-	weight := 4 + m.n*(p.key.est+p.elem.est)
-	if len(p.key.refs) > 0 || len(p.elem.refs) > 0 {
-		for n, k := range m.order {
+	m, n := w.maps.list.add()
+	r.extra = n
+	w.readMap(p, r.addr)
+	weight := 4 + len(w.maps.slots)*(p.key.est+p.elem.est)
+	if text, ok := w.plainText(p); ok {
+		if !w.encodeSmall(p, m, weight+text) {
+			w.orderMap(p, m)
+		}
+		r.weight = clampWeight(weight + text)
+		return
+	}
+	w.orderMap(p, m)
+	key, elem := len(p.key.refs) > 0, len(p.elem.refs) > 0
+	if key || elem {
+		for n, at := range m.keys() {
 			w.boxes, w.elem = 0, n
-			weight += w.refs(p.key, unsafe.Add(m.keys, uintptr(k)*p.key.size))
-			weight += w.refs(p.elem, unsafe.Add(m.elems, uintptr(k)*p.elem.size))
+			if key {
+				w.inKey = true
+				weight += w.refs(p.key, at)
+				w.inKey = false
+			}
+			if elem {
+				weight += w.refs(p.elem, unsafe.Add(at, p.layout.elem))
+			}
 		}
 	}
 	w.st.regions.at(i).weight = clampWeight(weight)
 }
 
-// copyMap reads all entries of the map whose header is at p.
-func (w *walk) copyMap(pl *plan, p unsafe.Pointer) mapEntries {
+// plainText returns the bytes of all strings in the entries that were read, and
+// whether they consist of numbers and strings that lead nowhere.
+func (w *walk) plainText(pl *plan) (n int, ok bool) {
+	if !pl.key.plain() || !pl.elem.plain() {
+		return 0, false
+	}
+	strings := func(pl *plan, p unsafe.Pointer) {
+		for k := range pl.refs {
+			s := len(*(*string)(unsafe.Add(p, pl.refs[k].off)))
+			n += s
+			ok = ok && s < longString
+		}
+	}
+	ok = true
+	for k := range w.maps.slots {
+		at := w.maps.slots[k].key
+		strings(pl.key, at)
+		strings(pl.elem, unsafe.Add(at, pl.layout.elem))
+	}
+	return n, ok
+}
+
+// plain reports whether values are numbers and strings only.
+func (p *plan) plain() bool {
+	for k := range p.ops {
+		if c := p.ops[k].code; c > opFloat64 && c != opRaw && c != opString {
+			return false
+		}
+	}
+	return true
+}
+
+// smallBytes bounds a map that is written down when it is met.
+const smallBytes = 8 << 10
+
+// encodeSmall writes down the plain entries of a map of one bucket while they are
+// at hand. It reports false if there are more, or hashes are equal.
+func (w *walk) encodeSmall(pl *plan, m *mapEntries, size int) bool {
+	slots := w.maps.slots
+	if len(slots) > bucketEntries || size > smallBytes {
+		return false
+	}
+	buf := w.buf[:0]
+	var ends [bucketEntries + 1]int
+	var order [bucketEntries]uint8
+	for k := range slots {
+		buf, _ = w.appendOrder(buf, pl.key, slots[k].key, 0)
+		slots[k].hash = w.eng.hashKey(buf[ends[k]:])
+		buf, _ = w.appendOrder(buf, pl.elem, unsafe.Add(slots[k].key, pl.layout.elem), 0)
+		ends[k+1] = len(buf)
+		j := k
+		for ; j > 0 && slots[order[j-1]].hash >= slots[k].hash; j-- {
+			if slots[order[j-1]].hash == slots[k].hash {
+				return false
+			}
+			order[j] = order[j-1]
+		}
+		order[j] = uint8(k)
+	}
+	w.buf = buf
+	if len(buf) == 0 {
+		return false
+	}
+	m.n, m.bytes = len(slots), len(buf)
+	if len(w.maps.data) < len(buf) {
+		w.maps.data = make([]byte, max(mapBlock<<3, len(buf)))
+	}
+	m.data = &w.maps.data[0]
+	at := 0
+	for _, k := range order[:len(slots)] {
+		at += copy(w.maps.data[at:], buf[ends[k]:ends[k+1]])
+	}
+	w.maps.data = w.maps.data[at:]
+	return true
+}
+
+// readMap finds all entries of the map whose header is at p.
+func (w *walk) readMap(pl *plan, p unsafe.Pointer) {
+	w.maps.slots = w.maps.slots[:0]
+	if pl.layout.inGroup {
+		w.maps.slots = slices.Grow(w.maps.slots, int(min((*goMap)(p).used, 1<<24)))
+		var ok bool
+		if w.maps.slots, ok = pl.layout.appendSlots(w.maps.slots, (*goMap)(p)); ok {
+			return
+		}
+		w.maps.slots = w.maps.slots[:0]
+	}
+	w.copyMap(pl, p)
+}
+
+// copyMap copies all entries by reflection.
+func (w *walk) copyMap(pl *plan, p unsafe.Pointer) {
 	v := reflect.NewAt(pl.typ, unsafe.Pointer(&p)).Elem()
 	n := v.Len()
 	if n == 0 {
-		return mapEntries{}
+		return
 	}
-	if w.slabs == nil {
-		w.slabs = map[*plan]*slab{}
+	if w.maps.slabs == nil {
+		w.maps.slabs = map[*plan]*slab{}
 	}
-	s := w.slabs[pl]
+	s := w.maps.slabs[pl]
 	if s == nil || s.size-s.used < n {
 		size := n
 		if n < slabEntries/2 {
 			size = slabEntries
 		}
-		s = &slab{size: size}
-		s.keys = reflect.MakeSlice(reflect.SliceOf(pl.key.typ), size, size).UnsafePointer()
-		s.elems = reflect.MakeSlice(reflect.SliceOf(pl.elem.typ), size, size).UnsafePointer()
-		w.slabs[pl] = s
+		s = &slab{size: size, entries: reflect.MakeSlice(reflect.SliceOf(pl.layout.entry), size, size).UnsafePointer()}
+		w.maps.slabs[pl] = s
 	}
-	m := mapEntries{
-		keys:  unsafe.Add(s.keys, uintptr(s.used)*pl.key.size),
-		elems: unsafe.Add(s.elems, uintptr(s.used)*pl.elem.size),
+	iter := &w.maps.iter
+	iter.Reset(v)
+	for k := 0; k < n && iter.Next(); k++ {
+		at := unsafe.Add(s.entries, uintptr(s.used)*pl.layout.size)
+		s.used++
+		reflect.NewAt(pl.key.typ, at).Elem().SetIterKey(iter)
+		reflect.NewAt(pl.elem.typ, unsafe.Add(at, pl.layout.elem)).Elem().SetIterValue(iter)
+		w.maps.slots = append(w.maps.slots, mapSlot{key: at})
 	}
-	s.used += n
-	w.iter.Reset(v)
-	for ; m.n < n && w.iter.Next(); m.n++ {
-		reflect.NewAt(pl.key.typ, unsafe.Add(m.keys, uintptr(m.n)*pl.key.size)).Elem().SetIterKey(&w.iter)
-		reflect.NewAt(pl.elem.typ, unsafe.Add(m.elems, uintptr(m.n)*pl.elem.size)).Elem().SetIterValue(&w.iter)
-	}
-	w.iter.Reset(reflect.Value{})
-	return m
+	iter.Reset(reflect.Value{})
 }
 
-// orderMap puts the entries into an order that depends on keys and elements
-// only: by keyed hash of the key, then the key's bytes, then the element's. Keys
-// that are pointers, first met here, compare by what they point at, one level
-// deep; entries that this does not tell apart stay in the order in which the
-// map gave them. From the first save on they are told apart by their place.
+// orderMap puts the entries that were read into an order that depends on keys
+// and elements only: by keyed hash of the key, then the key's bytes, then the
+// element's. Keys that are pointers, first met here, compare by what they point
+// at, one level deep; entries that this does not tell apart stay in the order in
+// which the map gave them. From the first save on they are told apart by their
+// place.
 func (w *walk) orderMap(pl *plan, m *mapEntries) {
-	m.order = make([]int32, m.n)
-	for k := range m.order {
-		m.order[k] = int32(k)
+	slots := w.maps.slots
+	m.n = len(slots)
+	if m.n == 0 {
+		return
 	}
-	hashes := make([]uint64, m.n)
-	stable := true
-	for k := range m.n {
-		var ok bool
-		w.buf, ok = w.appendOrder(w.buf[:0], pl.key, unsafe.Add(m.keys, uintptr(k)*pl.key.size), 0)
-		stable = stable && ok
-		hashes[k] = w.eng.hashKey(w.buf)
+	stable := w.hashKeys(pl, slots)
+	slots = w.sortSlots(pl, slots)
+	for k := 1; k < len(slots) && stable; k++ {
+		stable = slots[k-1].hash != slots[k].hash
 	}
-	slices.SortStableFunc(m.order, func(a, b int32) int {
-		if c := cmp.Compare(hashes[a], hashes[b]); c != 0 {
-			return c
-		}
-		return w.compareEntries(pl, m, a, b)
-	})
-	for k := 1; k < m.n && stable; k++ {
-		stable = hashes[m.order[k-1]] != hashes[m.order[k]]
+	if len(w.maps.at) < m.n {
+		size := max(mapBlock, m.n)
+		w.maps.at, w.maps.hashed = make([]unsafe.Pointer, size), make([]uint64, size)
+	}
+	m.at = &w.maps.at[0]
+	for k := range slots {
+		w.maps.at[k], w.maps.hashed[k] = slots[k].key, slots[k].hash
 	}
 	if stable {
-		m.hashes = hashes
+		m.hashed = &w.maps.hashed[0]
+	}
+	w.maps.at, w.maps.hashed = w.maps.at[m.n:], w.maps.hashed[m.n:]
+}
+
+// hashKeys fills in the hashes and reports whether none of them depends on
+// placement.
+func (w *walk) hashKeys(pl *plan, slots []mapSlot) (stable bool) {
+	if ops := pl.key.ops; len(ops) == 1 && ops[0].code == opString {
+		return w.hashStrings(slots)
+	}
+	stable = true
+	for k := range slots {
+		var ok bool
+		w.buf, ok = w.appendOrder(w.buf[:0], pl.key, slots[k].key, 0)
+		stable = stable && ok
+		slots[k].hash = w.eng.hashKey(w.buf)
+	}
+	return stable
+}
+
+// hashStrings is hashKeys for keys that are strings.
+func (w *walk) hashStrings(slots []mapSlot) (stable bool) {
+	stable = true
+	for k := range slots {
+		s := *(*string)(slots[k].key)
+		w.buf = append(binary.AppendUvarint(w.buf[:0], uint64(len(s))<<1), s...)
+		slots[k].hash = w.eng.hashKey(w.buf)
+		stable = stable && len(s) < longString
+	}
+	return stable
+}
+
+// fewSlots are sorted by insertion.
+const fewSlots = 24
+
+// sortSlots sorts by hash and, where those are equal, by what compareEntries
+// says. Hashes are spread evenly, so their first bits cut many slots into
+// buckets of a few; only equal keys, which are NaN, can make a large one.
+func (w *walk) sortSlots(pl *plan, slots []mapSlot) []mapSlot {
+	if len(slots) <= fewSlots {
+		w.insertionSort(pl, slots)
+		return slots
+	}
+	shift := 64 - (bits.Len(uint(len(slots))) - 2)
+	starts := append(w.maps.starts[:0], make([]uint32, 1<<(64-shift)+1)...)
+	for i := range slots {
+		starts[slots[i].hash>>shift+1]++
+	}
+	for i := 1; i < len(starts); i++ {
+		starts[i] += starts[i-1]
+	}
+	out := append(w.maps.spread[:0], slots...)
+	for i := range slots {
+		b := slots[i].hash >> shift
+		out[starts[b]] = slots[i]
+		starts[b]++
+	}
+	from := uint32(0)
+	for _, end := range starts[:len(starts)-1] {
+		w.insertionSort(pl, out[from:end])
+		from = end
+	}
+	w.maps.starts, w.maps.spread = starts, out
+	return out
+}
+
+func (w *walk) insertionSort(pl *plan, slots []mapSlot) {
+	if len(slots) > fewSlots {
+		slices.SortStableFunc(slots, func(a, b mapSlot) int {
+			if c := cmp.Compare(a.hash, b.hash); c != 0 {
+				return c
+			}
+			return w.compareEntries(pl, a.key, b.key)
+		})
+		return
+	}
+	for i := 1; i < len(slots); i++ {
+		s := slots[i]
+		j := i
+		for ; j > 0 && (slots[j-1].hash > s.hash || slots[j-1].hash == s.hash && w.compareEntries(pl, slots[j-1].key, s.key) > 0); j-- {
+			slots[j] = slots[j-1]
+		}
+		slots[j] = s
 	}
 }
 
 // compareEntries compares two entries whose keys have equal hashes: rare, but
 // for NaN.
-func (w *walk) compareEntries(pl *plan, m *mapEntries, a, b int32) int {
-	x, _ := w.appendOrder(nil, pl.key, unsafe.Add(m.keys, uintptr(a)*pl.key.size), 0)
-	y, _ := w.appendOrder(nil, pl.key, unsafe.Add(m.keys, uintptr(b)*pl.key.size), 0)
+func (w *walk) compareEntries(pl *plan, a, b unsafe.Pointer) int {
+	x, _ := w.appendOrder(nil, pl.key, a, 0)
+	y, _ := w.appendOrder(nil, pl.key, b, 0)
 	if c := bytes.Compare(x, y); c != 0 {
 		return c
 	}
-	x, _ = w.appendOrder(nil, pl.elem, unsafe.Add(m.elems, uintptr(a)*pl.elem.size), 0)
-	y, _ = w.appendOrder(nil, pl.elem, unsafe.Add(m.elems, uintptr(b)*pl.elem.size), 0)
+	x, _ = w.appendOrder(nil, pl.elem, unsafe.Add(a, pl.layout.elem), 0)
+	y, _ = w.appendOrder(nil, pl.elem, unsafe.Add(b, pl.layout.elem), 0)
 	return bytes.Compare(x, y)
 }

@@ -9,6 +9,9 @@ import (
 // object returns the region that holds the object of plan p at q, to which the
 // pointer at `at` points.
 func (w *walk) object(at, q unsafe.Pointer, p *plan) int32 {
+	if s := w.eng.sentinels.at(q); s != nil {
+		return w.sentinelRegion(at, s, candidate{addr: q, plan: p, kind: pod.SlotObject, count: 1, reach: 1})
+	}
 	if i := w.st.memory.find(w.st, q); i >= 0 {
 		if r := w.st.regions.at(i); r.addr == q && r.plan == p && r.kind == pod.SlotObject {
 			return i
@@ -61,16 +64,20 @@ func (w *walk) touches(q unsafe.Pointer, size uintptr) bool {
 	return len(w.scratch) > 0
 }
 
-// slice returns the region that holds the array behind the slice h.
-func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan) int32 {
+// slice returns the region that holds the array behind the slice h. Of numbers all
+// up to the capacity is kept; keep may say otherwise.
+func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int32 {
 	c := candidate{addr: h.data, plan: elem, kind: pod.SlotArray, count: h.cap, reach: h.len}
-	if elem.ptrFree {
+	if keep == keepAll || elem.ptrFree && keep != shownOnly {
 		c.reach = h.cap
+	}
+	if s := w.eng.sentinels.at(h.data); s != nil {
+		return w.sentinelRegion(at, s, c)
 	}
 	i := w.st.memory.find(w.st, h.data)
 	if i >= 0 {
 		r := w.st.regions.at(i)
-		if r.kind == pod.SlotArray && r.plan == elem && r.addr == h.data && w.st.spans[r.extra].count >= h.cap {
+		if r.kind == pod.SlotArray && r.plan == elem && r.addr == h.data && w.st.spans.at(r.extra).count >= h.cap {
 			w.reach(i, c.reach)
 			return i
 		}
@@ -79,7 +86,7 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan) int32 {
 	size := uintptr(h.cap) * elem.size
 	if o := w.old.memory.find(w.old, h.data); o >= 0 {
 		ro := w.old.regions.at(o)
-		if ro.addr == h.data && ro.plan == elem && ro.kind == pod.SlotArray && w.old.spans[ro.extra].count == h.cap && !w.touches(h.data, size) {
+		if ro.addr == h.data && ro.plan == elem && ro.kind == pod.SlotArray && w.old.spans.at(ro.extra).count == h.cap && !w.touches(h.data, size) {
 			i := w.add(c)
 			w.stick(i, ro)
 			return i
@@ -148,7 +155,7 @@ func (w *walk) longString(s string) int32 {
 	data := unsafe.Pointer(unsafe.StringData(s))
 	if i := w.st.strings.find(w.st, data); i >= 0 {
 		r := w.st.regions.at(i)
-		sp := w.st.spans[r.extra]
+		sp := w.st.spans.at(r.extra)
 		if uintptr(data)+uintptr(len(s)) <= uintptr(r.addr)+uintptr(sp.count) {
 			return i
 		}
@@ -157,7 +164,7 @@ func (w *walk) longString(s string) int32 {
 	if o := w.old.strings.find(w.old, data); o >= 0 {
 		ro := w.old.regions.at(o)
 		lo = ro.addr
-		hi = max(hi, uintptr(lo)+uintptr(w.old.spans[ro.extra].count))
+		hi = max(hi, uintptr(lo)+uintptr(w.old.spans.at(ro.extra).count))
 	}
 	hits := w.st.strings.startsIn(w.st, uintptr(lo), hi, nil)
 	if i := w.st.strings.find(w.st, lo); i >= 0 && w.st.regions.at(i).addr != lo {
@@ -190,8 +197,7 @@ func (w *walk) add(c candidate) int32 {
 		index = &w.st.strings
 		fallthrough
 	case pod.SlotArray:
-		r.extra = int32(len(w.st.spans))
-		w.st.spans = append(w.st.spans, span{count: c.count, reach: c.reach})
+		r.extra = w.st.spans.put(span{count: c.count, reach: c.reach})
 	}
 	index.add(w.st, i)
 	return i
@@ -205,7 +211,7 @@ func (w *walk) stick(i int32, ro *region) {
 	r.pod, r.slot = ro.pod, ro.slot
 	r.flags |= flagSticky
 	if ro.kind == pod.SlotArray && r.kind == pod.SlotArray {
-		sp, was := &w.st.spans[r.extra], &w.old.spans[ro.extra]
+		sp, was := w.st.spans.at(r.extra), w.old.spans.at(ro.extra)
 		sp.perRun = was.perRun
 		if n := min(was.reach, sp.count); n > sp.reach {
 			from := sp.reach
@@ -218,7 +224,7 @@ func (w *walk) stick(i int32, ro *region) {
 
 // reach extends the kept elements of array i to n.
 func (w *walk) reach(i int32, n int) {
-	sp := &w.st.spans[w.st.regions.at(i).extra]
+	sp := w.st.spans.at(w.st.regions.at(i).extra)
 	if n <= sp.reach {
 		return
 	}

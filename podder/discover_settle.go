@@ -69,7 +69,7 @@ func (w *walk) within(i int32, c candidate) bool {
 		return false
 	}
 	t := part{typ: c.plan.typ, count: c.count, array: c.kind == pod.SlotArray}
-	if _, ok := locate(r, uintptr(c.addr)-uintptr(r.addr), t, nil); !ok {
+	if _, ok := w.eng.locate(r, uintptr(c.addr)-uintptr(r.addr), t, nil); !ok {
 		return false
 	}
 	if r.kind == pod.SlotArray {
@@ -89,7 +89,7 @@ func (w *walk) grownTo(r *region, st *state, c candidate) (candidate, bool) {
 	known := candidate{addr: r.addr, plan: r.plan, kind: r.kind, count: 1, reach: 1}
 	switch r.kind {
 	case pod.SlotArray:
-		known.count, known.reach = st.spans[r.extra].count, st.spans[r.extra].reach
+		known.count, known.reach = st.spans.at(r.extra).count, st.spans.at(r.extra).reach
 	case pod.SlotObject:
 	default:
 		return c, false
@@ -97,13 +97,14 @@ func (w *walk) grownTo(r *region, st *state, c candidate) (candidate, bool) {
 	if st == w.old {
 		known.reach = 0 // what is kept is decided by who refers to it now
 	}
-	if a <= uintptr(c.addr) && c.end() <= end && known.contains(c) {
+	if a <= uintptr(c.addr) && c.end() <= end && known.contains(w.eng, c) {
 		return known.reaching(c), true
 	}
-	if uintptr(c.addr) <= a && end <= c.end() && c.contains(known) {
+	if uintptr(c.addr) <= a && end <= c.end() && c.contains(w.eng, known) {
 		return c.reaching(known), true
 	}
-	if c.plan != known.plan || (max(a, uintptr(c.addr))-min(a, uintptr(c.addr)))%c.plan.size != 0 {
+	c, known = w.split(c), w.split(known)
+	if c.kind != pod.SlotArray || known.kind != c.kind || c.plan != known.plan || (max(a, uintptr(c.addr))-min(a, uintptr(c.addr)))%c.plan.size != 0 {
 		return c, false
 	}
 	u := candidate{addr: c.addr, plan: c.plan, kind: pod.SlotArray}
@@ -114,11 +115,21 @@ func (w *walk) grownTo(r *region, st *state, c candidate) (candidate, bool) {
 	return u.reaching(c).reaching(known), true
 }
 
+// split returns an object that is an array as the elements it consists of:
+// windows (*[4]T, *[8]T) and slices of T may show parts of one array.
+func (w *walk) split(c candidate) candidate {
+	t := c.plan.typ
+	if c.kind != pod.SlotObject || t.Kind() != reflect.Array || w.eng.reg.codec(t) != nil {
+		return c
+	}
+	return candidate{addr: c.addr, plan: w.eng.planOf(t.Elem()), kind: pod.SlotArray, count: t.Len(), reach: c.reach * t.Len()}
+}
+
 // contains reports whether d, whose memory lies inside that of c, is a part of
 // it by its type.
-func (c candidate) contains(d candidate) bool {
+func (c candidate) contains(e *engine, d candidate) bool {
 	r := region{plan: c.plan, kind: c.kind}
-	_, ok := locate(&r, uintptr(d.addr)-uintptr(c.addr), part{typ: d.plan.typ, count: d.count, array: d.kind == pod.SlotArray}, nil)
+	_, ok := e.locate(&r, uintptr(d.addr)-uintptr(c.addr), part{typ: d.plan.typ, count: d.count, array: d.kind == pod.SlotArray}, nil)
 	return ok
 }
 
@@ -160,8 +171,7 @@ func (w *walk) replace(index *regionIndex, hits []int32, c candidate) int32 {
 	r.pod, r.flags, r.weight = -1, r.flags&^(flagSticky|flagSame), 0
 	r.extra = -1
 	if c.kind == pod.SlotArray || c.kind == pod.SlotString {
-		r.extra = int32(len(w.st.spans))
-		w.st.spans = append(w.st.spans, span{count: c.count, reach: c.reach})
+		r.extra = w.st.spans.put(span{count: c.count, reach: c.reach})
 	}
 	index.add(w.st, keep)
 	w.rescan(keep, 0, w.elements(r))

@@ -18,29 +18,38 @@ type encoder struct {
 	*placer
 	ctx context.Context
 
-	cur      int32 // pod being written
-	edge     uint32
-	buf      []byte
-	runs     []uint32
-	out      []slotOut
-	links    []uint32 // what slots refer to: slot<<1, or number<<1 | 1
-	refs     []pod.Ref
-	numbers  map[pod.Ref]uint32
-	used     []bool
-	free     uint32 // no unused number lies below it
-	steps    []uint64
-	entries  []entryBytes
-	keys     []byte
-	change   pod.Change
-	writes   []pod.SlotWrite
-	slots    []uint32 // of out
-	marked   []uint32 // slots that are exported, and slot 0
-	sets     edgeSets
-	lastType typeKey // asked last, and its id
-	lastID   pod.TypeID
-	err      error
-	saved    *Saved
+	cur     int32 // pod being written
+	edge    uint32
+	buf     []byte
+	runs    []uint32
+	out     []slotOut
+	links   []uint32 // what slots refer to: slot<<1, or number<<1 | 1
+	refs    []pod.Ref
+	numbers map[pod.Ref]uint32
+	used    []bool
+	free    uint32 // no unused number lies below it
+	steps   []uint64
+	entries []entryBytes
+	keys    []byte
+	change  pod.Change
+	writes  []pod.SlotWrite
+	slots   []uint32 // of out
+	marked  []uint32 // slots that are exported, and slot 0
+	sets    edgeSets
+	typeIDs []pod.TypeID // by 2*plan.number, + 1 for the entries of a map
+	err     error
+	saved   *Saved
+
+	frozen map[int32][]frozenList // by pod (chunk_encode.go)
+
+	// Of an encoder of chunks (chunk_contents.go).
+	noting bool // note the references of the unit being encoded in holes
+	holes  []hole
+	via    []pod.Ref // forwarders that the chunk being compared goes through
 }
+
+// noType stands for a type that was not asked for yet.
+const noType = ^pod.TypeID(0)
 
 // slotOut is one encoded slot of the pod being written.
 type slotOut struct {
@@ -64,11 +73,11 @@ var errChanged = fmt.Errorf("memory changed while it was being saved: %w", dberr
 
 // take returns the region to which the next reference leads.
 func (e *encoder) take() *region {
-	if int(e.edge) >= len(e.edges) {
+	if int32(e.edge) >= e.edges.len() {
 		e.fail(errChanged)
 		return nil
 	}
-	i := e.edges[e.edge]
+	i := *e.edges.at(int32(e.edge))
 	e.edge++
 	r := e.st.regions.at(i)
 	if r.kind == pod.SlotFree {
@@ -119,7 +128,20 @@ func (e *encoder) value(pl *plan, p unsafe.Pointer) {
 				e.fail(fmt.Errorf("%s: %w", o.codec.name(), err))
 			}
 			e.buf = b
-		case opNil, opRefuse:
+		case opAtomicPointer:
+			switch q := atomicPointer(at); {
+			case q == nil:
+				e.buf = append(e.buf, codeNil)
+			case o.sub.size == 0:
+				e.buf = append(e.buf, codeZeroSize)
+			default:
+				e.reference(q, part{typ: o.sub.typ, count: 1})
+			}
+		case opWeak:
+			e.weak(o, at)
+		case opHand:
+			e.hand(o, at)
+		case opNil, opRefuse, opBefore:
 		default:
 			e.buf = appendScalar(e.buf, o, at)
 		}
@@ -163,10 +185,22 @@ func (e *encoder) slice(h *sliceWords, elem *plan) {
 
 func (e *encoder) boxed(iface *plan, p unsafe.Pointer) {
 	if (*interfaceWords)(p).tab == nil {
-		e.buf = append(e.buf, 0)
+		if o := e.hidden[p]; o != nil {
+			e.boxedOpaque(&o.value)
+		} else {
+			e.buf = append(e.buf, 0)
+		}
 		return
 	}
 	d := e.eng.dynamicOf(iface.typ, p)
+	if d.drop {
+		e.buf = append(e.buf, 0)
+		return
+	}
+	if d.plan.typ == opaqueType {
+		e.boxedOpaque(&(*(**Opaque)(d.value(p))).value)
+		return
+	}
 	e.buf = binary.AppendUvarint(e.buf, uint64(e.typeID(typeKey{plan: d.plan})))
 	e.value(d.plan, d.value(p))
 }
@@ -188,12 +222,13 @@ func (e *encoder) reference(q unsafe.Pointer, t part) {
 		e.fail(errChanged)
 		return
 	}
-	in, ok := locate(r, off, t, e.steps[:0])
+	in, ok := e.eng.locate(r, off, t, e.steps[:0])
 	if !ok {
 		e.fail(errChanged)
 		return
 	}
 	e.steps = in.steps
+	e.eng.stepIDs(in.steps, r.plan.typ)
 	if len(e.st.forwards) == 0 || !e.forwarder(q, in) {
 		e.way(r, in)
 	}
@@ -221,9 +256,17 @@ func (e *encoder) code(r *region, flags uint64) {
 		e.buf = binary.AppendUvarint(e.buf, codeBase+(uint64(r.slot)<<codeShift|flags))
 		return
 	}
-	n := e.number(r)
+	e.external(e.number(r), flags)
+}
+
+// external appends the pointer code of reference number n.
+func (e *encoder) external(n uint32, flags uint64) {
 	e.links = append(e.links, n<<1|1)
+	from := len(e.buf)
 	e.buf = appendExternal(e.buf, n, flags)
+	if e.noting {
+		e.holes = append(e.holes, hole{from, len(e.buf), e.refs[n]})
+	}
 }
 
 // appendExternal appends the pointer code of reference number n.
@@ -234,7 +277,10 @@ func appendExternal(buf []byte, n uint32, flags uint64) []byte {
 // number returns the reference number of region r in the current pod: the one
 // that it has, or the lowest that is not in use.
 func (e *encoder) number(r *region) uint32 {
-	ref := pod.Ref{Pod: e.st.pods[r.pod].id, Slot: pod.Slot(r.slot)}
+	return e.refNumber(pod.Ref{Pod: e.st.pods[r.pod].id, Slot: pod.Slot(r.slot)})
+}
+
+func (e *encoder) refNumber(ref pod.Ref) uint32 {
 	n, ok := e.numbers[ref]
 	if !ok {
 		for int(e.free) < len(e.refs) && e.refs[e.free].Pod != 0 {
@@ -254,23 +300,33 @@ func (e *encoder) number(r *region) uint32 {
 
 // typeID returns the catalogue id of a type.
 func (e *encoder) typeID(k typeKey) pod.TypeID {
-	if k == e.lastType {
-		return e.lastID
+	at := 2 * k.plan.number
+	if k.entries {
+		at++
 	}
-	if id, ok := e.st.types[k]; ok {
-		e.lastType, e.lastID = k, id
+	for len(e.typeIDs) <= at {
+		e.typeIDs = append(e.typeIDs, noType)
+	}
+	if id := e.typeIDs[at]; id != noType {
 		return id
 	}
-	id, err := e.askType(k)
-	if err != nil {
-		e.fail(fmt.Errorf("type %v: %w", k.plan.typ, err))
-		return 0
+	id, ok := e.st.types[k]
+	if !ok {
+		var err error
+		if id, err = e.askType(k); err != nil {
+			e.fail(fmt.Errorf("type %v: %w", k.plan.typ, err))
+			return 0
+		}
+		e.st.types[k] = id
 	}
-	e.st.types[k] = id
+	e.typeIDs[at] = id
 	return id
 }
 
 func (e *encoder) askType(k typeKey) (pod.TypeID, error) {
+	if s := k.plan.sentinel; s != nil {
+		return e.namedType(s)
+	}
 	if !k.entries {
 		if id, ok := predeclaredID(k.plan.typ); ok {
 			return id, nil
@@ -281,6 +337,9 @@ func (e *encoder) askType(k typeKey) (pod.TypeID, error) {
 		describe = describeMap
 	}
 	d, err := describe(e.eng.reg, k.plan.typ)
+	if err == nil {
+		d, err = e.eng.withIDs(d, k.plan.typ)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -29,21 +29,27 @@ type entryBytes struct {
 
 // mapSlot appends a map: header, then a run for each bucket.
 func (e *encoder) mapSlot(r *region) {
-	m := &e.maps[r.extra]
+	m := e.maps.list.at(r.extra)
 	n := mapBits(m.n)
 	start := len(e.buf)
 	e.buf = binary.AppendUvarint(e.buf, uint64(m.n))
 	e.buf = binary.AppendUvarint(e.buf, uint64(n))
 	e.runs = append(e.runs, uint32(len(e.buf)-start))
-	if m.hashes == nil {
+	if m.data != nil {
+		e.buf = append(e.buf, unsafe.Slice(m.data, m.bytes)...)
+		e.runs = append(e.runs, uint32(m.bytes))
+		return
+	}
+	if m.hashed == nil {
 		e.sortedEntries(r.plan, m, n)
 		return
 	}
 	b := newBuckets(e, n)
-	for _, k := range m.order {
-		b.upTo(m.hashes[k])
-		e.value(r.plan.key, unsafe.Add(m.keys, uintptr(k)*r.plan.key.size))
-		e.value(r.plan.elem, unsafe.Add(m.elems, uintptr(k)*r.plan.elem.size))
+	hashes := m.hashes()
+	for k, at := range m.keys() {
+		b.upTo(hashes[k])
+		e.value(r.plan.key, at)
+		e.value(r.plan.elem, unsafe.Add(at, r.plan.layout.elem))
 	}
 	b.finish()
 }
@@ -51,32 +57,32 @@ func (e *encoder) mapSlot(r *region) {
 // sortedEntries encodes entries whose keys depend on placement, and orders them
 // by the bytes that came out.
 func (e *encoder) sortedEntries(pl *plan, m *mapEntries, bits int) {
-	at := len(e.buf)
+	start := len(e.buf)
 	e.entries = e.entries[:0]
-	for _, k := range m.order {
+	for _, at := range m.keys() {
 		x := entryBytes{from: len(e.buf)}
-		e.value(pl.key, unsafe.Add(m.keys, uintptr(k)*pl.key.size))
+		e.value(pl.key, at)
 		x.mid = len(e.buf)
-		e.value(pl.elem, unsafe.Add(m.elems, uintptr(k)*pl.elem.size))
+		e.value(pl.elem, unsafe.Add(at, pl.layout.elem))
 		x.end = len(e.buf)
 		x.hash = e.eng.hashKey(e.buf[x.from:x.mid])
 		e.entries = append(e.entries, x)
 	}
-	e.keys = append(e.keys[:0], e.buf[at:]...)
+	e.keys = append(e.keys[:0], e.buf[start:]...)
 	slices.SortStableFunc(e.entries, func(x, y entryBytes) int {
 		if c := cmp.Compare(x.hash, y.hash); c != 0 {
 			return c
 		}
-		if c := bytes.Compare(e.keys[x.from-at:x.mid-at], e.keys[y.from-at:y.mid-at]); c != 0 {
+		if c := bytes.Compare(e.keys[x.from-start:x.mid-start], e.keys[y.from-start:y.mid-start]); c != 0 {
 			return c
 		}
-		return bytes.Compare(e.keys[x.mid-at:x.end-at], e.keys[y.mid-at:y.end-at])
+		return bytes.Compare(e.keys[x.mid-start:x.end-start], e.keys[y.mid-start:y.end-start])
 	})
-	e.buf = e.buf[:at]
+	e.buf = e.buf[:start]
 	b := newBuckets(e, bits)
 	for _, x := range e.entries {
 		b.upTo(x.hash)
-		e.buf = append(e.buf, e.keys[x.from-at:x.end-at]...)
+		e.buf = append(e.buf, e.keys[x.from-start:x.end-start]...)
 	}
 	b.finish()
 }

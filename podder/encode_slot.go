@@ -2,6 +2,7 @@ package podder
 
 import (
 	"encoding/binary"
+	"slices"
 	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
@@ -15,6 +16,10 @@ const runBytes = 256
 func (e *encoder) slot(r *region, was slotState) {
 	e.edge = r.edge
 	o := slotOut{from: len(e.buf), runs: len(e.runs), links: len(e.links), kind: r.kind}
+	if list := e.st.chunked[e.current]; list != nil {
+		e.chunkSlot(r, list, was, &o)
+		return
+	}
 	if r.flags&flagSame != 0 {
 		o.to, o.runEnd, o.hash = o.from, o.runs, was.hash
 		e.out = append(e.out, o)
@@ -28,11 +33,20 @@ func (e *encoder) slot(r *region, was slotState) {
 			e.shadow(r)
 		}
 	case pod.SlotMap:
+		e.room(r)
 		o.typ = e.typeID(typeKey{plan: r.plan, entries: true})
 		e.mapSlot(r)
+	case pod.SlotOpaque:
+		q := (*opaqueSlot)(r.addr)
+		o.kind, o.typ = q.kind, q.value.id
+		if len(q.value.runs) > 0 {
+			e.opaqueRuns(&q.value)
+		} else {
+			e.opaque(&q.value)
+		}
 	case pod.SlotString:
 		o.typ = typeString
-		o.flat = memory(r.addr, e.st.spans[r.extra].count)
+		o.flat = memory(r.addr, e.st.spans.at(r.extra).count)
 	default:
 		o.typ = e.typeID(typeKey{plan: r.plan})
 		e.value(r.plan, r.addr)
@@ -40,7 +54,10 @@ func (e *encoder) slot(r *region, was slotState) {
 	o.to, o.runEnd = len(e.buf), len(e.runs)
 	head, body := e.buf[o.from:o.to], o.flat
 	if o.kind == pod.SlotArray && o.flat == nil {
-		n := int(e.runs[o.runs])
+		n := len(head)
+		if o.runEnd > o.runs {
+			n = int(e.runs[o.runs])
+		}
 		head, body = head[:n], head[n:]
 	}
 	o.hash = e.eng.hashSlot(o.kind, o.typ, head, body)
@@ -53,19 +70,21 @@ func (e *encoder) slot(r *region, was slotState) {
 	e.out = append(e.out, o)
 }
 
+// largeSlot is the stored size from which room is made for a slot beforehand.
+const largeSlot = 16 << 10
+
+// room makes room for region r as its weight estimates it.
+func (e *encoder) room(r *region) {
+	if r.weight > largeSlot {
+		e.buf = slices.Grow(e.buf, int(r.weight)+int(r.weight)/16)
+	}
+}
+
 // array appends the header of an array and its elements, but for numbers that
 // lie in memory as they are stored.
 func (e *encoder) array(r *region, o *slotOut) {
-	sp := &e.st.spans[r.extra]
-	if sp.perRun == 0 {
-		size := 1
-		if sp.reach > 0 {
-			size = max(1, int(r.weight)/sp.reach)
-		} else {
-			size = max(1, r.plan.est)
-		}
-		sp.perRun = max(1, runBytes/size)
-	}
+	sp := e.st.spans.at(r.extra)
+	e.chooseRuns(r, sp)
 	start := len(e.buf)
 	e.buf = binary.AppendUvarint(e.buf, uint64(sp.count))
 	e.buf = binary.AppendUvarint(e.buf, uint64(sp.reach))
@@ -75,6 +94,7 @@ func (e *encoder) array(r *region, o *slotOut) {
 		o.flat = flatMemory(r.addr, uintptr(sp.reach)*r.plan.size)
 		return
 	}
+	e.room(r)
 	one := e.value
 	if r.plan.flat {
 		one = e.fixed
@@ -86,6 +106,18 @@ func (e *encoder) array(r *region, o *slotOut) {
 		}
 		e.runs = append(e.runs, uint32(len(e.buf)-start))
 	}
+}
+
+// chooseRuns decides how many elements a run of array r has, for good.
+func (e *encoder) chooseRuns(r *region, sp *span) {
+	if sp.perRun > 0 {
+		return
+	}
+	size := max(1, r.plan.est)
+	if sp.reach > 0 {
+		size = max(1, int(r.weight)/sp.reach)
+	}
+	sp.perRun = max(1, runBytes/size)
 }
 
 // flatMemory views n bytes; not nil even if n is 0, so that the hash of an
@@ -102,7 +134,7 @@ func (e *encoder) arrayRuns(r *region, n int, o *slotOut) {
 	head := e.runs[o.runs]
 	o.runs = len(e.runs)
 	e.runs = append(e.runs, head)
-	step := e.st.spans[r.extra].perRun * int(r.plan.size)
+	step := e.st.spans.at(r.extra).perRun * int(r.plan.size)
 	for ; n > 0; n -= step {
 		e.runs = append(e.runs, uint32(min(step, n)))
 	}

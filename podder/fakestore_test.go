@@ -65,6 +65,7 @@ type fakeTx struct {
 	changes []pod.ID
 	slots   map[pod.ID][]pod.Slot
 	named   int
+	bytes   int   // handed over in slots, and four for each reference of a new pod
 	fail    error // returned by the next Put
 }
 
@@ -86,6 +87,23 @@ func (t *fakeTx) Type(_ context.Context, d []byte) (pod.TypeID, error) {
 	return id, nil
 }
 
+func (t *fakeTx) Types(ctx context.Context, from pod.TypeID, fn func(pod.TypeID, []byte) error) error {
+	return t.s.Types(ctx, from, fn)
+}
+
+func (s *fakeStore) Types(_ context.Context, from pod.TypeID, fn func(pod.TypeID, []byte) error) error {
+	for id := from; int(id) < int(pod.FirstCatalogType)+len(s.types); id++ {
+		d, err := s.Type(context.Background(), id)
+		if err == nil {
+			err = fn(id, d)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (t *fakeTx) Put(_ context.Context, c *pod.Change) error {
 	if t.fail != nil {
 		return t.fail
@@ -99,7 +117,14 @@ func (t *fakeTx) Put(_ context.Context, c *pod.Change) error {
 	}
 	t.pods[c.ID] = p
 	t.changes = append(t.changes, c.ID)
+	if c.New {
+		t.bytes += 4 * len(c.Refs)
+	}
 	for _, w := range c.Slots {
+		t.bytes += len(w.Data.Bytes)
+		for _, r := range w.Runs {
+			t.bytes += len(r.Bytes)
+		}
 		t.slots[c.ID] = append(t.slots[c.ID], w.Slot)
 	}
 	return nil

@@ -112,12 +112,14 @@ func (e *encoder) forwarder(q unsafe.Pointer, in interior) bool {
 			continue
 		}
 		n, ok := e.numbers[f.ref]
+		if !ok && slices.Contains(e.via, f.ref) {
+			n, ok = e.refNumber(f.ref), true
+		}
 		if !ok {
 			continue
 		}
 		e.used[n] = true
-		e.links = append(e.links, n<<1|1)
-		e.buf = appendExternal(e.buf, n, 0)
+		e.external(n, 0)
 		return true
 	}
 	return false

@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"reflect"
@@ -20,6 +21,19 @@ type Config struct {
 	// TargetBytes is the encoded size to which pods are filled, 8 KiB by
 	// default. A larger region is a pod of its own.
 	TargetBytes int
+	// ZeroUnsupported stores funcs, channels and unsafe pointers as nil, where a
+	// save would refuse them.
+	ZeroUnsupported bool
+	// Warn is told what a load or save found that is no error; nil is silent.
+	Warn func(ctx context.Context, what string)
+	// MaxUnstored is how many bytes one load may allocate beyond 64 for each
+	// stored byte; 0 is DefaultMaxUnstored. Slices with a large capacity beyond
+	// their elements, and large fields that are not stored, need it.
+	MaxUnstored int64
+	// MaxLoad is how many bytes of objects, arrays and maps one load may
+	// allocate; 0 is no limit but what the stored bytes justify. What is beyond
+	// is ErrTooLarge, as with MaxUnstored.
+	MaxLoad int64
 }
 
 // DefaultTargetBytes is the size of pods unless Config says otherwise.
@@ -28,6 +42,9 @@ const DefaultTargetBytes = 8 << 10
 func (c Config) filled() (Config, error) {
 	if c.TargetBytes == 0 {
 		c.TargetBytes = DefaultTargetBytes
+	}
+	if c.MaxUnstored < 0 || c.MaxLoad < 0 {
+		return c, fmt.Errorf("limits of a load, %d and %d bytes: %w", c.MaxUnstored, c.MaxLoad, dberr.ErrInvalid)
 	}
 	if c.TargetBytes < 0 || c.TargetBytes > 1<<30 {
 		return c, fmt.Errorf("pod size %d: %w", c.TargetBytes, dberr.ErrInvalid)
@@ -49,10 +66,12 @@ type Root struct {
 // addresses, hashes. It keeps every object it knows from being collected. It
 // is not safe for concurrent use.
 type Graph struct {
-	cfg   Config
-	eng   *engine
-	cur   *state
-	roots map[string]pod.ID
+	cfg    Config
+	eng    *engine
+	cur    *state
+	roots  map[string]pod.ID
+	hidden hiddenValues
+	zeroed int // values that the newest save stored as nil
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.
@@ -63,9 +82,11 @@ func NewGraph(cfg Config) (*Graph, error) {
 	}
 	return &Graph{
 		cfg:   cfg,
-		eng:   newEngine(cfg.Registry, binary.LittleEndian.Uint64(cfg.Secret[:8])),
+		eng:   newEngine(cfg.Registry, binary.LittleEndian.Uint64(cfg.Secret[:8]), cfg.ZeroUnsupported),
 		cur:   newState(0),
 		roots: map[string]pod.ID{},
+
+		hidden: hiddenValues{},
 	}, nil
 }
 
@@ -73,7 +94,7 @@ func NewGraph(cfg Config) (*Graph, error) {
 // objects, or its root variable.
 func (g *Graph) Holds(id pod.ID) bool {
 	_, ok := g.cur.byID[id]
-	return ok
+	return ok || g.cur.hasChunk(id)
 }
 
 // Forget drops the placement of a variable: the next Save that names it gives

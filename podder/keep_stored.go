@@ -38,7 +38,7 @@ func (w *walk) keepIn(i int32) {
 		c := candidate{addr: ro.addr, plan: ro.plan, kind: ro.kind, count: 1, reach: 1}
 		switch ro.kind {
 		case pod.SlotArray:
-			c.count, c.reach = w.old.spans[ro.extra].count, w.old.spans[ro.extra].reach
+			c.count, c.reach = w.old.spans.at(ro.extra).count, w.old.spans.at(ro.extra).reach
 		case pod.SlotObject:
 		default:
 			continue

@@ -21,8 +21,8 @@ import (
 // Errors: ErrNotFound (no such variable), ErrTypeMismatch, ErrUnregistered,
 // ErrCorrupt, ErrTooLarge. After an error the graph is as before.
 func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want []reflect.Type) ([]reflect.Value, error) {
-	l := newLoader(ctx, g.cfg.Registry, src, want)
-	l.lookup = g.live
+	l := newLoader(ctx, &g.cfg, src, want)
+	l.lookup, l.hidden = g.live, hiddenValues{}
 	vars, err := l.load(names, want)
 	if err != nil {
 		return nil, err
@@ -33,6 +33,8 @@ func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want [
 		roots[names[i]] = v.root
 	}
 	g.adopt(pods, regions, roots)
+	g.hide(l.hidden)
+	l.report(ctx, &g.cfg)
 	return values(vars), nil
 }
 
@@ -40,14 +42,15 @@ func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want [
 // else refers to it. Arguments and errors are those of Graph.Load. It may be
 // called by many goroutines with one src.
 func Decode(ctx context.Context, cfg Config, src pod.Source, names []string, want []reflect.Type) ([]reflect.Value, error) {
-	reg := cfg.Registry
-	if reg == nil {
-		reg = NewRegistry()
+	if cfg.Registry == nil {
+		cfg.Registry = NewRegistry()
 	}
-	vars, err := newLoader(ctx, reg, src, want).load(names, want)
+	l := newLoader(ctx, &cfg, src, want)
+	vars, err := l.load(names, want)
 	if err != nil {
 		return nil, err
 	}
+	l.report(ctx, &cfg)
 	return values(vars), nil
 }
 
@@ -108,8 +111,8 @@ func (l *loader) blame(names []string, want []reflect.Type, err error) error {
 		return fmt.Errorf("variable %q: %w", names[0], err)
 	}
 	for i := range names {
-		one := newLoader(l.ctx, l.reg, l.src, want)
-		one.lookup, one.inPlace, one.freed, one.met = l.lookup, l.inPlace, l.freed, l.met
+		one := newLoader(l.ctx, &Config{Registry: l.reg}, l.src, want)
+		one.lookup, one.inPlace, one.freed, one.met, one.hidden, one.ownTypes = l.lookup, l.inPlace, l.freed, l.met, l.hidden, l.ownTypes
 		if _, alone := one.load(names[i:i+1], want[i:i+1]); alone != nil {
 			return alone
 		}
@@ -174,8 +177,18 @@ func (l *loader) placeBox(v *variable, want reflect.Type) error {
 
 // boxType returns the type of a variable that is wanted as want.
 func (l *loader) boxType(id pod.TypeID, want reflect.Type) (*storedType, error) {
+	if want != nil && l.ownTypes {
+		if st, err := l.typeOf(id); err == nil && !l.reg.textIs(st.node.text, want) {
+			return st, nil
+		}
+	}
 	if want != nil && want.Kind() != reflect.Interface {
 		st, err := l.typeAs(id, want)
+		if err == nil && len(st.plan.moves) == 1 && st.plan.moves[0].code >= moveBox {
+			// A variable is a handle to the object: no copies of it.
+			c := compiler{reg: l.reg}
+			err = c.mismatch(st.node.text, st.node, want)
+		}
 		if !l.inPlace || !errors.Is(err, dberr.ErrTypeMismatch) {
 			return st, err
 		}
@@ -235,9 +248,16 @@ func (r *loadRegion) region(p *loadPod, s pod.Slot) liveRegion {
 	} else {
 		lr.typ = r.typ.typ
 	}
-	if d.Kind == pod.SlotArray {
-		b := d.Run(0)
-		c := cursor{buf: b}
+	if lr.typ == opaqueSlotType {
+		lr.kind, lr.count = pod.SlotOpaque, 1
+		return lr
+	}
+	lr.kind = storedKind(d)
+	if lr.kind == pod.SlotArray {
+		c := cursor{buf: d.Run(0)}
+		if d.Kind == pod.SlotChunks {
+			c.off = 2 // kind and flags
+		}
 		c.uvarint()
 		c.uvarint()
 		lr.perRun = int(c.uvarint())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"reflect"
 	"unsafe"
 
@@ -33,7 +32,7 @@ import (
 //  3. Memory is allocated with its true type, and pointers, slices, strings and
 //     interfaces are stored through Go types, so that the collector sees them.
 //  4. What is allocated is bounded by the bytes that ask for it, times
-//     memoryPerByte, plus a budget for what is known to be zero (slack).
+//     memoryPerByte, plus a budget for what is known to be zero (limits.go).
 //  5. Recursion follows types and interface values inside one slot, never
 //     references; the queue is the only memory of what is left to do.
 //
@@ -49,6 +48,9 @@ type loader struct {
 	// inPlace makes live regions be decoded into shadow memory (restore.go)
 	// instead of being left alone.
 	inPlace bool
+	// ownTypes gives variables the types that are stored, not those that they
+	// have now, where the two are called differently.
+	ownTypes bool
 	// freed tells which slots of a pod may be another object's than lookup
 	// knows, if inPlace; nil if none.
 	freed FreedSlots
@@ -57,8 +59,10 @@ type loader struct {
 	met []reflect.Type
 
 	types map[pod.TypeID]*storedType
-	typed map[typedKey]*storedType
-	itabs map[itabKey]unsafe.Pointer
+	// recent holds types that have their plan, by the lowest bits of their ids.
+	recent [recentTypes]*storedType
+	typed  map[typedKey]*storedType
+	itabs  map[itabKey]unsafe.Pointer
 
 	pods    map[pod.ID]*loadPod
 	fetched []*loadPod    // in order of fetching
@@ -68,18 +72,48 @@ type loader struct {
 	blocked []loadSlot    // to be decoded again after the next fetch
 	late    []latePointer // plain pointers to be stored after the next fetch
 	spare   []latePointer // memory for the next late
-	scratch int           // >0 while decoding to memory that will be copied
 	shadows []loadSlot    // live regions that have shadow memory
 	// forwarders that were followed, with the address they lead to
 	forwarders map[loadSlot]unsafe.Pointer
 
-	slack     uint64 // bytes that may still be allocated for zeros
-	err       error
-	missing   bool // the slot being decoded refers to a pod that is not here
-	at        loadSlot
-	depth     int // interface values inside each other
+	want  reflect.Type             // what the reference being followed leads to, if that is stored as another type
+	nodes map[nodeType]*storedType // parts of descriptors, by what they are read as
+
+	slab   stringSlab
+	budget budget
+	made   map[string]bool // type texts of which types were made
+	err    error
+	nest
+	at     loadSlot
+	copied map[loadSlot]int // objects that were decoded as values of others
+	// strays are parts that the program no longer has (decode_stray.go).
+	strays       map[string]*stray
+	strayed      []*stray // to be decoded
+	strayBlocked []*stray // to be decoded after the next fetch
+	warnings     []string
+	// migrations are slots that hold values to be migrated (migrate.go).
+	migrations []loadSlot
+	hooks      []loadedHook
+	turns
+	migrating bool
+	capturing *capture // reading an opaque value
+	// hidden is nil if there is no live graph to keep the values.
+	hidden hiddenValues
+	// chunked are the lists of containers whose chunks are all here.
+	chunked map[loadSlot]*chunkList
+
 	textDepth int
 	steps     []uint64 // of interior references being read
+}
+
+// nest is what is true of the slot being decoded alone, also if it is decoded in
+// the midst of another one.
+type nest struct {
+	level        int  // slots being decoded inside each other
+	scratch      int  // >0 while decoding to memory that will be copied
+	depth        int  // interface values inside each other
+	missing      bool // it refers to a pod that is not here
+	sawMigration bool // it holds a value to be migrated
 }
 
 type loadPod struct {
@@ -90,6 +124,8 @@ type loadPod struct {
 	slots  []loadRegion
 	shadow []unsafe.Pointer // where to decode live regions to, if inPlace
 	freed  func(pod.Slot) bool
+	// justified is the memory of containers for which it, a chunk, has stood.
+	justified uint64
 }
 
 type loadSlot struct {
@@ -108,30 +144,26 @@ const (
 	regionLive   = 1 << iota // was there before; must not be written
 	regionFilled             // decoded completely
 	regionPlain              // holds values that a plain pointer may point to
-	regionFlags  = 3
+	regionMap                // is a map
+	regionFlags  = 4
 )
 
 func (r *loadRegion) elements() int { return int(r.count >> regionFlags) }
 
 const (
-	// maxValueDepth bounds interface values that hold each other by value.
-	maxValueDepth = 10000
-	// memoryPerByte is how much memory a stored byte may turn into.
-	memoryPerByte = 64
-	// defaultSlack bounds memory that no stored byte stands for: elements
-	// between what is kept and the capacity.
-	defaultSlack = 4 << 30
 	// fetchBatch is how many pods are asked for at once.
 	fetchBatch = 512
 )
 
-func newLoader(ctx context.Context, reg *Registry, src pod.Source, want []reflect.Type) *loader {
+func newLoader(ctx context.Context, cfg *Config, src pod.Source, want []reflect.Type) *loader {
 	l := &loader{
-		ctx: ctx, src: src, reg: reg, slack: defaultSlack,
+		ctx: ctx, src: src, reg: cfg.Registry, budget: newBudget(cfg),
 		types: map[pod.TypeID]*storedType{},
 		typed: map[typedKey]*storedType{},
 		itabs: map[itabKey]unsafe.Pointer{},
 		pods:  map[pod.ID]*loadPod{},
+
+		nodes: map[nodeType]*storedType{},
 
 		forwarders: map[loadSlot]unsafe.Pointer{},
 	}
@@ -181,6 +213,8 @@ type latePointer struct {
 	at   unsafe.Pointer // where it belongs
 	code uint64
 	typ  reflect.Type // of the target
+	// loose says that the target is stored as another type.
+	loose bool
 }
 
 // storeLate stores the pointers that waited for the pods just fetched. Those
@@ -190,14 +224,18 @@ func (l *loader) storeLate() error {
 	l.late, l.spare = l.spare[:0], late
 	for _, f := range late {
 		l.at, l.missing = f.slot, false
+		if f.loose {
+			l.want = f.typ
+		}
 		s, ok := l.referTo(f.slot.pod, f.code, 0)
+		l.want = nil
 		switch {
 		case l.err != nil:
 			return l.err
 		case !ok:
 			l.late = append(l.late, f)
-		case !s.fits(f.typ):
-			l.wrongTarget("*"+l.reg.typeText(f.typ), &s)
+		case !l.fits(&s, f.typ):
+			l.wrongTarget("*"+l.reg.typeText(f.typ), &s, f.loose)
 			return l.err
 		default:
 			*(*unsafe.Pointer)(f.at) = s.addr
@@ -259,13 +297,23 @@ func (l *loader) run() error {
 			}
 		}
 		if l.head == len(l.queue) {
-			if len(l.blocked)+len(l.late) == 0 {
-				return nil
+			if len(l.strayed) > 0 {
+				if err := l.decodeStrays(); err != nil {
+					return err
+				}
+				continue
+			}
+			if len(l.blocked)+len(l.late)+len(l.strayBlocked) == 0 {
+				if err := l.migrateSlots(); err != nil {
+					return err
+				}
+				return l.runHooks()
 			}
 			if err := l.fetch(); err != nil {
 				return err
 			}
 			l.queue, l.blocked, l.head = l.blocked, l.queue[:0], 0
+			l.strayed, l.strayBlocked = l.strayBlocked, nil
 			if err := l.storeLate(); err != nil {
 				return err
 			}
@@ -285,36 +333,25 @@ func (l *loader) run() error {
 
 // fillSlot decodes one placed slot.
 func (l *loader) fillSlot(s loadSlot) error {
-	l.at = s
-	l.missing = false
+	l.at, l.filling = s, s
+	l.missing, l.sawMigration = false, false
+	hooks := len(l.hooks)
+	l.begin(s)
 	l.fill(s.pod, s.slot)
 	if l.err != nil {
 		return l.err
 	}
 	if l.missing {
 		l.blocked = append(l.blocked, s)
+		l.dropHooks(hooks, s)
 	} else {
 		s.pod.slots[s.slot].count |= regionFilled
-	}
-	return nil
-}
-
-// charge accounts for memory of size bytes that stored bytes ask for. It
-// reports false, with an error recorded, if that is out of proportion.
-func (l *loader) charge(count, size uint64, stored int) bool {
-	const most = min(1<<46, math.MaxInt>>1)
-	if count > most || size != 0 && count > most/size {
-		l.corrupt("%d elements of %d bytes", count, size)
-		return false
-	}
-	justified := uint64(stored) * memoryPerByte
-	if total := count * size; total > justified {
-		if extra := total - justified; extra > l.slack {
-			l.fail(fmt.Errorf("pod %d slot %d: %d bytes of memory from %d stored bytes: %w", l.at.pod.id, l.at.slot, total, stored, dberr.ErrTooLarge))
-			return false
-		} else {
-			l.slack -= extra
+		if l.sawMigration {
+			l.migrations = append(l.migrations, s)
 		}
 	}
-	return true
+	if l.sawMigration || l.missing && l.sawHook {
+		l.remember(s)
+	}
+	return nil
 }

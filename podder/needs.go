@@ -87,7 +87,9 @@ func (n *needs) number(t reflect.Type) int32 {
 // know.
 func (w *walk) checkNeeds() error {
 	for _, i := range w.needs.others {
-		if r := w.st.regions.at(w.st.resolve(i)); r.kind == pod.SlotObject || r.kind == pod.SlotArray || r.kind == pod.SlotMap {
+		if r := w.st.regions.at(w.st.resolve(i)); r.plan.sentinel != nil {
+			continue // found by its name
+		} else if r.kind == pod.SlotObject || r.kind == pod.SlotArray || r.kind == pod.SlotMap {
 			w.needs.add(r.plan.typ, w.st.resolve(i))
 		}
 	}
@@ -126,8 +128,8 @@ func (w *walk) unmet(n *need) (dberr.PathProblem, bool) {
 		if wanted[i] {
 			return w.needPath(n, i, from), true
 		}
-		for _, to := range w.edges[st.regions.at(i).edge:w.edgeEnd[i]] {
-			if to = st.resolve(to); from[to] == 0 {
+		for k := st.regions.at(i).edge; k < *w.edgeEnd.at(i); k++ {
+			if to := st.resolve(*w.edges.at(int32(k))); from[to] == 0 {
 				from[to] = i + 1
 				queue = append(queue, to)
 			}

@@ -45,7 +45,13 @@ func (w *walk) appendOrder(dst []byte, pl *plan, p unsafe.Pointer, depth int) (_
 			if dst, err = appendCodec(dst, o.codec, at); err != nil {
 				dst = append(dst, 0) // encoding reports it
 			}
-		case opNil, opRefuse:
+		case opAtomicPointer:
+			dst, ok = w.orderPointer(dst, o.sub, atomicPointer(at), depth), false
+		case opWeak:
+			dst, ok = w.orderPlace(dst, weakTarget(at)), false
+		case opHand:
+			dst, ok = w.orderHanded(dst, o.sub.hand, at, depth)
+		case opNil, opRefuse, opBefore:
 		default:
 			dst = appendScalar(dst, o, at)
 		}
@@ -88,6 +94,15 @@ func (w *walk) orderBoxed(dst []byte, iface *plan, p unsafe.Pointer, depth int) 
 		return append(dst, 0)
 	}
 	d := w.eng.dynamicOf(iface.typ, p)
+	if d.drop {
+		return append(dst, 0)
+	}
+	if d.plan.typ == opaqueType {
+		if o := *(**Opaque)(d.value(p)); o != nil { // the walk refuses nil
+			dst = append(append(append(dst, 6), o.text...), o.value.data...)
+		}
+		return dst
+	}
 	text := w.eng.reg.typeText(d.plan.typ)
 	dst = append(binary.AppendUvarint(append(dst, 5), uint64(len(text))), text...)
 	if w.nesting >= maxNesting {

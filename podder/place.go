@@ -163,8 +163,8 @@ func (p *placer) nearby(i int32, n int) int32 {
 	if i+1 < regions.len() && regions.at(i+1).parent == r.parent && !p.newRegion(i+1) && fits(regions.at(i+1).pod) {
 		return regions.at(i + 1).pod
 	}
-	if r.kind != pod.SlotFree && int(r.edge) < len(p.edges) {
-		if to := p.st.resolve(p.edges[r.edge]); !p.newRegion(to) && fits(regions.at(to).pod) {
+	if r.kind != pod.SlotFree && int32(r.edge) < p.edges.len() {
+		if to := p.st.resolve(*p.edges.at(int32(r.edge))); !p.newRegion(to) && fits(regions.at(to).pod) {
 			return regions.at(to).pod
 		}
 	}
@@ -215,9 +215,11 @@ func (p *placer) inside(j int32, ro *region) (interior, bool) {
 	}
 	t := part{typ: ro.plan.typ, count: 1}
 	if ro.kind == pod.SlotArray {
-		t.count, t.array = p.old.spans[ro.extra].count, true
+		t.count, t.array = p.old.spans.at(ro.extra).count, true
 	}
-	return locate(r, off, t, nil)
+	in, ok := p.eng.locate(r, off, t, nil)
+	p.eng.stepIDs(in.steps, r.plan.typ)
+	return in, ok
 }
 
 // freeSlots decides which pods keep slots that are not live, and frees the

@@ -13,29 +13,47 @@ import (
 // pod:"-", blank fields and padding. Values of sync/atomic are read with its
 // functions. Of funcs and channels only the word that says nil is read.
 type plan struct {
-	typ  reflect.Type
-	size uintptr
-	ops  []op // all, in the order of the stored form
-	refs []op // those that lead to other regions or may be refused
+	typ    reflect.Type
+	number int // among the plans of its engine
+	size   uintptr
+	ops    []op // all, in the order of the stored form
+	refs   []op // those that lead to other regions or may be refused
 	// est is the stored size of a value without what strings, interfaces and
 	// maps add.
 	est     int
 	ptrFree bool // no pointers in its memory
+	rerun   bool // has codecs that run again although its memory has not changed
 	flat    bool // an array of it is stored as it lies in memory
 	raw     bool // a single value of it is stored as it lies in memory
+	done    bool // compiled
 	// Of a map.
 	key, elem *plan
+	layout    mapLayout
+	// Of a type with a codec of the program.
+	hand *handCodec
+	// Of the region of a sentinel: its contents are not stored.
+	sentinel *sentinel
 }
 
 // op is one step of a plan.
 type op struct {
 	code  opCode
 	off   uintptr
-	n     int   // array: elements; raw: bytes
+	n     int   // array: elements; raw: bytes; slice: shownOnly, keepAll; codec: checked
 	sub   *plan // pointer, slice, array: element; map: the map
 	codec valueCodec
 	why   string // of a refusal
 }
+
+// What is kept of the memory between length and capacity of a slice, where it
+// does not depend on the element: nothing (it is never read), or everything.
+const (
+	shownOnly = 1
+	keepAll   = 2
+)
+
+// checked marks codecs that refuse some values.
+const checked = 1
 
 type opCode uint8
 
@@ -56,7 +74,9 @@ const (
 	opAtomicU32 // atomic.Uint32, atomic.Bool
 	opAtomicU64 // atomic.Uint64, atomic.Uintptr
 	opAtomicAny // atomic.Value
-	opRaw       // n bytes as they are
+	opAtomicPointer
+	opWeak
+	opRaw // n bytes as they are
 	opString
 	opPointer
 	opMap
@@ -65,17 +85,36 @@ const (
 	opIface
 	opArray
 	opCodec
+	opHand   // a codec of the program
+	opBefore // a method to be called before the rest is read
 	opNil    // func, chan, unsafe.Pointer: refused unless nil
 	opRefuse // a value that cannot be stored at all
+	opOpaque // an opaqueSlot
 )
 
 // isRef reports whether the operation may lead to another region or be refused.
 func (o *op) isRef() bool {
 	switch o.code {
-	case opString, opPointer, opMap, opSlice, opEface, opIface, opNil, opRefuse, opAtomicAny:
+	case opString, opPointer, opMap, opSlice, opEface, opIface, opNil, opRefuse, opAtomicAny, opOpaque, opHand, opBefore, opAtomicPointer, opWeak:
 		return true
 	case opArray:
 		return len(o.sub.refs) > 0
+	case opCodec:
+		return o.n == checked
+	}
+	return false
+}
+
+// reruns reports whether the operation runs a codec again although the memory of
+// the value has not changed.
+func (o *op) reruns() bool {
+	switch o.code {
+	case opCodec:
+		return reruns(o.codec)
+	case opHand:
+		return reruns(o.sub.hand)
+	case opArray:
+		return o.sub.rerun
 	}
 	return false
 }
@@ -86,54 +125,102 @@ const unrollOps = 16
 
 // engine holds what is compiled once and never depends on data.
 type engine struct {
-	reg      *Registry
-	seed     uint64
-	plans    map[reflect.Type]*plan
-	dynamics map[uintptr]*dynamic
-	walks    uint64 // walks of a variable so far
-	modules  ownModules
+	reg       *Registry
+	seed      uint64
+	zero      bool // Config.ZeroUnsupported
+	plans     map[reflect.Type]*plan
+	todo      []*plan // named, and not complete yet
+	dynamics  map[uintptr]*dynamic
+	walks     uint64 // walks of a variable so far
+	modules   ownModules
+	sentinels sentinelSet
+	coded     map[reflect.Type]bool     // types with a codec that were met
+	stored    storedIDs                 // what the catalogue held when the registry saw it first
+	ids       map[reflect.Type][]uint32 // fieldIDs
 }
 
-func newEngine(reg *Registry, seed uint64) *engine {
+func newEngine(reg *Registry, seed uint64, zero bool) *engine {
 	return &engine{
-		reg:      reg,
-		seed:     seed,
-		plans:    map[reflect.Type]*plan{},
-		dynamics: map[uintptr]*dynamic{},
-		modules:  mainModule(),
+		reg:       reg,
+		seed:      seed,
+		zero:      zero,
+		plans:     map[reflect.Type]*plan{},
+		dynamics:  map[uintptr]*dynamic{},
+		coded:     map[reflect.Type]bool{},
+		modules:   reg.modules,
+		sentinels: reg.sentinelSet(),
 	}
 }
 
 // planOf compiles t, or returns the plan it has.
 func (e *engine) planOf(t reflect.Type) *plan {
-	if p := e.plans[t]; p != nil {
-		return p
+	p := e.named(t)
+	e.complete(p)
+	for len(e.todo) > 0 {
+		next := e.todo[len(e.todo)-1]
+		e.todo = e.todo[:len(e.todo)-1]
+		e.complete(next)
 	}
-	p := &plan{typ: t, size: t.Size()}
-	e.plans[t] = p
-	var ops []op
-	e.compile(&ops, p, t, 0)
-	p.ops = ops
-	for i := range ops {
-		if ops[i].isRef() {
-			p.refs = append(p.refs, ops[i])
-		}
-		p.est += ops[i].estimate()
-	}
-	p.ptrFree = pointerFree(t)
-	p.flat = isFlat(t)
-	p.raw = len(ops) == 1 && ops[0].code == opRaw && uintptr(ops[0].n) == p.size
 	return p
+}
+
+// named returns the plan of t, which planOf completes before it returns: what
+// is only referred to may contain what is being compiled.
+func (e *engine) named(t reflect.Type) *plan {
+	p := e.plans[t]
+	if p == nil {
+		p = &plan{typ: t, size: t.Size(), number: len(e.sentinels.plans) + len(e.plans)}
+		e.plans[t] = p
+		e.todo = append(e.todo, p)
+	}
+	return p
+}
+
+// complete compiles p, and what it holds by value, unless that was done.
+func (e *engine) complete(p *plan) {
+	if p.done {
+		return
+	}
+	p.done = true
+	e.compile(&p.ops, p, p.typ, 0)
+	for i := range p.ops {
+		if p.ops[i].isRef() {
+			p.refs = append(p.refs, p.ops[i])
+		}
+		p.est += p.ops[i].estimate()
+		p.rerun = p.rerun || p.ops[i].reruns()
+	}
+	p.ptrFree = pointerFree(p.typ)
+	p.flat = e.isFlat(p.typ)
+	p.raw = len(p.ops) == 1 && p.ops[0].code == opRaw && uintptr(p.ops[0].n) == p.size
 }
 
 // compile appends the operations of a value of type t at offset off. Go forbids
 // types that contain themselves by value, so this ends.
 func (e *engine) compile(ops *[]op, p *plan, t reflect.Type, off uintptr) {
-	if c := e.reg.codec(t); c != nil {
-		*ops = append(*ops, op{code: opCodec, off: off, codec: c})
+	switch c := e.reg.codec(t).(type) {
+	case *handCodec:
+		e.coded[t] = true
+		*ops = append(*ops, op{code: opHand, off: off, sub: &plan{typ: t, hand: c}})
+		return
+	case valueCodec:
+		e.coded[t] = true
+		o := op{code: opCodec, off: off, codec: c}
+		if _, ok := c.(checkedCodec); ok {
+			o.n, o.sub = checked, &plan{typ: t}
+		}
+		*ops = append(*ops, o)
 		return
 	}
 	if t.Kind() == reflect.Struct && isSync(t) {
+		return
+	}
+	if t == opaqueSlotType {
+		*ops = append(*ops, op{code: opOpaque, off: off})
+		return
+	}
+	if elem, code, ok := cellOf(t); ok {
+		*ops = append(*ops, op{code: code, off: off, sub: e.named(elem)})
 		return
 	}
 	if why := e.refusal(t); why != "" {
@@ -164,11 +251,12 @@ func (e *engine) compile(ops *[]op, p *plan, t reflect.Type, off uintptr) {
 	case reflect.String:
 		o.code = opString
 	case reflect.Pointer:
-		o.code, o.sub = opPointer, e.planOf(t.Elem())
+		o.code, o.sub = opPointer, e.named(t.Elem())
 	case reflect.Slice:
-		o.code, o.sub = opSlice, e.planOf(t.Elem())
+		o.code, o.sub = opSlice, e.named(t.Elem())
 	case reflect.Map:
-		o.code, o.sub = opMap, e.mapPlan(t)
+		o.code, o.sub = opMap, e.named(t)
+		o.sub.key, o.sub.elem, o.sub.layout = e.named(t.Key()), e.named(t.Elem()), layoutOf(t)
 	case reflect.Interface:
 		o.code = opIface
 		if t.NumMethod() == 0 {
@@ -222,13 +310,23 @@ func (e *engine) compileStruct(ops *[]op, p *plan, t reflect.Type, off uintptr) 
 		*ops = append(*ops, op{code: code, off: off + f.Offset, sub: &plan{typ: f.Type}})
 		return
 	}
+	if hasHook(t, storerType) {
+		*ops = append(*ops, op{code: opBefore, off: off, sub: &plan{typ: t}})
+	}
 	for _, f := range storedFields(t) {
 		e.compile(ops, p, f.Type, off+f.Offset)
+		if k := len(*ops) - 1; fullCapacity(f) && k >= 0 && (*ops)[k].code == opSlice {
+			(*ops)[k].n = keepAll
+		}
+	}
+	if t == builderPointer.Elem() {
+		(*ops)[len(*ops)-1].n = shownOnly // it does not clear what it allocates
 	}
 }
 
 func (e *engine) compileArray(ops *[]op, t reflect.Type, off uintptr) {
-	sub := e.planOf(t.Elem())
+	sub := e.named(t.Elem())
+	e.complete(sub)
 	switch {
 	case t.Len() == 0 || len(sub.ops) == 0:
 	case sub.raw:
@@ -243,15 +341,6 @@ func (e *engine) compileArray(ops *[]op, t reflect.Type, off uintptr) {
 	default:
 		*ops = append(*ops, op{code: opArray, off: off, n: t.Len(), sub: sub})
 	}
-}
-
-// mapPlan returns the plan of a map type with those of its keys and elements.
-func (e *engine) mapPlan(t reflect.Type) *plan {
-	p := e.planOf(t)
-	if p.key == nil {
-		p.key, p.elem = e.planOf(t.Key()), e.planOf(t.Elem())
-	}
-	return p
 }
 
 func intOp(size uintptr) opCode {
@@ -313,13 +402,13 @@ func (o *op) estimate() int {
 		return 8
 	case opArray:
 		return o.n * o.sub.est
-	case opInt16, opUint16, opInt32, opUint32, opInt64, opUint64, opAtomic32, opAtomic64, opAtomicU32, opAtomicU64, opPointer, opMap, opEface, opIface, opAtomicAny:
+	case opInt16, opUint16, opInt32, opUint32, opInt64, opUint64, opAtomic32, opAtomic64, opAtomicU32, opAtomicU64, opPointer, opMap, opEface, opIface, opAtomicAny, opAtomicPointer, opWeak:
 		return 2
 	case opString:
 		return 1
 	case opSlice:
 		return 4
-	case opCodec:
+	case opCodec, opHand:
 		return 12
 	}
 	return 0
@@ -342,11 +431,11 @@ func pointerFree(t reflect.Type) bool {
 }
 
 // isFlat reports whether t is a number or an array of numbers.
-func isFlat(t reflect.Type) bool {
-	if t.Kind() == reflect.Array && codecFor(t) == nil {
-		return t.Len() > 0 && isFlat(t.Elem())
+func (e *engine) isFlat(t reflect.Type) bool {
+	if t.Kind() == reflect.Array && e.reg.codec(t) == nil {
+		return t.Len() > 0 && e.isFlat(t.Elem())
 	}
-	return t.Kind() >= reflect.Bool && t.Kind() <= reflect.Complex128 && codecFor(t) == nil
+	return t.Kind() >= reflect.Bool && t.Kind() <= reflect.Complex128 && e.reg.codec(t) == nil
 }
 
 // nativeLittleEndian reports whether numbers lie in memory as they are stored.

@@ -23,6 +23,7 @@ type dynamic struct {
 	okFor uint64
 	// static says that it would know it only from the types of some variables.
 	static bool
+	drop   bool // such values are stored as nil interfaces (Config.ZeroUnsupported)
 }
 
 // dynamicOf returns the dynamic type of the interface value of type t at p,
@@ -35,10 +36,16 @@ func (e *engine) dynamicOf(t reflect.Type, p unsafe.Pointer) *dynamic {
 	d := &dynamic{plan: e.planOf(reflect.NewAt(t, p).Elem().Elem().Type())}
 	zero := reflect.Zero(d.plan.typ).Interface()
 	d.direct = (*interfaceWords)(unsafe.Pointer(&zero)).data == nil
+	d.drop = e.zero && runsOnly(d.plan.typ.Kind()) && !e.known(d.plan.typ, nil)
 	// Type and method tables are never freed: the program's own lie in its
 	// image, made ones are kept by the runtime for good.
 	e.dynamics[uintptr(tab)] = d
 	return d
+}
+
+// runsOnly reports whether values of a kind mean something to one process only.
+func runsOnly(k reflect.Kind) bool {
+	return k == reflect.Func || k == reflect.Chan || k == reflect.UnsafePointer
 }
 
 // value returns where the dynamic value of the interface at p lies.

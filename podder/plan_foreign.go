@@ -37,30 +37,36 @@ func (m ownModules) own(path string) bool {
 // refusal says why values of t cannot be stored, "" if they can: a struct of
 // another package with private fields needs someone who knows what they mean.
 func (e *engine) refusal(t reflect.Type) string {
-	if t.Kind() != reflect.Struct || t.PkgPath() == "" || e.modules.own(t.PkgPath()) || e.reg.isRegistered(t) {
+	if lacking := halfHook(t); lacking != "" {
+		return "it has one of the methods MarshalPod and UnmarshalPod, and lacks " + lacking
+	}
+	if e.reg.codec(t) != nil {
 		return ""
 	}
-	if _, ok := atomicOp(t); ok || isSync(t) {
+	if _, ok := e.reg.layouts[t]; ok {
+		return e.reg.otherLayout(t)
+	}
+	if t.Kind() != reflect.Struct || t.PkgPath() == "" || e.modules.own(t.PkgPath()) || e.reg.isRegistered(t) || e.reg.foreign(t) != nil {
 		return ""
 	}
-	private := ""
-	for i := range t.NumField() {
-		if f := t.Field(i); f.PkgPath != "" && f.Name != "_" {
-			private = f.Name
-			break
-		}
+	_, _, cell := cellOf(t)
+	if _, ok := atomicOp(t); ok || cell || isSync(t) {
+		return ""
 	}
+	private := privateField(t)
 	if private == "" {
 		return ""
 	}
-	if strings.HasPrefix(t.String(), "atomic.Pointer[") && t.PkgPath() == "sync/atomic" {
-		return "an atomic.Pointer has no stored form: keep a plain pointer beside it, or skip the field with the tag `pod:\"-\"`"
+	if isHandle(t) {
+		return fmt.Sprintf("only code that names the type can make a handle: add db.Handle[T] for %v to Options.Types", t)
 	}
 	if !e.nameable(t) {
-		return fmt.Sprintf("package %s keeps private fields in it (%s), which are no contract: copy what matters into a type of your own, "+
-			"or skip the field with the tag `pod:\"-\"` (%v is private to its package, so no program can register it)", t.PkgPath(), private, t)
+		return fmt.Sprintf("package %s keeps private fields in it (%s), which are no contract: vouch for this version of the package with db.AllowPackage(%q), "+
+			"copy what matters into a type of your own, or skip the field with the tag `pod:\"-\"` (%v is private to its package, so no program can register it)",
+			t.PkgPath(), private, t.PkgPath(), t)
 	}
-	return fmt.Sprintf("package %s keeps private fields in it (%s), which are no contract: copy what matters into a type of your own, "+
-		"skip the field with the tag `pod:\"-\"`, or vouch for its layout with db.Register[%v](%q)",
-		t.PkgPath(), private, t, e.reg.typeText(t))
+	return fmt.Sprintf("package %s keeps private fields in it (%s), which are no contract: give it a codec with db.Codec[%v] or db.Type[%v](%q, db.UseBinary()), "+
+		"vouch for the names of its fields with db.Register[%v](%q), or for this version of the package with db.AllowPackage(%q), "+
+		"copy what matters into a type of your own, or skip the field with the tag `pod:\"-\"`",
+		t.PkgPath(), private, t, t, e.reg.typeText(t), t, e.reg.typeText(t), t.PkgPath())
 }

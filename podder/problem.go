@@ -29,6 +29,7 @@ type problem struct {
 	reason string
 	// unregistered marks types that a later process would not know.
 	unregistered bool
+	err          error // of a codec or method of the program
 }
 
 func (w *walk) problem(at unsafe.Pointer, t reflect.Type, reason string, unregistered bool) {
@@ -39,16 +40,37 @@ func (w *walk) problem(at unsafe.Pointer, t reflect.Type, reason string, unregis
 		w.dropped++
 		return
 	}
-	w.problems = append(w.problems, problem{w.current, w.elem, at, t, reason, unregistered})
+	w.problems = append(w.problems, problem{region: w.current, elem: w.elem, at: at, typ: t, reason: reason, unregistered: unregistered})
+}
+
+// failed is problem for an error of the program.
+func (w *walk) failed(at unsafe.Pointer, t reflect.Type, err error) {
+	n := len(w.problems)
+	if w.problem(at, t, err.Error(), false); len(w.problems) > n {
+		w.problems[n].err = err
+	}
 }
 
 func (w *walk) unregistered(at unsafe.Pointer, d *dynamic) {
-	switch k := d.plan.typ.Kind(); k {
-	case reflect.Func, reflect.Chan, reflect.UnsafePointer:
-		w.problem(at, d.plan.typ, "a "+k.String()+" cannot be stored behind an interface: set it to nil, or skip the field with the tag `pod:\"-\"`", false)
+	if runsOnly(d.plan.typ.Kind()) {
+		w.runsOnly(at, d.plan.typ, " behind an interface")
 		return
 	}
 	w.problem(at, d.plan.typ, w.eng.unknown(d.plan.typ, w.static, "type behind an interface that"), true)
+}
+
+// runsOnly notes a func, channel or unsafe pointer that is not nil: a problem,
+// or to be stored as nil. Keys of maps would become equal.
+func (w *walk) runsOnly(at unsafe.Pointer, t reflect.Type, where string) {
+	kind := t.Kind().String()
+	switch {
+	case !w.eng.zero:
+		w.problem(at, t, "a "+kind+" cannot be stored"+where+": set it to nil, or skip the field with the tag `pod:\"-\"`", false)
+	case w.inKey:
+		w.problem(at, t, "a "+kind+" cannot be stored in the key of a map, not even as nil", false)
+	case !w.settled && len(w.zeroed) < maxProblems:
+		w.zeroed = append(w.zeroed, problem{w.current, w.elem, at, t, "", false, nil})
+	}
 }
 
 // unknown says which part of t a later process could not know, and what to do.
@@ -86,11 +108,11 @@ func (w *walk) overlap(at unsafe.Pointer, c candidate, i int32) {
 	if a, b := uintptr(c.addr), uintptr(r.addr); r.kind == pod.SlotObject || r.kind == pod.SlotArray {
 		var field string
 		if b <= a && c.end() <= b+w.st.size(r) {
-			if field = skippedAt(r.plan.typ, (a-b)%r.plan.size); field != "" {
+			if field = w.eng.skippedAt(r.plan.typ, (a-b)%r.plan.size); field != "" {
 				reason = "points into a field that is not stored: " + field
 			}
 		} else if a <= b {
-			if field = skippedAt(c.plan.typ, (b-a)%c.plan.size); field != "" {
+			if field = w.eng.skippedAt(c.plan.typ, (b-a)%c.plan.size); field != "" {
 				reason = "another pointer points into a field of it that is not stored: " + field
 			}
 		}
@@ -105,8 +127,13 @@ func (w *walk) unsupported() error {
 	for _, p := range w.problems {
 		f.want(p.region)
 	}
+	told := map[[2]string]bool{}
 	for _, p := range w.problems {
-		e.Problems = append(e.Problems, dberr.PathProblem{Path: f.path(p), Type: p.typ.String(), Reason: p.reason})
+		at := dberr.PathProblem{Path: f.path(p), Type: p.typ.String(), Reason: p.reason, Err: p.err}
+		if key := [2]string{at.Path, at.Reason}; !told[key] { // a region that grew was walked again
+			told[key] = true
+			e.Problems = append(e.Problems, at)
+		}
 		e.Unregistered = e.Unregistered && p.unregistered
 	}
 	if w.dropped > 0 {
@@ -256,19 +283,43 @@ func (f *pathFinder) each(i int32, elem int, visit visitor) {
 		if r.extra < 0 {
 			return
 		}
-		m := &f.w.maps[r.extra]
-		for n, k := range m.order {
+		for n, key := range f.w.maps.list.at(r.extra).keys() {
 			if elem >= 0 && n != elem {
 				continue
 			}
-			key := unsafe.Add(m.keys, uintptr(k)*r.plan.key.size)
 			text := "[" + keyText(r.plan.key.typ, key) + "]"
 			if !f.value(r.plan.key.typ, key, text+"(key)", 0, visit) ||
-				!f.value(r.plan.elem.typ, unsafe.Add(m.elems, uintptr(k)*r.plan.elem.size), text, 0, visit) {
+				!f.value(r.plan.elem.typ, unsafe.Add(key, r.plan.layout.elem), text, 0, visit) {
 				return
 			}
 		}
 	}
+}
+
+// handed visits what the codec of the value at p has handed over.
+func (f *pathFinder) handed(t reflect.Type, p unsafe.Pointer, path string, depth int, visit visitor) bool {
+	c, ok := f.w.eng.reg.codec(t).(*handCodec)
+	if !ok || depth >= pathHead {
+		return true
+	}
+	h := f.w.handed[handedKey{p, c}]
+	if h == nil {
+		return true
+	}
+	for i := range h.values {
+		if !f.value(anyType, unsafe.Pointer(&h.values[i]), path+"{"+strconv.Itoa(i)+"}", depth+1, visit) {
+			return false
+		}
+	}
+	for _, at := range h.entries.keys() {
+		pair := (*[2]any)(at)
+		text := "{" + keyText(anyType, at) + "}"
+		if !f.value(anyType, at, path+text+"(key)", depth+1, visit) ||
+			!f.value(anyType, unsafe.Pointer(&pair[1]), path+text, depth+1, visit) {
+			return false
+		}
+	}
+	return true
 }
 
 func keyText(t reflect.Type, p unsafe.Pointer) string {
@@ -300,8 +351,14 @@ func (f *pathFinder) value(t reflect.Type, p unsafe.Pointer, path string, depth 
 	if len(f.w.eng.planOf(t).refs) == 0 && f.w.eng.refusal(t) == "" {
 		return true
 	}
-	if f.w.eng.refusal(t) != "" {
-		return visit(p, t, leaf)
+	if f.w.eng.refusal(t) != "" || f.w.eng.coded[t] {
+		return visit(p, t, leaf) && f.handed(t, p, path, depth, visit)
+	}
+	if elem, code, ok := cellOf(t); ok {
+		return code == opWeak || visit(p, reflect.PointerTo(elem), leaf)
+	}
+	if t.Kind() == reflect.Struct && hasHook(t, storerType) && !visit(p, t, leaf) {
+		return false
 	}
 	switch t.Kind() {
 	case reflect.Struct:

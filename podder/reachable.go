@@ -24,7 +24,7 @@ func (r *Registry) reachable(t reflect.Type) typeSet {
 			continue
 		}
 		set[u] = struct{}{}
-		todo = appendParts(todo, u)
+		todo = r.appendParts(todo, u)
 	}
 	r.mu.Lock()
 	r.closure[t] = set
@@ -32,9 +32,13 @@ func (r *Registry) reachable(t reflect.Type) typeSet {
 	return set
 }
 
-func appendParts(todo []reflect.Type, t reflect.Type) []reflect.Type {
-	if codecFor(t) != nil || isSync(t) {
+func (r *Registry) appendParts(todo []reflect.Type, t reflect.Type) []reflect.Type {
+	// A value with MarshalPod hands over what it has, as a rule.
+	if h, ok := r.codec(t).(*handCodec); r.codec(t) != nil && !(ok && h.fields) || isSync(t) {
 		return todo
+	}
+	if elem, _, ok := cellOf(t); ok {
+		return append(todo, elem)
 	}
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array:

@@ -73,7 +73,7 @@ func fuzzStore() *handStore {
 		b = b.to(7).to(8).to(9)                                  // M, MK, MP
 		b = b.uv(id(reflect.TypeFor[[2]*int]())).part(1, 0, 1).uv(0)
 		b = b.uv(id(reflect.TypeFor[*fuzzErr]())).out(1)
-		tb, err := h.reg.codec(timeType).append(nil, reflect.ValueOf(ptrTo(time.Unix(5, 6).In(time.FixedZone("z", 60)))).UnsafePointer())
+		tb, err := h.reg.codec(timeType).(valueCodec).append(nil, reflect.ValueOf(ptrTo(time.Unix(5, 6).In(time.FixedZone("z", 60)))).UnsafePointer())
 		if err != nil {
 			panic(err)
 		}
@@ -122,8 +122,7 @@ func ptrTo[T any](v T) *T { return &v }
 // decodeMutant decodes a store that may be damaged and returns an error that
 // is not one of those that a reader may give.
 func decodeMutant(h *handStore) error {
-	l := newLoader(contextWithoutCancel, h.reg, h, []reflect.Type{reflect.TypeFor[*fuzzAll]()})
-	l.slack = 1 << 20
+	l := newLoader(contextWithoutCancel, &Config{Registry: h.reg, MaxUnstored: 1 << 20, MaxLoad: 64 << 20}, h, []reflect.Type{reflect.TypeFor[*fuzzAll]()})
 	_, err := l.load([]string{"x"}, l.wanted)
 	switch {
 	case err == nil, errors.Is(err, dberr.ErrCorrupt), errors.Is(err, dberr.ErrTooLarge), errors.Is(err, dberr.ErrTypeMismatch), errors.Is(err, dberr.ErrUnregistered):

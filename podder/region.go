@@ -22,7 +22,7 @@ import (
 type region struct {
 	addr   unsafe.Pointer
 	plan   *plan  // object: its type; array: the element; map: the map type
-	extra  int32  // array, string: number in state.spans; map: in walk.maps; alias: the region that contains it
+	extra  int32  // array, string: number in state.spans; map: in walk.maps.list; alias: the region that contains it
 	parent int32  // region that was first seen to refer to it, -1 for a box
 	edge   uint32 // first of its edges, in walk order
 	pod    int32  // number in state.pods, -1 until placed
@@ -40,6 +40,7 @@ const (
 	flagSticky               // has its place from the state before
 	flagSame                 // equals its shadow: unchanged, and leads nowhere
 	flagStatic               // holds values of types that only some variables may know
+	flagRerun                // holds boxed values whose codecs are to run again
 	flagOther                // was reached as something else than it is
 )
 

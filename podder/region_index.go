@@ -24,7 +24,7 @@ type regionIndex struct {
 	table  []uint32 // chunk number + 1, by hash of its address; a power of two
 	chunks []*chunkBlock
 	count  uint32
-	last   *chunk // the chunk used last
+	recent [recentChunks]*chunk // used lately, by the end of their keys
 	large  map[uintptr][]int32
 	mask   uint32
 }
@@ -36,6 +36,9 @@ const (
 	largeBytes  = 8 << 10
 	chunkSlots  = 1 << (chunkBits - granuleBits)
 	blockChunks = 256
+
+	// Objects of different sizes lie in different chunks: a walk goes on in many.
+	recentChunks = 128
 )
 
 type chunk struct {
@@ -48,8 +51,9 @@ type chunk struct {
 type chunkBlock [blockChunks]chunk
 
 func (x *regionIndex) chunkAt(key uintptr) *chunk {
-	if x.last != nil && x.last.key == key {
-		return x.last
+	recent := &x.recent[key%recentChunks]
+	if c := *recent; c != nil && c.key == key {
+		return c
 	}
 	if x.table == nil {
 		return nil
@@ -61,7 +65,7 @@ func (x *regionIndex) chunkAt(key uintptr) *chunk {
 		}
 		c := &x.chunks[(n-1)/blockChunks][(n-1)%blockChunks]
 		if c.key == key {
-			x.last = c
+			*recent = c
 			return c
 		}
 	}
@@ -84,7 +88,7 @@ func (x *regionIndex) makeChunk(key uintptr) *chunk {
 	c := &x.chunks[n/blockChunks][n%blockChunks]
 	c.key = key
 	x.insert(key, n+1)
-	x.last = c
+	x.recent[key%recentChunks] = c
 	return c
 }
 

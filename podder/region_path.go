@@ -26,7 +26,7 @@ func (in interior) whole() bool { return in.elem == 0 && len(in.steps) == 0 }
 // locate finds the part of region r at byte offset off that t describes, and
 // appends the steps of the way to it to steps. The caller has checked that t
 // ends inside r.
-func locate(r *region, off uintptr, t part, steps []uint64) (interior, bool) {
+func (e *engine) locate(r *region, off uintptr, t part, steps []uint64) (interior, bool) {
 	in := interior{steps: steps}
 	switch r.kind {
 	case pod.SlotArray:
@@ -37,11 +37,11 @@ func locate(r *region, off uintptr, t part, steps []uint64) (interior, bool) {
 			return in, true
 		}
 		var ok bool
-		in.steps, ok = descend(r.plan.typ, rest, t, steps)
+		in.steps, ok = e.descend(r.plan.typ, rest, t, steps)
 		return in, ok
 	case pod.SlotObject, pod.SlotBox:
 		var ok bool
-		in.steps, ok = descend(r.plan.typ, off, t, steps)
+		in.steps, ok = e.descend(r.plan.typ, off, t, steps)
 		return in, ok
 	}
 	return in, off == 0 && sameShape(t.typ, r.plan.typ)
@@ -49,12 +49,12 @@ func locate(r *region, off uintptr, t part, steps []uint64) (interior, bool) {
 
 // descend goes down the by-value parts of typ, at most as deep as its
 // declaration.
-func descend(typ reflect.Type, off uintptr, t part, steps []uint64) ([]uint64, bool) {
+func (e *engine) descend(typ reflect.Type, off uintptr, t part, steps []uint64) ([]uint64, bool) {
 	for {
 		if off == 0 && t.count == 1 && sameShape(typ, t.typ) {
 			return steps, true
 		}
-		if codecFor(typ) != nil {
+		if e.coded[typ] {
 			return nil, false // stored as a whole
 		}
 		switch typ.Kind() {
@@ -107,7 +107,7 @@ func fieldAt(t reflect.Type, off uintptr) int {
 
 // skippedAt names what has the byte at off of a value of typ if it is not
 // stored, "" if it is.
-func skippedAt(typ reflect.Type, off uintptr) string {
+func (e *engine) skippedAt(typ reflect.Type, off uintptr) string {
 	for {
 		switch typ.Kind() {
 		case reflect.Array:
@@ -116,7 +116,7 @@ func skippedAt(typ reflect.Type, off uintptr) string {
 			}
 			typ, off = typ.Elem(), off%typ.Elem().Size()
 		case reflect.Struct:
-			if isSync(typ) || codecFor(typ) != nil {
+			if isSync(typ) || e.coded[typ] {
 				return ""
 			}
 			i := 0

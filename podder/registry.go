@@ -24,12 +24,25 @@ type Registry struct {
 	closure map[reflect.Type]typeSet                   // static closure, computed once
 	indexes map[reflect.Type]map[string][]reflect.Type // closure by type text
 	plans   map[planKey]*decodePlan                    // compiled decoders
-	zones   *zones
+	// migrations by the name under which their old values are stored
+	migrations map[string][]migration
+	stored     map[uint64]storedIDs // by the seed of the database
+	zones      *zones
+	codecs     map[reflect.Type]storedCodec // nil for types that have none
+	layouts    map[reflect.Type]string      // stdTypes, with the fields that they must have
+	std        map[reflect.Type]bool        // types that every process knows
+	values     map[reflect.Type]bool        // types of sentinels
+	builtin    map[string]reflect.Type      // types of std and values by text
+	sentinels  []sentinel                   // by address
+	allowed    map[string]bool              // packages, by import path
+	modules    ownModules
+	lost       []string // stdValues that could not be registered
 }
 
 // NewRegistry returns a registry that knows the predeclared types.
 func NewRegistry() *Registry {
-	return &Registry{
+	r := &Registry{
+		modules: mainModule(),
 		names:   map[reflect.Type]string{},
 		types:   map[string]reflect.Type{},
 		aliases: map[reflect.Type][]string{},
@@ -39,7 +52,14 @@ func NewRegistry() *Registry {
 		indexes: map[reflect.Type]map[string][]reflect.Type{},
 		plans:   map[planKey]*decodePlan{},
 		zones:   newZones(),
+		codecs:  map[reflect.Type]storedCodec{},
+		layouts: map[reflect.Type]string{},
+		std:     map[reflect.Type]bool{},
+		values:  map[reflect.Type]bool{},
+		builtin: map[string]reflect.Type{},
 	}
+	r.addBuiltin()
+	return r
 }
 
 // Register gives t a stable name under which its values are stored; values
@@ -113,6 +133,9 @@ func checkName(n string) error {
 func (r *Registry) registered(name string) (reflect.Type, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	if ms := r.migrations[name]; len(ms) > 0 {
+		return r.last(ms[0].now), true
+	}
 	t, ok := r.types[name]
 	return t, ok
 }
@@ -171,7 +194,7 @@ func (r *Registry) unmakable(t reflect.Type, static typeSet) reflect.Type {
 		if _, ok := static[t]; ok || r.isRegistered(t) {
 			return nil
 		}
-		if _, ok := predeclaredID(t); ok || t == emptyStruct || codecFor(t) != nil {
+		if _, ok := predeclaredID(t); ok || t == emptyStruct || r.std[t] || r.isValueType(t) {
 			return nil
 		}
 		if r.knownBehindRegistered(t) {

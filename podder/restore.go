@@ -2,11 +2,13 @@ package podder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 	"unsafe"
 
+	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
 )
 
@@ -72,12 +74,16 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 			old[i], want[i] = box, box.Type()
 		}
 	}
-	l := newLoader(ctx, g.cfg.Registry, src, want)
-	l.lookup, l.inPlace, l.freed = g.live, true, h.LiveFreed
-	for t := range g.eng.plans {
-		l.met = append(l.met, t)
-	}
+	l := g.restorer(ctx, src, want, h)
 	vars, err := l.load(names, want)
+	if errors.Is(err, dberr.ErrTypeMismatch) {
+		// A type that converts as far as can be told beforehand need not do so.
+		again := g.restorer(ctx, src, want, h)
+		again.ownTypes = true
+		if them, ok := again.load(names, want); ok == nil {
+			l, vars, err = again, them, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +92,7 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 		return nil, fmt.Errorf("compare with the head: %w", err)
 	}
 	for _, s := range l.shadows {
-		s.pod.overwrite(s.slot)
+		l.overwrite(s.pod, s.slot)
 	}
 	g.cur = newState(0)
 	clear(g.roots)
@@ -100,7 +106,21 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 		}
 	}
 	g.adopt(pods, regions, roots)
+	clear(g.hidden)
+	g.hide(l.hidden)
+	l.runHooksInPlace(ctx)
+	l.report(ctx, &g.cfg)
 	return res, nil
+}
+
+func (g *Graph) restorer(ctx context.Context, src pod.Source, want []reflect.Type, h History) *loader {
+	l := newLoader(ctx, &g.cfg, src, want)
+	l.lookup, l.inPlace, l.freed = g.live, true, h.LiveFreed
+	l.hidden = hiddenValues{}
+	for t := range g.eng.plans {
+		l.met = append(l.met, t)
+	}
+	return l
 }
 
 // ontoHead gives pods the states that they have at the head, and returns the
@@ -180,25 +200,36 @@ func (l *loader) placeOver(p *loadPod, s pod.Slot, lr liveRegion) (done, ok bool
 	if same, ok := l.sameObject(p, s); !same || !ok {
 		return false, ok
 	}
-	if d.Kind == pod.SlotString {
-		if string(d.Bytes) != unsafe.String((*byte)(lr.addr), lr.count) {
+	if storedKind(d) == pod.SlotString {
+		text := d.Bytes
+		if d.Kind == pod.SlotChunks {
+			list, here := l.chunksOf(p, s)
+			if !here {
+				return false, false
+			}
+			text = l.joined(list)
+		}
+		if string(text) != unsafe.String((*byte)(lr.addr), lr.count) {
 			return false, true
 		}
 		p.slots[s] = loadRegion{addr: lr.addr, count: uint64(lr.count)<<regionFlags | regionFilled}
 		return true, true
 	}
 	st, err := l.typeAs(d.Type, lr.typ)
-	if err != nil || !l.reg.textIs(st.node.text, lr.typ) {
+	if err != nil || !l.reg.textIs(st.node.text, lr.typ) || st.plan.boxes {
 		return false, true // another type lives there; errors show when its own is resolved
+	}
+	if st.named != "" || l.reg.isSentinel(lr.addr) {
+		return false, true // the program's own object is not written
 	}
 	shadow, count, ok := l.allocate(d, st, p, s)
 	if !ok {
 		return false, false
 	}
-	if d.Kind == pod.SlotArray && lr.count < count {
+	if storedKind(d) == pod.SlotArray && lr.count < count {
 		return false, true
 	}
-	p.slots[s] = newRegion(d.Kind, lr.addr, st, count)
+	p.slots[s] = newRegion(storedKind(d), lr.addr, st, count)
 	p.shadow[s] = shadow
 	at := loadSlot{p, s}
 	l.shadows = append(l.shadows, at)
@@ -224,19 +255,19 @@ func (l *loader) sameObject(p *loadPod, s pod.Slot) (same, ok bool) {
 
 // overwrite copies shadow memory over the live object of a slot. It cannot
 // fail.
-func (p *loadPod) overwrite(s pod.Slot) {
+func (l *loader) overwrite(p *loadPod, s pod.Slot) {
 	r := &p.slots[s]
 	shadow := p.shadow[s]
 	t := r.typ.typ
-	switch p.merged.Slots[s].Kind {
+	switch storedKind(&p.merged.Slots[s]) {
 	case pod.SlotMap:
 		overwriteMap(reflect.NewAt(t, unsafe.Pointer(&r.addr)).Elem(), reflect.NewAt(t, unsafe.Pointer(&shadow)).Elem())
 	case pod.SlotArray:
 		n := r.elements()
-		overwriteElems(reflect.NewAt(r.typ.sliceOf(), unsafe.Pointer(&sliceHeader{r.addr, n, n})).Elem(),
+		l.reg.overwriteElems(reflect.NewAt(r.typ.sliceOf(), unsafe.Pointer(&sliceHeader{r.addr, n, n})).Elem(),
 			reflect.NewAt(r.typ.sliceOf(), unsafe.Pointer(&sliceHeader{shadow, n, n})).Elem())
 	default:
-		overwriteValue(reflect.NewAt(t, r.addr).Elem(), reflect.NewAt(t, shadow).Elem())
+		l.reg.overwriteValue(reflect.NewAt(t, r.addr).Elem(), reflect.NewAt(t, shadow).Elem())
 	}
 }
 
@@ -247,51 +278,58 @@ func overwriteMap(dst, src reflect.Value) {
 	}
 }
 
-func overwriteElems(dst, src reflect.Value) {
-	if !hasMask(dst.Type().Elem()) {
+func (r *Registry) overwriteElems(dst, src reflect.Value) {
+	if !r.hasMask(dst.Type().Elem()) {
 		reflect.Copy(dst, src)
 		return
 	}
 	for i := range dst.Len() {
-		overwriteValue(dst.Index(i), src.Index(i))
+		r.overwriteValue(dst.Index(i), src.Index(i))
 	}
 }
 
 // overwriteValue copies a value but for its masked parts.
-func overwriteValue(dst, src reflect.Value) {
+func (r *Registry) overwriteValue(dst, src reflect.Value) {
 	t := dst.Type()
-	if !hasMask(t) {
+	if !r.hasMask(t) {
 		dst.Set(src)
 		return
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		for _, f := range storedFields(t) {
+		fields := storedFields(t)
+		if r.codec(t) != nil { // UnmarshalPod has set all of them
+			fields = unlockedFields(t)
+		}
+		for _, f := range fields {
 			// Unexported fields are settable through their address only.
 			d, s := dst.Field(f.Index[0]), src.Field(f.Index[0])
-			overwriteValue(reflect.NewAt(f.Type, d.Addr().UnsafePointer()).Elem(), reflect.NewAt(f.Type, s.Addr().UnsafePointer()).Elem())
+			r.overwriteValue(reflect.NewAt(f.Type, d.Addr().UnsafePointer()).Elem(), reflect.NewAt(f.Type, s.Addr().UnsafePointer()).Elem())
 		}
 	case reflect.Array:
 		for i := range t.Len() {
-			overwriteValue(dst.Index(i), src.Index(i))
+			r.overwriteValue(dst.Index(i), src.Index(i))
 		}
+	default:
+		dst.Set(src)
 	}
 }
 
 // hasMask reports whether values of t have parts that are never written.
-func hasMask(t reflect.Type) bool {
-	if codecFor(t) != nil {
-		return false
+func (r *Registry) hasMask(t reflect.Type) bool {
+	if c := r.codec(t); c != nil {
+		h, ok := c.(*handCodec)
+		return ok && h.fields
 	}
 	switch t.Kind() {
 	case reflect.Array:
-		return hasMask(t.Elem())
+		return r.hasMask(t.Elem())
 	case reflect.Struct:
 		if isSync(t) {
 			return true
 		}
 		for i := range t.NumField() {
-			if f := t.Field(i); skipField(f) || hasMask(f.Type) {
+			if f := t.Field(i); skipField(f) || r.hasMask(f.Type) {
 				return true
 			}
 		}

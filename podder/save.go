@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
@@ -38,6 +39,7 @@ func (s *Saved) Commit() {
 		panic("podder: Commit of a save that another save or load has overtaken")
 	}
 	s.g.cur = s.next
+	s.g.uncover()
 	maps.Copy(s.g.roots, s.Roots)
 	s.next, s.base = nil, nil
 }
@@ -57,7 +59,10 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(g.cur.regions.len())}
+	if err := g.eng.learn(ctx, sink); err != nil {
+		return nil, err
+	}
+	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(g.cur.regions.len()), hidden: g.hidden}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)
 	if err := w.discover(roots); err != nil {
@@ -65,7 +70,8 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	}
 	p := &placer{walk: w, cfg: g.cfg, sink: sink}
 	p.place(g, roots)
-	w.edges = append(w.edges, 0) // so that one past the last edge can be looked at
+	w.edges.put(0) // so that one past the last edge can be looked at
+	g.warnZeroed(w)
 	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: w.st}
 	e := &encoder{placer: p, ctx: ctx, saved: s, numbers: map[pod.Ref]uint32{}}
 	if err := e.run(); err != nil {
@@ -105,4 +111,30 @@ func checkRoots(roots []Root) ([]Root, error) {
 		}
 	}
 	return roots, nil
+}
+
+// maxWarned bounds the paths that one warning names.
+const maxWarned = 20
+
+// warnZeroed says which values are stored as nil, unless they are as many as
+// they were.
+func (g *Graph) warnZeroed(w *walk) {
+	n := len(w.zeroed)
+	if n == g.zeroed {
+		return
+	}
+	g.zeroed = n
+	if n == 0 || g.cfg.Warn == nil {
+		return
+	}
+	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
+	shown := w.zeroed[:min(n, maxWarned)]
+	for _, p := range shown {
+		f.want(p.region)
+	}
+	paths := make([]string, len(shown))
+	for i, p := range shown {
+		paths[i] = fmt.Sprintf("%s (%v)", f.path(p), p.typ)
+	}
+	g.cfg.Warn(w.ctx, fmt.Sprintf("%d values that cannot be stored were stored as nil: %s", n, strings.Join(paths, ", ")))
 }

@@ -16,6 +16,9 @@ func (e *encoder) run() error {
 		st.types = map[typeKey]pod.TypeID{}
 	}
 	st.carryForwards(e.old)
+	if err := e.cutContainers(); err != nil {
+		return err
+	}
 	e.markExports()
 	moves := map[int32][]*move{}
 	for i := range e.moves {
@@ -32,7 +35,7 @@ func (e *encoder) run() error {
 			return err
 		}
 	}
-	e.saved.Pods = len(st.pods)
+	e.saved.Pods += len(st.pods)
 	for i := range st.regions.len() {
 		if st.regions.at(i).kind != pod.SlotFree {
 			e.saved.Objects++
@@ -49,9 +52,10 @@ func (e *encoder) markExports() {
 		if r.kind == pod.SlotFree || len(r.plan.refs) == 0 && r.kind != pod.SlotMap {
 			continue
 		}
-		for _, t := range e.edges[r.edge:e.edgeEnd[i]] {
-			to := st.regions.at(st.resolve(t))
-			if to.pod != r.pod {
+		inChunks := st.chunked[i] != nil // other pods, which refer to all of it
+		for k := r.edge; k < *e.edgeEnd.at(i); k++ {
+			to := st.regions.at(st.resolve(*e.edges.at(int32(k))))
+			if to.pod != r.pod || inChunks {
 				to.flags |= flagExported
 			}
 		}
@@ -93,16 +97,19 @@ func (e *encoder) pod(i int32, moves []*move) error {
 	return e.finish(i, ps)
 }
 
+// manyNumbers is the size from which the table of reference numbers is not used
+// for the next pod.
+const manyNumbers = 1 << 10
+
 // begin makes room for pod i, with the reference numbers it had.
 func (e *encoder) begin(i int32, ps *podState) {
-	const keepBytes = 1 << 20
-	if cap(e.buf) > keepBytes {
-		e.buf = nil
-	}
 	e.cur, e.free = i, 0
 	e.buf, e.runs, e.out, e.links = e.buf[:0], e.runs[:0], e.out[:0], e.links[:0]
 	e.refs = append(e.refs[:0], ps.refs...)
 	e.used = append(e.used[:0], make([]bool, len(ps.refs))...)
+	if len(e.numbers) > manyNumbers {
+		e.numbers = map[pod.Ref]uint32{} // clearing takes as long as the largest was
+	}
 	clear(e.numbers)
 	for n, r := range ps.refs {
 		if r.Pod != 0 {
@@ -114,7 +121,8 @@ func (e *encoder) begin(i int32, ps *podState) {
 // finish compares the encoded pod with its state before, puts it if it differs,
 // and notes its new state.
 func (e *encoder) finish(i int32, ps *podState) error {
-	changed := ps.isNew
+	frozen := e.frozen[i]
+	changed := ps.isNew || len(frozen) > 0
 	for k := range e.out {
 		changed = changed || e.out[k].changed
 	}
@@ -150,6 +158,7 @@ func (e *encoder) finish(i int32, ps *podState) error {
 			e.saved.Bytes += int64(len(w.Data.Bytes))
 		}
 	}
+	e.freezeIn(ps, frozen)
 	c.Slots = e.writes
 	if !ps.isNew {
 		e.drops(ps, c)

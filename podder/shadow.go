@@ -22,9 +22,9 @@ const shadowElements = 32
 
 // shadow keeps the words of array r as they were encoded.
 func (w *walk) shadow(r *region) {
-	sp := &w.st.spans[r.extra]
-	if sp.reach < shadowElements || r.flags&flagStatic != 0 {
-		return // new variables are to be asked for the types each time
+	sp := w.st.spans.at(r.extra)
+	if sp.reach < shadowElements || r.flags&(flagStatic|flagRerun) != 0 {
+		return // new variables are to be asked for the types each time, codecs for their bytes
 	}
 	switch r.plan.typ.Kind() {
 	case reflect.String:
@@ -40,7 +40,7 @@ func (w *walk) shadow(r *region) {
 // sameAsShadow compares array r, which has the place of ro, with the copy of
 // its words. If they are equal r needs no look at its elements.
 func (w *walk) sameAsShadow(r, ro *region) {
-	sp, old := &w.st.spans[r.extra], &w.old.spans[ro.extra]
+	sp, old := w.st.spans.at(r.extra), w.old.spans.at(ro.extra)
 	if old.shadow == nil || old.reach != sp.reach || r.kind != pod.SlotArray {
 		return
 	}
@@ -60,7 +60,7 @@ func (w *walk) sameAsShadow(r, ro *region) {
 // forgetShadow has the next save look at every element again.
 func (st *state) forgetShadow(r *region) {
 	if r.kind == pod.SlotArray && r.extra >= 0 {
-		st.spans[r.extra].shadow = nil
+		st.spans.at(r.extra).shadow = nil
 	}
 	r.flags &^= flagSame
 }

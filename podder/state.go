@@ -11,7 +11,7 @@ import (
 // committing is one assignment.
 type state struct {
 	regions regionList
-	spans   []span
+	spans   blockList[span]
 	memory  regionIndex // regions of memory by address
 	strings regionIndex // bytes of long strings by address
 	pods    []podState
@@ -19,6 +19,9 @@ type state struct {
 	// forwards are the forwarders that loads went through, by where they lead.
 	forwards map[unsafe.Pointer][]forward
 	types    map[typeKey]pod.TypeID
+	// chunked are the containers that are stored in chunks, by region.
+	chunked  map[int32]*chunkList
+	chunkIDs map[pod.ID]struct{} // their chunks, once somebody asked
 }
 
 // podState is the newest stored state of one pod, and who lives in it.
@@ -68,9 +71,9 @@ func (st *state) resolve(i int32) int32 {
 func (st *state) size(r *region) uintptr {
 	switch r.kind {
 	case pod.SlotArray:
-		return uintptr(st.spans[r.extra].count) * r.plan.size
+		return uintptr(st.spans.at(r.extra).count) * r.plan.size
 	case pod.SlotString:
-		return uintptr(st.spans[r.extra].count)
+		return uintptr(st.spans.at(r.extra).count)
 	case pod.SlotMap:
 		return mapHeaderBytes
 	}

@@ -199,7 +199,7 @@ func (v *viewer) resolve(r reference) (view, error) {
 		return view{}, err
 	}
 	var w view
-	switch d.Kind {
+	switch storedKind(&d) {
 	case pod.SlotBox, pod.SlotObject:
 		w, err = v.slotValue(at)
 	case pod.SlotArray:
@@ -227,6 +227,9 @@ func (v *viewer) part(w view, step uint64) (view, error) {
 		return w, nil
 	}
 	switch w.n.kind {
+	case nodeNamed:
+		w.n = nil // what it has is the program's
+		return w, nil
 	case nodeArray:
 		if step >= w.n.length {
 			return w, v.corrupt(w.at, "element %d of %s", step, w.n.text)
@@ -259,9 +262,14 @@ type array struct {
 	stored  uint64
 	perRun  uint64
 	numeric bool
+	chunks  []podChunk // the elements are in these, if any
+	kept    uint64     // so many of them; the others are zero
 }
 
 func (v *viewer) array(at target, in *pod.Pod, d pod.Data) (array, error) {
+	if d.Kind == pod.SlotChunks {
+		return v.chunkedArray(at, in, d)
+	}
 	if d.Kind != pod.SlotArray {
 		return array{}, v.corrupt(at, "slot of kind %d where an array is referred to", d.Kind)
 	}
@@ -295,6 +303,9 @@ func (a array) elem(v *viewer, i uint64) (view, error) {
 		w.n = nil
 		return w, nil
 	}
+	if a.chunks != nil {
+		return a.chunkElem(v, i)
+	}
 	run, skip := uint64(1), i
 	if a.perRun > 0 {
 		run, skip = 1+i/a.perRun, i%a.perRun
@@ -308,6 +319,9 @@ func (a array) elem(v *viewer, i uint64) (view, error) {
 
 // each calls f for elements [from, from+n); f must consume its view.
 func (a array) each(v *viewer, from, n uint64, f func(i uint64, w *view) error) error {
+	if a.chunks != nil {
+		return a.eachChunk(v, from, n, f)
+	}
 	var w view
 	for i := range n {
 		at := from + i
@@ -406,6 +420,8 @@ func (v *viewer) skip(w *view, n *node, fixed bool) error {
 		}
 	case nodeCodec:
 		c.bytes(c.uvarint())
+	case nodeHanded:
+		return v.skipHanded(w, n)
 	}
 	if c.bad {
 		return v.corrupt(w.at, "%s ends early", n.text)

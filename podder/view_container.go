@@ -13,6 +13,7 @@ type sliceView struct {
 	from, length   uint64
 	null, zeroSize bool
 	inner          *view // the slice lies in an array field of an object
+	object         bool  // which is its only element
 }
 
 // slice reads the slice value at w.
@@ -41,12 +42,12 @@ func (v *viewer) slice(w *view) (sliceView, error) {
 	if err != nil {
 		return s, err
 	}
-	if d.Kind == pod.SlotArray && len(r.steps) == 0 {
+	if storedKind(&d) == pod.SlotArray && len(r.steps) == 0 {
 		s.from = r.index
 		if s.array, err = v.array(at, p, d); err != nil {
 			return s, err
 		}
-		if s.from > s.stored || s.length > s.stored-s.from {
+		if s.length > 0 && (s.from > s.stored || s.length > s.stored-s.from) {
 			return s, v.corrupt(at, "slice [%d, +%d) of %d elements", s.from, s.length, s.stored)
 		}
 		return s, nil
@@ -54,11 +55,17 @@ func (v *viewer) slice(w *view) (sliceView, error) {
 	return s, v.sliceOfField(&s, r)
 }
 
-// sliceOfField handles a slice whose memory is an array inside an object: the
-// last step of its path is the first element.
+// sliceOfField handles a slice whose memory is an array inside an object, where
+// the last step of its path is the first element, or an object by itself, of
+// which it is an array of one.
 func (v *viewer) sliceOfField(s *sliceView, r reference) error {
 	if len(r.steps) == 0 {
-		return v.corrupt(r.to, "slice of an object")
+		in, err := v.resolve(r)
+		if err == nil && s.length > 1 {
+			err = v.corrupt(r.to, "slice of %d elements of an object", s.length)
+		}
+		s.at, s.elemN, s.inner, s.object = in.at, in.n, &in, true
+		return err
 	}
 	s.from = r.steps[len(r.steps)-1]
 	r.steps = r.steps[:len(r.steps)-1]
@@ -75,7 +82,10 @@ func (v *viewer) sliceOfField(s *sliceView, r reference) error {
 
 // elem is element i of the slice.
 func (s sliceView) elem(v *viewer, i uint64) (view, error) {
-	if s.inner != nil {
+	switch {
+	case s.object:
+		return *s.inner, nil
+	case s.inner != nil:
 		return v.part(*s.inner, s.from+i)
 	}
 	return s.array.elem(v, s.from+i)
@@ -87,7 +97,7 @@ func (s sliceView) each(v *viewer, from, n uint64, f func(i uint64, w *view) err
 		return s.array.each(v, from, n, f)
 	}
 	for i := range n {
-		e, err := v.part(*s.inner, from+i)
+		e, err := s.elem(v, from-s.from+i)
 		if err == nil {
 			err = f(i, &e)
 		}
@@ -108,7 +118,7 @@ func (v *viewer) entries(w *view, f func(key, val view) error) (null bool, err e
 	if err != nil {
 		return false, err
 	}
-	if d.Kind != pod.SlotMap {
+	if storedKind(&d) != pod.SlotMap {
 		return false, v.corrupt(at, "slot of kind %d where a map is referred to", d.Kind)
 	}
 	n, err := v.node(d.Type)
@@ -118,28 +128,36 @@ func (v *viewer) entries(w *view, f func(key, val view) error) (null bool, err e
 	if n.kind != nodeEntries {
 		return false, v.corrupt(at, "map slot with the type %s", n.text)
 	}
+	if d.Kind != pod.SlotChunks {
+		return false, v.entriesOf(at, p, d, n, f)
+	}
+	return false, v.eachPart(at, p, d, func(at target, p *pod.Pod, d pod.Data) error { return v.entriesOf(at, p, d, n, f) })
+}
+
+// entriesOf calls f for the entries of one slot.
+func (v *viewer) entriesOf(at target, p *pod.Pod, d pod.Data, n *node, f func(key, val view) error) error {
 	for run := 1; run < d.NumRuns(); run++ {
 		e := view{at: at, in: p, c: cursor{buf: d.Run(run)}}
 		for e.c.left() > 0 {
 			key := e
 			key.n = n.key
 			if err := v.skip(&e, n.key, false); err != nil {
-				return false, err
+				return err
 			}
 			val := e
 			val.n = n.elem
 			if err := v.skip(&e, n.elem, false); err != nil {
-				return false, err
+				return err
 			}
 			if e.c.off == key.c.off {
-				return false, v.corrupt(at, "map entry of no bytes")
+				return v.corrupt(at, "map entry of no bytes")
 			}
 			if err := f(key, val); err != nil {
-				return false, err
+				return err
 			}
 		}
 	}
-	return false, nil
+	return nil
 }
 
 // keyText is a map key as a person types it; empty for keys that are no text.
@@ -170,9 +188,12 @@ func (v *viewer) stringAt(w *view) (string, error) {
 	if w.c.bad {
 		return "", v.corrupt(w.at, "string ends early")
 	}
-	_, d, at, err := v.slot(r.to)
+	p, d, at, err := v.slot(r.to)
 	if err != nil {
 		return "", err
+	}
+	if storedKind(&d) == pod.SlotString && d.Kind == pod.SlotChunks {
+		return v.chunkedString(at, p, d, from, n)
 	}
 	if d.Kind != pod.SlotString || from > uint64(len(d.Bytes)) || n > uint64(len(d.Bytes))-from {
 		return "", v.corrupt(at, "string [%d, +%d) of a slot of kind %d with %d bytes", from, n, d.Kind, len(d.Bytes))

@@ -10,8 +10,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
-	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -153,6 +151,11 @@ func (j *jsonWriter) value(w *view, path string, depth int) error {
 		return j.mapValue(w, path, depth)
 	case nodeCodec:
 		return j.codecValue(w)
+	case nodeHanded:
+		return j.handedValue(w, path, depth)
+	case nodeNamed:
+		j.note("$value", w.n.codec)
+		return nil
 	}
 	j.raw("null") // a nil func, chan or unsafe.Pointer
 	return nil
@@ -411,28 +414,6 @@ func intText(c *cursor, id pod.TypeID, fixed bool) string {
 func floatText(f float64, bits int) (string, bool) {
 	quoted := math.IsNaN(f) || math.IsInf(f, 0)
 	return strconv.FormatFloat(f, 'g', -1, bits), quoted
-}
-
-// codecValue writes what a built-in codec stored.
-func (j *jsonWriter) codecValue(w *view) error {
-	b := w.c.bytes(w.c.uvarint())
-	if w.c.bad {
-		return j.corrupt(w.at, "%s ends early", w.n.text)
-	}
-	if w.n.codec == (timeCodec{}).name() {
-		var t time.Time
-		if err := (timeCodec{zones: newZones()}).decode(b, unsafe.Pointer(&t)); err != nil {
-			return j.corrupt(w.at, "%v", err)
-		}
-		j.text(t.Format(time.RFC3339Nano))
-		return nil
-	}
-	j.raw(`{"$codec":`)
-	j.text(w.n.codec)
-	j.raw(`,"$bytes":`)
-	j.text(base64.StdEncoding.EncodeToString(b))
-	j.raw("}")
-	return nil
 }
 
 func hasName(ctx context.Context, src pod.Source, name string) (bool, error) {

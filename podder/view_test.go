@@ -171,3 +171,24 @@ func FuzzView(f *testing.F) {
 		}
 	})
 }
+
+// TestJSONShowsSlicesOfOneObjectAndEmptyTails: an object is an array of one, and
+// an empty slice may begin behind everything that is stored of its array.
+func TestJSONShowsSlicesOfOneObjectAndEmptyTails(t *testing.T) {
+	type pieces struct {
+		One  *viewed
+		As   []viewed
+		Tail []*viewed
+		Head []*viewed
+	}
+	list, many := []viewed{{Name: "a"}, {Name: "b"}}, make([]*viewed, 9)
+	src := viewSource(t, &pieces{One: &list[0], As: list[:1:1], Tail: many[7:7], Head: many[:2]})
+	for path, want := range map[string]string{"x.y.As[0].Name": `"a"`, "x.y.Tail": `[]`, "x.y.Head": `[null,null]`} {
+		if got := jsonOf(t, src, path, JSONOptions{}); got != want {
+			t.Errorf("%s is %s, want %s", path, got, want)
+		}
+	}
+	if got := jsonOf(t, src, "x.y.As", JSONOptions{}); !strings.Contains(got, `"a"`) {
+		t.Errorf("As is %s", got)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -336,7 +337,7 @@ func TestHintsAreWhatAProgramCanDo(t *testing.T) {
 	for want, v := range map[string]any{
 		"a func cannot be stored":          []any{func() {}},
 		"a chan cannot be stored":          []any{make(chan int)},
-		"no program can register it":       []any{errors.New("x")},
+		"no program can register it":       []any{io.MultiReader(nil)},
 		"db.Register[podder.key]":          []any{map[key]int{}},
 		"db.Register[podder.leaf]":         []any{[]map[int]*leaf{}},
 		"give it a name and register that": []any{(*fmt.Stringer)(nil), struct{ F func() }{}, new(interface{ M() })},

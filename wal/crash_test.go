@@ -3,7 +3,6 @@ package wal
 import (
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 
@@ -230,63 +229,4 @@ func (f *fullFile) WriteAt(p []byte, off int64) (int, error) {
 		f.fs.onFull()
 	}
 	return n, fmt.Errorf("%s: %w", "write", vfs.ErrDiskFull)
-}
-
-// At level None a crash takes away only the newest groups, never one that Sync
-// or a newer segment covers, and the log always opens.
-func TestLevelNoneLosesOnlyTheNewest(t *testing.T) {
-	lost := false
-	eachSeed(t, func(t *testing.T, seed uint64) {
-		for turn := range 150 {
-			rng := rand.New(rand.NewPCG(seed, uint64(turn)))
-			fs := vfs.NewMem()
-			o := testOptions(fs, seed)
-			o.Sync = None
-			if turn > 30 {
-				fs.CrashAt(rng.IntN(150) + 1)
-			}
-			m := &model{}
-			l, _, _, err := openLog(o, 0)
-			durable := 0
-			for step := 0; err == nil && step < 30; step++ {
-				segments := l.Stats().Segments
-				before := len(m.acked)
-				if !m.commit(t, l, []entry{m.newEntry(rng), m.newEntry(rng)}) {
-					break
-				}
-				if l.Stats().Segments > segments {
-					durable = before
-				}
-				if rng.IntN(8) == 0 {
-					if err = l.Sync(); err == nil {
-						durable = len(m.acked)
-					}
-				}
-			}
-			if l != nil {
-				l.w.closeFilesForCrash(t, l)
-			}
-			for _, im := range images(4) {
-				image := fs.Crash(im.kind, im.seed)
-				l, _, groups, err := openLog(testOptions(image, seed+1), 0)
-				if err != nil {
-					t.Fatalf("turn %d, %v/%d: %v", turn, im.kind, im.seed, err)
-				}
-				l.Close()
-				all := append(append([]entry(nil), m.acked...), m.flight...)
-				if len(groups) < durable || len(groups) > len(all) {
-					t.Fatalf("turn %d, %v/%d: %d groups of %d, %d were durable", turn, im.kind, im.seed, len(groups), len(all), durable)
-				}
-				for i, g := range groups {
-					if !all[i].same(g) {
-						t.Fatalf("turn %d, %v/%d: group %d came back different", turn, im.kind, im.seed, i)
-					}
-				}
-				lost = lost || len(groups) < len(m.acked)
-			}
-		}
-	})
-	if !lost {
-		t.Error("nothing was ever lost: the test proves nothing")
-	}
 }

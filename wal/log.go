@@ -1,9 +1,12 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -16,15 +19,23 @@ const batchBytes = 4 << 20
 // matches ErrDiskFull.
 var ErrUndone = fmt.Errorf("wal: groups were undone, Resume comes first: %w", dberr.ErrDiskFull)
 
+// ErrGroupLost is returned by a replay for a group that names bytes elsewhere
+// which are not there. It ends the log if the group was not synced.
+var ErrGroupLost = errors.New("a group names bytes that are gone")
+
 // Log is an open log. All methods may be called concurrently.
 type Log struct {
 	o    Options
 	w    *writer       // only the log's goroutine
+	ends []LSN         // of the batch at hand, likewise
 	wake chan struct{} // capacity 1: the queue or closing changed
 	gone chan struct{} // closed when the goroutine has ended
 
+	awaited atomic.Int64 // see gather.go
+
 	mu       sync.Mutex
 	queue    []group
+	taken    []group // the batch at hand, if it was the whole queue
 	undone   bool
 	closing  bool
 	closed   bool
@@ -33,6 +44,7 @@ type Log struct {
 	segments []held // oldest first; the last one is written to
 	sealing  bool   // the segment before the last one is still in use
 	end      LSN
+	durable  LSN
 	stats    Stats
 
 	releasing sync.Mutex
@@ -58,7 +70,12 @@ type Stats struct {
 	Bytes    uint64 // written for them, framing and padding included
 	Promises uint64 // written because the log was idle
 	Undone   uint64 // groups that a full disk undid
+	Rotated  uint64 // segments begun
 	Segments int    // files held now
+
+	Syncs       uint64 // of log files, also those of recovery
+	SyncTime    time.Duration
+	LongestSync time.Duration
 }
 
 func start(o Options, w *writer, segments []held) *Log {
@@ -66,6 +83,7 @@ func start(o Options, w *writer, segments []held) *Log {
 		o: o, w: w, wake: make(chan struct{}, 1), gone: make(chan struct{}),
 		segments: segments, end: w.at,
 	}
+	l.publish()
 	go l.run()
 	return l
 }
@@ -99,7 +117,7 @@ func (l *Log) enqueue(g group) error {
 		return l.poison
 	case l.closing:
 		return fmt.Errorf("wal: %w", dberr.ErrClosed)
-	case l.undone:
+	case l.undone && g.records != nil:
 		return ErrUndone
 	}
 	l.queue = append(l.queue, g)
@@ -114,7 +132,8 @@ func (l *Log) signal() {
 	}
 }
 
-// Sync waits until everything submitted before is durable.
+// Sync waits until everything submitted before is durable. It works between an
+// undone group and Resume too: a checkpoint that makes room needs it.
 func (l *Log) Sync() error {
 	result := make(chan error, 1)
 	err := l.enqueue(group{done: func(_ LSN, err error) { result <- err }})
@@ -159,6 +178,21 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
+// Poison makes the log refuse writes: its user met something after which nothing
+// may be written. What is queued is known to be absent; a batch that is being
+// written is finished. The first cause stays.
+func (l *Log) Poison(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.poison == nil {
+		l.poison = cause
+		if !errors.Is(cause, dberr.ErrPoisoned) {
+			l.poison = fmt.Errorf("%w: %w", dberr.ErrPoisoned, cause)
+		}
+		l.signal()
+	}
+}
+
 // Poisoned returns nil, or why the log refuses writes. The error matches
 // ErrPoisoned and the first cause.
 func (l *Log) Poisoned() error {
@@ -198,11 +232,9 @@ func (l *Log) run() {
 			finish(l.takeAll(), err)
 		}
 	}()
-	var timer *time.Timer
-	var alarm <-chan time.Time
+	var idle, due alarm
 	if d, ok := l.w.idle(); ok {
-		timer = time.NewTimer(d)
-		alarm = timer.C
+		idle.set(d)
 	}
 	for {
 		var closing bool
@@ -213,16 +245,13 @@ func (l *Log) run() {
 			return
 		}
 		if len(batch) > 0 {
-			if timer != nil {
-				timer.Stop()
-				timer, alarm = nil, nil
-			}
-			if !l.process(&batch) {
+			idle.stop()
+			if !l.process(&batch) || !l.keepInterval(&due) {
 				return
 			}
+			l.gather()
 			if d, ok := l.w.idle(); ok {
-				timer = time.NewTimer(d)
-				alarm = timer.C
+				idle.set(d)
 			}
 			continue
 		}
@@ -232,9 +261,13 @@ func (l *Log) run() {
 		}
 		select {
 		case <-l.wake:
-		case <-alarm:
-			timer, alarm = nil, nil
-			if !l.promise() {
+		case <-due.rings():
+			if !l.syncOverdue(&due) {
+				return
+			}
+		case <-idle.rings():
+			idle.stop()
+			if !l.promise() || !l.keepInterval(&due) {
 				return
 			}
 		}
@@ -251,7 +284,12 @@ func (l *Log) take() (batch []group, closing bool) {
 		n++
 	}
 	batch = l.queue[:n:n]
-	l.queue = l.queue[n:]
+	if n == len(l.queue) {
+		// What the last batch lay in is free: all of it was answered.
+		l.queue, l.taken = l.taken[:0], batch
+	} else {
+		l.queue, l.taken = l.queue[n:], nil
+	}
 	return batch, l.closing
 }
 
@@ -304,6 +342,9 @@ func (l *Log) process(batch *[]group) bool {
 			err = dberr.Join(err, cutErr)
 		}
 	}
+	if err == nil && groups > 0 {
+		l.w.grouped = l.w.at
+	}
 	if err == nil && wantSync {
 		err = l.w.sync()
 	}
@@ -313,11 +354,9 @@ func (l *Log) process(batch *[]group) bool {
 		finish(l.takeAll(), poison)
 		return false
 	}
-	if groups > 0 {
-		l.w.grouped = l.w.at
-	}
 	l.mu.Lock()
 	l.end = l.w.at
+	l.publish()
 	l.stats.Groups += uint64(groups)
 	l.stats.Batches++
 	l.stats.Bytes += uint64(l.w.at - before)
@@ -347,7 +386,8 @@ func answer(batch *[]group, err error) {
 
 // write frames the groups of a batch and returns where each one ends.
 func (l *Log) write(batch []group, groups int) (ends []LSN, err error) {
-	ends = make([]LSN, len(batch))
+	l.ends = slices.Grow(l.ends[:0], len(batch))[:len(batch)]
+	ends = l.ends
 	if groups == 0 {
 		for i := range ends {
 			ends[i] = l.w.at
@@ -359,7 +399,7 @@ func (l *Log) write(batch []group, groups int) (ends []LSN, err error) {
 		for i, g := range batch {
 			if g.records != nil {
 				left--
-				if err := frame(a, g, left == 0); err != nil {
+				if err := a.group(g.records, left == 0); err != nil {
 					return err
 				}
 			}
@@ -370,27 +410,12 @@ func (l *Log) write(batch []group, groups int) (ends []LSN, err error) {
 	return ends, err
 }
 
-func frame(a *appender, g group, last bool) error {
-	start := a.at
-	var sum groupSum
-	for _, r := range g.records {
-		sum.add(r)
-		if err := a.record(dataRecord, r); err != nil {
-			return err
-		}
-	}
-	return a.commit(sum, start, last)
-}
-
 // prepare makes room and publishes which segments there are.
 func (l *Log) prepare(size int64) error {
 	err := l.w.prepare(size)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if cur := l.w.cur; l.segments[len(l.segments)-1].number != cur.number {
-		l.segments = append(l.segments, held{cur.number, cur.first})
-	}
-	l.sealing = l.w.unsealed != nil
+	l.publish()
 	return err
 }
 
@@ -399,6 +424,7 @@ func (l *Log) undo(batch *[]group, cause error) {
 	err := fmt.Errorf("wal: group undone: %w: %w", dberr.ErrDiskFull, cause)
 	l.mu.Lock()
 	l.undone = true
+	l.publish() // cutting the batch off synced what was acknowledged before it
 	*batch = append(*batch, l.queue...)
 	l.queue = nil
 	l.stats.Undone += uint64(len(*batch))
@@ -408,13 +434,8 @@ func (l *Log) undo(batch *[]group, cause error) {
 
 // setPoison remembers the first cause and returns the error for later writes.
 func (l *Log) setPoison(cause error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.poison == nil {
-		l.poison = fmt.Errorf("%w: %w", dberr.ErrPoisoned, cause)
-		l.signal()
-	}
-	return l.poison
+	l.Poison(cause)
+	return l.Poisoned()
 }
 
 // promise covers the last group while nothing else is to do. It returns false
@@ -430,10 +451,7 @@ func (l *Log) promise() bool {
 	if err == nil {
 		l.stats.Promises++
 	}
-	if cur := l.w.cur; l.segments[len(l.segments)-1].number != cur.number {
-		l.segments = append(l.segments, held{cur.number, cur.first})
-	}
-	l.sealing = l.w.unsealed != nil
+	l.publish()
 	return true
 }
 

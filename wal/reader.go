@@ -47,6 +47,13 @@ func openScanner(o Options, number uint64) (*scanner, error) {
 
 func (s *scanner) close() { s.f.Close() }
 
+// refresh forgets what was read, for a file that has changed since.
+func (s *scanner) refresh() (err error) {
+	s.win = s.win[:0]
+	s.size, err = s.f.Size()
+	return err
+}
+
 func (s *scanner) corrupt(at LSN, format string, args ...any) error {
 	return dberr.Corrupt(s.name, s.info.offset(at), format, args...)
 }
@@ -74,7 +81,7 @@ func readFull(f vfs.File, b []byte, off int64) error {
 	if n == len(b) {
 		return nil
 	}
-	if err == nil {
+	if err == nil || err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	return err
@@ -158,16 +165,17 @@ func (s *scanner) promiseBehind(x LSN) (promise LSN, any bool, err error) {
 // groups. deliver is called for each whole group that begins at or behind from.
 type sequence struct {
 	*scanner
-	at       LSN    // next record
-	prev     uint32 // CRC of the record before at
-	start    LSN    // where the open group began; == at between groups
-	promised LSN    // highest promise so far
-	from     LSN
-	group    [][]byte
-	sum      groupSum
-	ended    bool // an end record stands at at
-	next     uint64
-	deliver  func(g Group) error
+	at          LSN    // next record
+	prev        uint32 // CRC of the record before at
+	start       LSN    // where the open group began; == at between groups
+	promised    LSN    // highest promise so far
+	from        LSN
+	group       [][]byte
+	sum         groupSum
+	commitBytes []byte // what the commit record must say
+	ended       bool   // an end record stands at at
+	next        uint64
+	deliver     func(g Group) error
 }
 
 func newSequence(s *scanner, from LSN, deliver func(Group) error) *sequence {
@@ -223,7 +231,8 @@ func (q *sequence) commit(r record) error {
 	if len(r.payload) < commitPayload {
 		return q.corrupt(q.at, "commit record of %d bytes", len(r.payload))
 	}
-	if !bytes.Equal(q.sum.commit(q.start, commitPayload), r.payload[:commitPayload]) {
+	q.commitBytes = q.sum.appendCommit(q.commitBytes[:0], q.start)
+	if !bytes.Equal(q.commitBytes, r.payload[:commitPayload]) {
 		return q.corrupt(q.at, "commit record does not fit its group of %d records", q.sum.count)
 	}
 	if q.start < q.from && r.end() > q.from {

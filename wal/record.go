@@ -62,21 +62,25 @@ func padTo(off int64, least int) int {
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
-// encodeHeader returns the header with the CRC over header, payload and padding.
-func encodeHeader(h header, payload []byte) (b [recordHeader]byte, crc uint32) {
+// appendHeader appends a header whose CRC is still to be set.
+func appendHeader(b []byte, h header) []byte {
 	le := binary.LittleEndian
-	le.PutUint32(b[4:], h.length)
-	le.PutUint64(b[8:], uint64(h.lsn))
-	le.PutUint64(b[16:], h.salt)
-	le.PutUint32(b[24:], h.prev)
-	b[28] = byte(h.kind)
-	le.PutUint64(b[32:], uint64(h.promise))
-	var zeros [8]byte
-	t := castagnoli()
-	crc = crc32.Update(0, t, b[4:])
-	crc = crc32.Update(crc, t, payload)
-	crc = crc32.Update(crc, t, zeros[:recordSize(len(payload))-recordHeader-int64(len(payload))])
-	le.PutUint32(b[0:], crc)
+	b = le.AppendUint32(b, 0)
+	b = le.AppendUint32(b, h.length)
+	b = le.AppendUint64(b, uint64(h.lsn))
+	b = le.AppendUint64(b, h.salt)
+	b = le.AppendUint32(b, h.prev)
+	b = append(b, byte(h.kind), 0, 0, 0)
+	return le.AppendUint64(b, uint64(h.promise))
+}
+
+// appendRecord appends a whole record and returns its CRC.
+func appendRecord(b []byte, h header, payload []byte) ([]byte, uint32) {
+	start := len(b)
+	b = append(appendHeader(b, h), payload...)
+	b = append(b, make([]byte, start+int(recordSize(len(payload)))-len(b))...)
+	crc := crc32.Checksum(b[start+4:], castagnoli())
+	binary.LittleEndian.PutUint32(b[start:], crc)
 	return b, crc
 }
 
@@ -110,23 +114,21 @@ func (h header) misfit(at LSN, salt uint64, room int64) string {
 // groupSum is the commit record's checksum over the data records: each one's
 // length and payload, so that it stays the same when a group is framed again.
 type groupSum struct {
-	count uint32
-	crc   uint32
+	count  uint32
+	crc    uint32
+	length [4]byte // of the record at hand, here because it is summed by reference
 }
 
 func (s *groupSum) add(payload []byte) {
-	var n [4]byte
-	binary.LittleEndian.PutUint32(n[:], uint32(len(payload)))
+	binary.LittleEndian.PutUint32(s.length[:], uint32(len(payload)))
 	s.count++
-	s.crc = crc32.Update(s.crc, castagnoli(), n[:])
+	s.crc = crc32.Update(s.crc, castagnoli(), s.length[:])
 	s.crc = crc32.Update(s.crc, castagnoli(), payload)
 }
 
-// commit returns the commit record's payload, size bytes long.
-func (s *groupSum) commit(start LSN, size int) []byte {
-	b := make([]byte, size)
-	binary.LittleEndian.PutUint32(b[0:], s.count)
-	binary.LittleEndian.PutUint32(b[4:], s.crc)
-	binary.LittleEndian.PutUint64(b[8:], uint64(start))
-	return b
+// appendCommit appends the commit record's payload without padding.
+func (s *groupSum) appendCommit(b []byte, start LSN) []byte {
+	b = binary.LittleEndian.AppendUint32(b, s.count)
+	b = binary.LittleEndian.AppendUint32(b, s.crc)
+	return binary.LittleEndian.AppendUint64(b, uint64(start))
 }

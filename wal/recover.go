@@ -16,6 +16,9 @@ import (
 // whole group behind it in order, writes again what no promise covers, and
 // returns a log ready for Submit. Without a log it starts an empty one at from.
 //
+// A replay that returns ErrGroupLost ends the log before that group, unless it was
+// synced; then Open fails with ErrCorrupt.
+//
 // Errors: ErrCorrupt (a *dberr.CorruptError naming file and offset), ErrLogMissing
 // (the log begins behind from), ErrTooNew, ErrDiskFull, what replay returned. After an error
 // nothing that Open could read is lost.
@@ -93,14 +96,19 @@ func readLog(ctx context.Context, o Options, from LSN, replay func(g Group) erro
 	}
 	for i, s := range scanners {
 		q := newSequence(s, from, func(g Group) error {
-			t.recovered.Groups++
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			return replay(g)
+			err := replay(g)
+			if err == nil {
+				t.recovered.Groups++
+			}
+			return err
 		})
 		if i+1 < len(scanners) {
-			err = q.through(scanners[i+1].info)
+			if err = q.through(scanners[i+1].info); errors.Is(err, ErrGroupLost) {
+				err = q.corrupt(q.start, "the log went on behind this group: %v", err)
+			}
 		} else {
 			err = t.findEnd(q, from)
 		}
@@ -183,7 +191,9 @@ func (t *tail) findEnd(q *sequence, from LSN) error {
 	var reason string
 	for reason == "" && !q.ended {
 		var err error
-		if _, reason, err = q.step(); err != nil {
+		if _, reason, err = q.step(); errors.Is(err, ErrGroupLost) {
+			return t.cutBefore(q, from, err)
+		} else if err != nil {
 			return err
 		}
 	}
@@ -206,6 +216,23 @@ func (t *tail) findEnd(q *sequence, from LSN) error {
 			reason = "log ends here"
 		}
 		return q.corrupt(q.at, "%s; but the log was synced up to %d", reason, synced)
+	}
+	return nil
+}
+
+// cutBefore ends the log before the group that q stands in, whose bytes elsewhere
+// a crash took away.
+func (t *tail) cutBefore(q *sequence, from LSN, lost error) error {
+	behind, _, err := q.promiseBehind(q.start)
+	if err != nil {
+		return err
+	}
+	t.end, t.promised, t.recovered.Cut = q.start, max(q.promised, behind), true
+	if synced := max(t.promised, from); synced > t.end {
+		return q.corrupt(q.start, "%v; but the log was synced up to %d", lost, synced)
+	}
+	if q.info.level == Full {
+		return q.corrupt(q.start, "%v; it was durable before the group", lost)
 	}
 	return nil
 }
@@ -234,6 +261,9 @@ func (q *sequence) remains() bool {
 // the last promise and the end written again, and returns a writer on it.
 func (t *tail) repair(o Options) (*writer, error) {
 	if err := prepareDir(o, t); err != nil {
+		return nil, err
+	}
+	if err := t.resync(o); err != nil {
 		return nil, err
 	}
 	if !t.recovered.Existed {
@@ -271,6 +301,17 @@ func (t *tail) repair(o Options) (*writer, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+// resync makes durable what groups name elsewhere that are about to become so.
+func (t *tail) resync(o Options) error {
+	if o.Resync == nil || t.promised >= t.end || t.last().level == Full {
+		return nil
+	}
+	if err := o.Resync(t.promised); err != nil {
+		return &syncError{err}
+	}
+	return nil
 }
 
 // firstNumber is the number of the first segment of a log that begins at from.
@@ -331,7 +372,7 @@ func sealBefore(o Options, next segmentInfo, at LSN, prev uint32) error {
 		return err
 	}
 	defer f.Close()
-	return info.seal(f, at, prev, next.number)
+	return info.seal(o, f, at, prev, next.number)
 }
 
 // prepareDir removes temporary files. A directory without segments is made

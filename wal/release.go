@@ -20,6 +20,9 @@ func (l *Log) Release(upTo LSN) error {
 		return err
 	}
 	o := l.o
+	if err := o.owned(); err != nil {
+		return fmt.Errorf("releasing log: %w", err)
+	}
 	for _, v := range victims {
 		name := segmentInfo{number: v.number}.path(o.Dir)
 		if err := o.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -26,7 +26,8 @@ import (
 //	40  u64      salt of the segment before, 0 = the log begins here
 //	48  u32      CRC field of the record before the first LSN, 0 = none
 //	52  16 bytes identity of the database that the log belongs to
-//	68           zeros
+//	68  u8       level of the writer: 0 = Full, its groups name only what was durable before them
+//	69           zeros
 const (
 	segmentMagic   = "poddbwal"
 	segmentVersion = 1
@@ -42,6 +43,7 @@ type segmentInfo struct {
 	prevSalt uint64
 	prevCRC  uint32
 	identity [16]byte
+	level    Level
 }
 
 func segmentName(number uint64) string { return fmt.Sprintf("%06d%s", number, segmentSuffix) }
@@ -74,6 +76,7 @@ func (s segmentInfo) encode() []byte {
 	le.PutUint64(b[40:], s.prevSalt)
 	le.PutUint32(b[48:], s.prevCRC)
 	copy(b[52:68], s.identity[:])
+	b[68] = byte(s.level)
 	le.PutUint32(b[12:], segmentCRC(b))
 	return b
 }
@@ -107,7 +110,7 @@ func readSegmentInfo(f vfs.File, name string, number uint64) (segmentInfo, error
 	s := segmentInfo{
 		number: le.Uint64(b[16:]), first: LSN(le.Uint64(b[24:])), salt: le.Uint64(b[32:]),
 		prevSalt: le.Uint64(b[40:]), prevCRC: le.Uint32(b[48:]),
-		identity: [16]byte(b[52:68]),
+		identity: [16]byte(b[52:68]), level: Level(b[68]),
 	}
 	switch {
 	case le.Uint32(b[12:]) != segmentCRC(b):
@@ -118,6 +121,14 @@ func readSegmentInfo(f vfs.File, name string, number uint64) (segmentInfo, error
 		return segmentInfo{}, dberr.Corrupt(name, 24, "first position %d", s.first)
 	}
 	return s, nil
+}
+
+// owned says why no file of the directory may be made or removed, nil if they may.
+func (o Options) owned() error {
+	if o.Owner == nil {
+		return nil
+	}
+	return o.Owner()
 }
 
 // maxLSN keeps sums of a position and a file size far from overflow.
@@ -147,7 +158,7 @@ func (s segmentInfo) dropTmp(fsys vfs.FS, dir string) { _ = fsys.Remove(s.path(d
 
 // seal writes the end record that names the next segment at position at, which
 // is at a sector boundary, cuts what lies behind it and syncs.
-func (s segmentInfo) seal(f vfs.File, at LSN, prev uint32, next uint64) error {
+func (s segmentInfo) seal(o Options, f vfs.File, at LSN, prev uint32, next uint64) error {
 	off := s.offset(at)
 	b := s.endRecord(at, prev, next)
 	if err := writeFull(f, b, off); err != nil {
@@ -156,20 +167,17 @@ func (s segmentInfo) seal(f vfs.File, at LSN, prev uint32, next uint64) error {
 	if err := f.Truncate(off + int64(len(b))); err != nil {
 		return err
 	}
-	if err := f.SyncData(); err != nil {
-		return &syncError{err}
-	}
-	return nil
+	return o.meter.measure(f.SyncData)
 }
 
 // endRecord encodes an end record; everything below at is synced.
 func (s segmentInfo) endRecord(at LSN, prev uint32, next uint64) []byte {
 	payload := make([]byte, padTo(s.offset(at), endPayload))
 	binary.LittleEndian.PutUint64(payload, next)
-	head, _ := encodeHeader(header{
+	b, _ := appendRecord(nil, header{
 		length: uint32(len(payload)), lsn: at, salt: s.salt, prev: prev, kind: endRecord, promise: at,
 	}, payload)
-	return append(head[:], payload...)
+	return b
 }
 
 // syncError is a failed sync, or a failed step of cutting an undone batch off:
@@ -182,6 +190,9 @@ func (e *syncError) Unwrap() error { return e.err }
 // isDiskFull reports a write that found no space, which can be undone. A sync
 // that says so cannot.
 func isDiskFull(err error) bool {
+	if err == nil {
+		return false
+	}
 	var s *syncError
 	return errors.Is(err, vfs.ErrDiskFull) && !errors.As(err, &s)
 }

@@ -30,7 +30,7 @@ func forge(t *testing.T, twist func(a *appender), commit func(sum *groupSum, pay
 		t.Fatal(err)
 	}
 	a := &appender{f: f, info: info, at: info.first, promise: info.first, bufOff: segmentHeader}
-	if err := frame(a, group{records: [][]byte{[]byte("real")}}, true); err != nil {
+	if err := a.group([][]byte{[]byte("real")}, true); err != nil {
 		t.Fatal(err)
 	}
 	twist(a)
@@ -39,7 +39,7 @@ func forge(t *testing.T, twist func(a *appender), commit func(sum *groupSum, pay
 	if err := a.record(dataRecord, []byte("forged")); err != nil {
 		t.Fatal(err)
 	}
-	payload := sum.commit(start, padTo(a.info.offset(a.at), commitPayload))
+	payload := append(sum.appendCommit(nil, start), make([]byte, padTo(a.info.offset(a.at), commitPayload)-commitPayload)...)
 	commit(&sum, payload)
 	if err := errors.Join(a.record(commitRecord, payload), a.flush()); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,9 @@
 package wal
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"time"
 
 	"github.com/poddb/poddb/internal/vfs"
@@ -9,7 +11,8 @@ import (
 
 const (
 	chunkBytes  = 1 << 20   // larger writes are made in pieces, or straight from the payload
-	extendBytes = 256 << 10 // zeros written ahead in one step
+	extendBytes = 256 << 10 // zeros written ahead in the first step
+	maxExtend   = 4 << 20   // and in later ones: each is twice the one before
 )
 
 // appender frames records into a segment file.
@@ -21,40 +24,45 @@ type appender struct {
 	promise LSN    // put into every record
 	buf     []byte // framed, not yet written
 	bufOff  int64  // file offset of buf
+	sum     groupSum
+	payload []byte // of the commit record
 }
 
 func (a *appender) record(kind recordType, payload []byte) error {
-	head, crc := encodeHeader(header{
-		length: uint32(len(payload)), lsn: a.at, salt: a.info.salt, prev: a.prev, kind: kind, promise: a.promise,
-	}, payload)
-	if err := a.emit(head[:]); err != nil {
-		return err
-	}
-	if err := a.emit(payload); err != nil {
-		return err
-	}
-	var zeros [8]byte
 	size := recordSize(len(payload))
-	if err := a.emit(zeros[:size-recordHeader-int64(len(payload))]); err != nil {
-		return err
-	}
-	a.at, a.prev = a.at+LSN(size), crc
-	return nil
-}
-
-func (a *appender) emit(b []byte) error {
-	if len(a.buf)+len(b) > chunkBytes {
+	if int64(len(a.buf))+size > chunkBytes {
 		if err := a.flush(); err != nil {
 			return err
 		}
 	}
-	if len(b) >= chunkBytes {
-		err := writeFull(a.f, b, a.bufOff)
-		a.bufOff += int64(len(b))
+	h := header{
+		length: uint32(len(payload)), lsn: a.at, salt: a.info.salt, prev: a.prev, kind: kind, promise: a.promise,
+	}
+	if size > chunkBytes {
+		return a.large(h, payload)
+	}
+	a.buf, a.prev = appendRecord(a.buf, h, payload)
+	a.at += LSN(size)
+	return nil
+}
+
+// large writes a record without copying its payload. The buffer is empty.
+func (a *appender) large(h header, payload []byte) error {
+	size := recordSize(len(payload))
+	padding := make([]byte, size-recordHeader-int64(len(payload)))
+	a.buf = appendHeader(a.buf, h)
+	crc := crc32.Checksum(a.buf[4:], castagnoli())
+	crc = crc32.Update(crc, castagnoli(), payload)
+	crc = crc32.Update(crc, castagnoli(), padding)
+	binary.LittleEndian.PutUint32(a.buf, crc)
+	if err := a.flush(); err != nil {
 		return err
 	}
-	a.buf = append(a.buf, b...)
-	return nil
+	err := writeFull(a.f, payload, a.bufOff)
+	a.bufOff += int64(len(payload))
+	a.buf = append(a.buf, padding...)
+	a.at, a.prev = a.at+LSN(size), crc
+	return err
 }
 
 func (a *appender) flush() error {
@@ -67,13 +75,22 @@ func (a *appender) flush() error {
 	return err
 }
 
-// commit ends a group. The last one of a batch ends at a sector boundary.
-func (a *appender) commit(sum groupSum, start LSN, last bool) error {
-	size := commitPayload
-	if last {
-		size = padTo(a.info.offset(a.at), commitPayload)
+// group frames one group. The last one of a batch ends at a sector boundary.
+func (a *appender) group(records [][]byte, last bool) error {
+	start := a.at
+	a.sum = groupSum{}
+	for _, r := range records {
+		a.sum.add(r)
+		if err := a.record(dataRecord, r); err != nil {
+			return err
+		}
 	}
-	return a.record(commitRecord, sum.commit(start, size))
+	a.payload = a.sum.appendCommit(a.payload[:0], start)
+	if last {
+		padding := padTo(a.info.offset(a.at), commitPayload) - commitPayload
+		a.payload = append(a.payload, make([]byte, padding)...)
+	}
+	return a.record(commitRecord, a.payload)
 }
 
 // fill writes a promise record that ends at a sector boundary, unless the file
@@ -107,7 +124,9 @@ type writer struct {
 	noExtend bool   // the disk had no room for zeros
 	fresh    bool   // the next batch must begin a new segment
 	unsealed *unsealed
-	buf      []byte
+	appender appender // of the batch at hand; kept for its buffers
+	zeros    []byte
+	step     int64 // zeros that the next extend writes
 }
 
 // unsealed is a segment that has a successor and does not yet name it.
@@ -121,9 +140,12 @@ type unsealed struct {
 // newSegmentAt makes a segment with a new salt durable under its name, with
 // what fill writes into it, and returns a writer at its end.
 func newSegmentAt(o Options, info segmentInfo, fill func(*appender) error) (*writer, error) {
-	info.salt, info.identity = o.Rand(), o.Identity
+	info.salt, info.identity, info.level = o.Rand(), o.Identity, o.Sync
 	for info.salt == 0 || info.salt == info.prevSalt {
 		info.salt++
+	}
+	if err := o.owned(); err != nil {
+		return nil, err
 	}
 	f, err := info.writeTmp(o.FS, o.Dir)
 	if err != nil {
@@ -135,9 +157,7 @@ func newSegmentAt(o Options, info segmentInfo, fill func(*appender) error) (*wri
 		err = fill(a)
 	}
 	if err == nil {
-		if err = f.Sync(); err != nil {
-			err = &syncError{err}
-		}
+		err = o.meter.measure(f.Sync)
 	}
 	if err == nil {
 		err = vfs.Rename(o.FS, f, info.path(o.Dir)+tmpSuffix, info.path(o.Dir))
@@ -153,7 +173,7 @@ func newSegmentAt(o Options, info segmentInfo, fill func(*appender) error) (*wri
 	}
 	return &writer{
 		o: o, cur: info, f: f, at: a.at, prev: a.prev, synced: a.at, grouped: a.at,
-		promised: info.first, pending: info.first, written: info.offset(a.at),
+		promised: info.first, pending: info.first, written: info.offset(a.at), step: o.extend,
 	}, nil
 }
 
@@ -170,14 +190,17 @@ func (w *writer) prepare(size int64) error {
 		return nil
 	}
 	u := w.unsealed
-	if err := u.info.seal(u.f, u.at, u.prev, w.cur.number); err != nil {
+	if err := u.info.seal(w.o, u.f, u.at, u.prev, w.cur.number); err != nil {
 		return err
 	}
 	w.unsealed = nil
 	return u.f.Close()
 }
 
-// rotate continues the log in a new segment (invariant 6).
+// rotate continues the log in a new segment (invariant 6). One that holds nothing,
+// because all that was written to it was undone, is replaced under its own
+// number: so a segment that has a successor has at least one sector (firstNumber),
+// and trying again on a full disk does not fill the rest of it with segments.
 func (w *writer) rotate() error {
 	if w.unsealed != nil {
 		panic(fmt.Sprintf("wal: segment %d has records and the one before it no seal", w.cur.number))
@@ -185,36 +208,32 @@ func (w *writer) rotate() error {
 	if err := w.sync(); err != nil {
 		return err
 	}
-	next, err := newSegmentAt(w.o, segmentInfo{
-		number: w.cur.number + 1, first: w.at, prevSalt: w.cur.salt, prevCRC: w.prev,
-	}, nil)
+	info := segmentInfo{number: w.cur.number + 1, first: w.at, prevSalt: w.cur.salt, prevCRC: w.prev}
+	empty := w.at == w.cur.first
+	if empty {
+		info.number, info.prevSalt = w.cur.number, w.cur.prevSalt
+	}
+	next, err := newSegmentAt(w.o, info, nil)
 	if err != nil {
 		return err
 	}
-	next.unsealed = &unsealed{info: w.cur, f: w.f, at: w.at, prev: w.prev}
-	next.grouped, next.buf = w.grouped, w.buf
+	if empty {
+		err = w.f.Close()
+	} else {
+		next.unsealed = &unsealed{info: w.cur, f: w.f, at: w.at, prev: w.prev}
+	}
+	next.grouped, next.appender, next.zeros, next.step = w.grouped, w.appender, w.zeros, w.step
 	*w = *next
-	return nil
-}
-
-// sync makes all that was written durable.
-func (w *writer) sync() error {
-	if w.synced == w.at {
-		return nil
-	}
-	if err := w.f.SyncData(); err != nil {
-		return &syncError{err}
-	}
-	w.synced, w.promised = w.at, w.pending
-	return nil
+	return err
 }
 
 // append writes what frame puts into the file's end, without a sync. After an
 // error the end is where it was, and the file's bytes behind it are to be cut.
 func (w *writer) append(frame func(*appender) error) error {
-	a := &appender{
+	a := &w.appender
+	*a = appender{
 		f: w.f, info: w.cur, at: w.at, prev: w.prev, promise: w.synced,
-		buf: w.buf[:0], bufOff: w.cur.offset(w.at),
+		buf: a.buf[:0], payload: a.payload[:0], bufOff: w.cur.offset(w.at),
 	}
 	if a.bufOff%sector != 0 {
 		panic(fmt.Sprintf("wal: batch begins at offset %d of segment %d, inside a sector", a.bufOff, w.cur.number))
@@ -223,7 +242,6 @@ func (w *writer) append(frame func(*appender) error) error {
 	if err == nil {
 		err = a.flush()
 	}
-	w.buf = a.buf[:0]
 	if err != nil {
 		return err
 	}
@@ -241,17 +259,26 @@ func (w *writer) extend(off int64) error {
 		return nil
 	}
 	w.written = off
-	n := min(w.o.extend, w.o.SegmentBytes-off)
+	n := min(w.step, w.o.SegmentBytes-off)
 	if n <= 0 || w.noExtend {
 		return nil
 	}
-	err := writeFull(w.f, make([]byte, n), off)
-	if isDiskFull(err) {
-		w.noExtend = true
-		return nil
+	w.step = max(w.step, min(2*w.step, maxExtend))
+	if w.zeros == nil {
+		w.zeros = make([]byte, min(w.o.extend, extendBytes))
 	}
-	w.written = off + n
-	return err
+	for end := off + n; w.written < end; {
+		piece := w.zeros[:min(end-w.written, int64(len(w.zeros)))]
+		if err := writeFull(w.f, piece, w.written); err != nil {
+			if isDiskFull(err) {
+				w.noExtend = true
+				return nil
+			}
+			return err
+		}
+		w.written += int64(len(piece))
+	}
+	return nil
 }
 
 // cutBack removes durably what append left behind the log's end.
@@ -261,11 +288,7 @@ func (w *writer) cutBack() error {
 		return &syncError{err}
 	}
 	w.fresh, w.written = true, off
-	if err := w.f.SyncData(); err != nil {
-		return &syncError{err}
-	}
-	w.synced, w.promised = w.at, w.pending
-	return nil
+	return w.syncFile()
 }
 
 // idle reports how long to wait before the last group is promised; ok = false
@@ -299,7 +322,7 @@ func (w *writer) end() error {
 	if err := w.sync(); err != nil {
 		return err
 	}
-	return w.cur.seal(w.f, w.at, w.prev, 0)
+	return w.cur.seal(w.o, w.f, w.at, w.prev, 0)
 }
 
 func (w *writer) closeFiles() {

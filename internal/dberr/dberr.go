@@ -15,7 +15,7 @@ var (
 	ErrConflict       = errors.New("conflict")
 	ErrCorrupt        = errors.New("corrupt")
 	ErrNotDatabase    = errors.New("not a poddb database")
-	ErrPoisoned       = errors.New("database refuses writes after a failed sync; reopen it")
+	ErrPoisoned       = errors.New("database refuses writes until it is reopened")
 	ErrCommitUnknown  = errors.New("commit outcome unknown until the database is reopened")
 	ErrDiskFull       = errors.New("disk full")
 	ErrLogMissing     = errors.New("log missing: the database was not closed cleanly and its .wal directory is gone")
@@ -32,6 +32,8 @@ var (
 	ErrMemoryFault    = errors.New("memory could not be read")
 	ErrBranchExists   = errors.New("branch exists")
 	ErrUnknownVersion = errors.New("no such version")
+	ErrVersionGone    = errors.New("version was removed by retention")
+	ErrSnapshotTooOld = errors.New("snapshot is too old: the writer of the file reused what it shows")
 )
 
 // CorruptError says where stored bytes were found damaged. It matches
@@ -83,6 +85,7 @@ type PathProblem struct {
 	Path   string // from the variable's name on: x.children[3].onClose
 	Type   string // Go type
 	Reason string
+	Err    error // of a codec or method of the program, else nil
 }
 
 // UnsupportedError lists every value of one save that cannot be stored. It
@@ -105,6 +108,16 @@ func (e *UnsupportedError) Error() string {
 		s += fmt.Sprintf(" %s (%s): %s", p.Path, p.Type, p.Reason)
 	}
 	return s
+}
+
+// Unwrap returns the errors of the program that are among the problems.
+func (e *UnsupportedError) Unwrap() (errs []error) {
+	for _, p := range e.Problems {
+		if p.Err != nil {
+			errs = append(errs, p.Err)
+		}
+	}
+	return errs
 }
 
 // Is matches ErrUnsupported, and ErrUnregistered if that is what is wrong.

@@ -11,13 +11,23 @@ var (
 	// decoder, and the state that knows regions by address. Nobody else has a
 	// reason to.
 	mayUseUnsafe = []string{
+		"podder/cell.go",
+		"podder/chunk_contents.go",
+		"podder/chunk_load.go",
+		"podder/codec_load.go",
+		"podder/codec_reflect.go",
+		"podder/codec_store.go",
 		"podder/codec_time.go",
+		"podder/codec_typed.go",
 		"podder/codecs.go",
+		"podder/decode_convert.go",
 		"podder/decode_fixed.go",
 		"podder/decode_interface.go",
 		"podder/decode_map.go",
+		"podder/decode_map_typed.go",
 		"podder/decode_plan.go",
 		"podder/decode_reference.go",
+		"podder/decode_reshape.go",
 		"podder/decode_slot.go",
 		"podder/decode_types.go",
 		"podder/decode_value.go",
@@ -30,8 +40,13 @@ var (
 		"podder/encode_slot.go",
 		"podder/forwards.go",
 		"podder/hash.go",
+		"podder/hooks_run.go",
 		"podder/loader.go",
+		"podder/map_memory.go",
 		"podder/needs.go",
+		"podder/migrate.go",
+		"podder/opaque.go",
+		"podder/opaque_load.go",
 		"podder/order.go",
 		"podder/plan.go",
 		"podder/plan_dynamic.go",
@@ -40,13 +55,14 @@ var (
 		"podder/region_index.go",
 		"podder/restore.go",
 		"podder/scalar.go",
+		"podder/sentinel.go",
 		"podder/shadow.go",
 		"podder/state.go",
-		"podder/view_json.go",
+		"podder/string_slab.go",
 	}
 	// The process's clock and random source as the defaults of an option, and the
 	// log's idle timer, which Options.IdlePromise turns off.
-	mayUseClock = []string{"pager/create.go", "wal/wal.go", "wal/log.go"}
+	mayUseClock = []string{"pager/create.go", "wal/wal.go", "wal/alarm.go"}
 	// State of the process: types registered before Open, and the files it has
 	// locked.
 	mayKeepState = []string{"db.registered", "internal/vfs.processLocks"}

@@ -13,8 +13,14 @@ import (
 // table or exports that did not change, share base's memory; slots that changed
 // are copies of their own, so an old version is not held by few bytes of it.
 // Errors match dberr.ErrInvalid.
-func Apply(base *Pod, c *Change) (*Pod, error) {
-	p, err := apply(base, c)
+func Apply(base *Pod, c *Change) (*Pod, error) { return checked(base, c, false) }
+
+// Borrow is Apply for a receiver that is done with the result before it lets
+// the sender go on: slots written whole share the memory of c.
+func Borrow(base *Pod, c *Change) (*Pod, error) { return checked(base, c, true) }
+
+func checked(base *Pod, c *Change, borrow bool) (*Pod, error) {
+	p, err := apply(base, c, borrow)
 	if err == nil {
 		err = Validate(p)
 	}
@@ -28,7 +34,7 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", dberr.ErrInvalid, fmt.Sprintf(format, args...))
 }
 
-func apply(base *Pod, c *Change) (*Pod, error) {
+func apply(base *Pod, c *Change, borrow bool) (*Pod, error) {
 	switch {
 	case c.New != (base == nil):
 		return nil, invalid("New is %v, base is there: %v", c.New, base != nil)
@@ -46,7 +52,7 @@ func apply(base *Pod, c *Change) (*Pod, error) {
 		p.Exports = cloneExports(base.Exports, c.Exports)
 	}
 	var err error
-	p.Slots, err = applySlots(base.Slots, c)
+	p.Slots, err = applySlots(base.Slots, c, borrow)
 	return p, err
 }
 
@@ -71,7 +77,7 @@ func cloneExports(base, exports []Export) []Export {
 	return clone
 }
 
-func applySlots(base []Data, c *Change) ([]Data, error) {
+func applySlots(base []Data, c *Change, borrow bool) ([]Data, error) {
 	old := base
 	if c.Whole {
 		old = nil
@@ -98,7 +104,7 @@ func applySlots(base []Data, c *Change) ([]Data, error) {
 			before = base[w.Slot]
 		}
 		var err error
-		if slots[w.Slot], err = w.apply(before); err != nil {
+		if slots[w.Slot], err = w.apply(before, borrow); err != nil {
 			return nil, err
 		}
 	}
@@ -109,10 +115,13 @@ func applySlots(base []Data, c *Change) ([]Data, error) {
 }
 
 // apply makes the slot that w turns before into.
-func (w *SlotWrite) apply(before Data) (Data, error) {
+func (w *SlotWrite) apply(before Data, borrow bool) (Data, error) {
 	if w.Runs == nil {
 		if d := &w.Data; d.Kind == SlotFree && (d.Type != 0 || len(d.Bytes) > 0 || d.Runs != nil) {
 			return Data{}, invalid("free slot %d holds something", w.Slot)
+		}
+		if borrow {
+			return w.Data, nil
 		}
 		return Data{w.Data.Kind, w.Data.Type, bytes.Clone(w.Data.Bytes), slices.Clone(w.Data.Runs)}, nil
 	}

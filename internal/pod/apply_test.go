@@ -63,6 +63,34 @@ func wantShared(t *testing.T, base, next *Pod) {
 	}
 }
 
+// A borrowed pod is the applied one in the sender's memory, and its head and
+// slots are the whole version.
+func TestBorrowSharesTheMemoryOfTheChange(t *testing.T) {
+	c := &Change{ID: 3, New: true, Refs: []Ref{{Pod: 9}}, Exports: []Export{{0, EdgeSet{All: true}}}, Slots: []SlotWrite{
+		{Slot: 0, Data: Data{Kind: SlotBox, Type: 2, Bytes: []byte("root")}},
+		{Slot: 2, Data: Data{Kind: SlotArray, Type: 2, Bytes: []byte("elements"), Runs: []uint32{4, 4}}},
+	}}
+	applied, err := Apply(nil, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	borrowed, err := Borrow(nil, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := AppendWhole(nil, applied)
+	pieces := AppendWholeHead(nil, borrowed)
+	for _, s := range borrowed.Slots {
+		pieces = append(pieces, s.Bytes...)
+	}
+	if string(pieces) != string(whole) {
+		t.Fatalf("%x, want %x", pieces, whole)
+	}
+	if &borrowed.Slots[2].Bytes[0] != &c.Slots[1].Data.Bytes[0] || &applied.Slots[2].Bytes[0] == &c.Slots[1].Data.Bytes[0] {
+		t.Fatal("Borrow copies, or Apply does not")
+	}
+}
+
 func TestApplyRefusesWhatCannotBe(t *testing.T) {
 	base := &Pod{
 		Refs:    []Ref{{Pod: 5}},

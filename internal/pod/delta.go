@@ -59,11 +59,7 @@ func AppendDelta(dst []byte, base, next *Pod) ([]byte, bool) {
 
 // bodyFor returns the body with room for spare bytes more.
 func (p *Pod) bodyFor(spare int) []byte {
-	n := 0
-	for i := range p.Slots {
-		n += len(p.Slots[i].Bytes)
-	}
-	return appendBody(make([]byte, 0, n+spare), p)
+	return appendBody(make([]byte, 0, p.BodyLen()+spare), p)
 }
 
 func (v *Version) readDelta(r *binenc.Reader, part int) {

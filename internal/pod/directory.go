@@ -140,33 +140,38 @@ func appendRuns(dst []byte, runs []uint32) []byte {
 	return dst
 }
 
-// readRuns reads the lengths of one slot's runs, appending them to out unless
-// that is nil, and returns their number and sum.
-func readRuns(r *binenc.Reader, out *[]uint32) (n int, sum uint64) {
+// readRuns reads the lengths of one slot's runs and returns their number and
+// sum. out takes the lengths, and has room for them, unless it is nil.
+func readRuns(r *binenc.Reader, out []uint32) (n int, sum uint64) {
 	n = readSlotCount(r)
 	if n == 0 {
 		r.Fail("slot in no runs")
 	}
 	prev := int64(0)
-	for done := 0; done < n && r.Err() == nil; {
-		same := 1
-		if x := r.Uvarint(); x&1 != 0 {
-			if same = int(min(x>>1, mostRepeat)) + 1; same > mostRepeat || same > n-done {
-				r.Fail("%d equal runs, %d left", same, n-done)
-			}
-		} else {
+	for done := 0; done < n; {
+		x := r.Uvarint()
+		if x&1 == 0 {
 			z := x >> 1
 			d := int64(z>>1) ^ -int64(z&1)
-			if prev += d; prev < 0 || prev > 1<<32-1 || d == 0 {
+			if prev += d; prev < 0 || prev > 1<<32-1 || d == 0 { // 0 after an error, too
 				r.Fail("run length %d, %+d from the one before", prev, d)
+				return 0, 0
 			}
+			if out != nil {
+				out[done] = uint32(prev)
+			}
+			sum += uint64(prev)
+			done++
+			continue
 		}
-		if r.Err() != nil {
+		same := int(min(x>>1, mostRepeat)) + 1
+		if same > mostRepeat || same > n-done {
+			r.Fail("%d equal runs, %d left", same, n-done)
 			return 0, 0
 		}
 		if out != nil {
-			for range same {
-				*out = append(*out, uint32(prev))
+			for i := range same {
+				out[done+i] = uint32(prev)
 			}
 		}
 		sum += uint64(same) * uint64(prev)
@@ -251,34 +256,32 @@ func (d *directory) fill(body []byte) []Data {
 	if d.slots == 0 {
 		return nil
 	}
-	slots := make([]Data, 0, d.slots)
-	var runs []uint32
-	if d.runs > 0 {
-		runs = make([]uint32, 0, d.runs)
-	}
+	slots := make([]Data, d.slots)
+	runs := make([]uint32, d.runs)
 	r := binenc.NewReader(d.raw)
-	at := uint64(0)
-	for len(slots) < d.slots {
-		g := readGroup(r, d.slots-len(slots))
+	for left := slots; len(left) > 0; {
+		g := readGroup(r, len(left))
+		group := left[:g.count]
+		left = left[g.count:]
+		if g.kind == SlotFree {
+			continue
+		}
 		equal := uint64(0)
 		if g.equal {
 			equal = r.Uvarint()
 		}
-		for range g.count {
-			s := Data{Kind: g.kind, Type: g.typ}
+		for i := range group {
+			s := &group[i]
+			s.Kind, s.Type = g.kind, g.typ
 			n := equal
 			if g.inRuns {
-				from := len(runs)
-				_, n = readRuns(r, &runs)
-				s.Runs = runs[from:len(runs):len(runs)]
-			} else if !g.equal && g.kind != SlotFree {
+				var k int
+				k, n = readRuns(r, runs)
+				s.Runs, runs = runs[:k:k], runs[k:]
+			} else if !g.equal {
 				n = r.Uvarint()
 			}
-			if g.kind != SlotFree {
-				s.Bytes = body[at : at+n : at+n]
-				at += n
-			}
-			slots = append(slots, s)
+			s.Bytes, body = body[:n:n], body[n:]
 		}
 	}
 	return slots

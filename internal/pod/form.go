@@ -97,8 +97,17 @@ func (v *Version) SharedBody() (RecordNo, bool) { return v.record, v.kind == bod
 // AppendWhole appends the version that is p and needs nothing else. p must be
 // valid.
 func AppendWhole(dst []byte, p *Pod) []byte {
-	dst = append(dst, formatVersion<<4|byte(bodyWhole))
-	return appendBody(appendOwn(dst, p), p)
+	return appendBody(AppendWholeHead(dst, p), p)
+}
+
+// StandsAlone reports whether a stored form has its own body: neither a base nor
+// a record is needed to read it. Damaged ones may say anything.
+func StandsAlone(form []byte) bool { return len(form) > 0 && BodyKind(form[0]&15) == bodyWhole }
+
+// AppendWholeHead appends the part of AppendWhole before the body. The bytes of
+// all slots, in slot order, are the rest: big ones need not be copied together.
+func AppendWholeHead(dst []byte, p *Pod) []byte {
+	return appendOwn(append(dst, formatVersion<<4|byte(bodyWhole)), p)
 }
 
 // AppendWholeShared appends the version that is p with its body, as Body
@@ -123,12 +132,15 @@ func appendBody(dst []byte, p *Pod) []byte {
 }
 
 // Body returns the bytes of all slots in slot order: what is hashed and shared.
-func (p *Pod) Body() []byte {
+func (p *Pod) Body() []byte { return p.bodyFor(0) }
+
+// BodyLen is the length of Body.
+func (p *Pod) BodyLen() int {
 	n := 0
 	for i := range p.Slots {
 		n += len(p.Slots[i].Bytes)
 	}
-	return appendBody(make([]byte, 0, n), p)
+	return n
 }
 
 // DecodeVersion reads one stored version. Errors match dberr.ErrCorrupt, or

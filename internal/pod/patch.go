@@ -289,7 +289,12 @@ func (c *slotChange) readEntry(r *binenc.Reader) {
 	g := readGroup(r, 1)
 	c.data.Kind, c.data.Type = g.kind, g.typ
 	if g.inRuns {
-		_, c.size = readRuns(r, &c.data.Runs)
+		measured := *r
+		var n int
+		if n, c.size = readRuns(&measured, nil); measured.Err() == nil {
+			c.data.Runs = make([]uint32, n)
+		}
+		readRuns(r, c.data.Runs)
 	} else if g.kind != SlotFree {
 		c.size = r.Uvarint()
 	}

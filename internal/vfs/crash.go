@@ -54,6 +54,7 @@ func (m *MemFS) Crash(kind CrashKind, seed uint64) *MemFS {
 	c.chooseEntries(m.dirOps)
 	image := &MemFS{root: c.image(m.root)}
 	image.lost = c.lost
+	image.measure(image.root)
 	return image
 }
 
@@ -73,6 +74,7 @@ func (m *MemFS) Restart() *MemFS {
 		}
 		next.dirOps = append(next.dirOps, fresh)
 	}
+	next.measure(next.root)
 	return next
 }
 

@@ -43,13 +43,22 @@ func locked(name string, cause error) error {
 		is: []error{ErrLocked, dberr.ErrLocked}}
 }
 
+// absent turns the error of a missing name into none.
+func absent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // pathError gives err its place, and turns any form of "disk full" into one
 // that callers can test for.
 func pathError(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
 	var placed *placedError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &placed):
 		return err
 	case isDiskFull(err) || errors.Is(err, ErrDiskFull) || errors.Is(err, dberr.ErrDiskFull):

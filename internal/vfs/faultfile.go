@@ -149,6 +149,27 @@ func (f *faultFile) Lock() error {
 	return f.file.Lock()
 }
 
+func (f *faultFile) LockRange(off, n int64) error {
+	if err := f.fs.step(OpLock, f.name); err != nil {
+		return err
+	}
+	return f.file.LockRange(off, n)
+}
+
+func (f *faultFile) RangeLocked(off, n int64) (bool, error) {
+	if err := f.fs.step(OpLock, f.name); err != nil {
+		return false, err
+	}
+	return f.file.RangeLocked(off, n)
+}
+
+func (f *faultFile) SameFile(name string) (bool, error) {
+	if err := f.fs.step(OpStat, f.name); err != nil {
+		return false, err
+	}
+	return f.file.SameFile(name)
+}
+
 func (f *faultFile) Close() error {
 	err := f.fs.step(OpClose, f.name)
 	if below := f.file.Close(); err == nil {

@@ -40,7 +40,7 @@ func (f *memFile) usable(op string, write bool, off, n int64) error {
 }
 
 // change counts and makes one change of the file.
-func (f *memFile) change(op string, off, n int64, apply func(seq int)) error {
+func (f *memFile) change(op string, off, n int64, apply func(seq int) error) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if err := f.usable(op, true, off, n); err != nil {
@@ -49,8 +49,7 @@ func (f *memFile) change(op string, off, n int64, apply func(seq int)) error {
 	if err := f.fs.begin(op, f.name); err != nil {
 		return err
 	}
-	apply(f.fs.ops)
-	return nil
+	return apply(f.fs.ops)
 }
 
 func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
@@ -67,26 +66,37 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
-	err := f.change("write", off, int64(len(p)), func(seq int) {
-		if len(p) > 0 {
-			f.node.write(seq, p, off)
+	n := 0
+	err := f.change("write", off, int64(len(p)), func(seq int) error {
+		if n = int(f.fs.claim(f.node, off, off+int64(len(p))) - off); n > 0 {
+			f.node.write(seq, p[:n], off)
 		}
+		if n < len(p) {
+			return f.full("write")
+		}
+		return nil
 	})
-	if err != nil {
-		return 0, err
-	}
-	return len(p), nil
+	return n, err
 }
 
 func (f *memFile) Truncate(size int64) error {
-	return f.change("truncate", size, 0, func(seq int) { f.node.resize(seq, size) })
+	return f.change("truncate", size, 0, func(seq int) error {
+		f.fs.release(f.node, size)
+		f.node.resize(seq, size)
+		return nil
+	})
 }
 
 func (f *memFile) Preallocate(off, n int64) error {
-	return f.change("preallocate", off, n, func(seq int) {
-		if n > 0 {
-			f.node.resize(seq, max(off+n, f.node.cur.size))
+	return f.change("preallocate", off, n, func(seq int) error {
+		if n == 0 {
+			return nil
 		}
+		if !f.fs.claimAll(f.node, off, off+n) {
+			return f.full("preallocate")
+		}
+		f.node.resize(seq, max(off+n, f.node.cur.size))
+		return nil
 	})
 }
 
@@ -117,19 +127,6 @@ func (f *memFile) Size() (int64, error) {
 	return f.node.cur.size, nil
 }
 
-func (f *memFile) Lock() error {
-	f.fs.mu.Lock()
-	defer f.fs.mu.Unlock()
-	if err := f.usable("lock", false, 0, 0); err != nil {
-		return err
-	}
-	if f.node.holder != nil && f.node.holder != f {
-		return locked(f.name, nil)
-	}
-	f.node.holder = f
-	return nil
-}
-
 func (f *memFile) Close() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
@@ -137,8 +134,8 @@ func (f *memFile) Close() error {
 		return f.fail("close", fs.ErrClosed)
 	}
 	f.closed = true
-	if f.node.holder == f {
-		f.node.holder = nil
-	}
+	f.node.unlock(f)
+	f.node.handles--
+	f.fs.forget(f.node)
 	return nil
 }

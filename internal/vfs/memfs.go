@@ -25,6 +25,8 @@ type MemFS struct {
 	failSync countdown
 	dropSync countdown
 	lost     bool
+	capacity int64 // bytes, 0 = no limit
+	used     int64
 }
 
 // countdown marks the n-th event from now; negative: every one; 0: none.
@@ -157,6 +159,7 @@ func (m *MemFS) Open(name string, flag Flag) (File, error) {
 		node = newFile()
 		m.change(&dirOp{seq: m.ops, places: []entry{{dir, base}}, nodes: []*inode{node}})
 	}
+	node.handles++
 	return &memFile{fs: m, node: node, name: name, writable: flag&ReadWrite != 0}, nil
 }
 

@@ -7,7 +7,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sort"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -129,9 +131,14 @@ func (osFS) SyncDir(dir string) error {
 // maxLinks is how many links in a row a name may lead through.
 const maxLinks = 40
 
-// resolve follows links in the name's last element. Those before it lead to
-// the same directory for the file and for what lies beside it.
+// resolve makes the name one that does not depend on the working directory, and
+// follows links in its last element. Those before it lead to the same directory
+// for the file and for what lies beside it.
 func (osFS) resolve(name string) (string, error) {
+	name, err := absolute(name)
+	if err != nil {
+		return "", err
+	}
 	at := name
 	for range maxLinks {
 		info, err := os.Lstat(at)
@@ -160,6 +167,26 @@ func (osFS) resolve(name string) (string, error) {
 	return "", &fs.PathError{Op: "resolve", Path: name, Err: errTooManyLinks}
 }
 
+// absolute puts the working directory in front of a relative name. On systems
+// with links the rest stays as it is: what ".." means depends on them.
+func absolute(name string) (string, error) {
+	switch {
+	case name == "" || filepath.IsAbs(name):
+		return name, nil
+	case runtime.GOOS == "windows":
+		full, err := filepath.Abs(name)
+		return filepath.ToSlash(full), err
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", pathError("resolve", name, err)
+	}
+	for strings.HasPrefix(name, "./") {
+		name = strings.TrimLeft(name[1:], "/")
+	}
+	return strings.TrimSuffix(dir, "/") + "/" + name, nil
+}
+
 // here lets "" name the working directory, as it does in MemFS.
 func here(dir string) string {
 	if dir == "" {
@@ -174,6 +201,7 @@ type osFile struct {
 
 	mu     sync.Mutex // guards locked against Close
 	locked bool
+	ranges bool // some were locked
 }
 
 func (o *osFile) renamed(name string) { o.name = name }
@@ -223,11 +251,28 @@ func (o *osFile) Preallocate(off, n int64) error {
 	if n == 0 {
 		return nil
 	}
-	err := allocate(o.f, off, n)
+	return o.fail("preallocate", o.reserve(off, n, allocate))
+}
+
+// reserve is Preallocate by a system call. Where space runs out in the middle
+// some file systems keep what they got and make the file as long (ext4): that is
+// cut off again, or a file that could not grow would hold the last of the disk.
+func (o *osFile) reserve(off, n int64, allocate func(f *os.File, off, n int64) error) error {
+	before, err := o.Size()
+	if err != nil {
+		return err
+	}
+	err = allocate(o.f, off, n)
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = o.writeZeros(off, n)
 	}
-	return o.fail("preallocate", err)
+	if err == nil {
+		return nil
+	}
+	if after, sizeErr := o.Size(); sizeErr == nil && after > before {
+		_ = o.f.Truncate(before) // it stays long then, which harms nobody but by its space
+	}
+	return err
 }
 
 // writeZeros reserves what lies behind the end of the file by writing it. Holes
@@ -273,6 +318,43 @@ func (o *osFile) Lock() error {
 	return nil
 }
 
+func (o *osFile) LockRange(off, n int64) error {
+	if err := checkRange(o.name, off, n); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	held, err := lockRange(o.f, off, n)
+	switch {
+	case err != nil:
+		return o.fail("lock", err)
+	case held:
+		return locked(o.name, nil)
+	}
+	o.ranges = true
+	return nil
+}
+
+func (o *osFile) RangeLocked(off, n int64) (bool, error) {
+	if err := checkRange(o.name, off, n); err != nil {
+		return false, err
+	}
+	held, err := rangeLocked(o.f, off, n)
+	return held && err == nil, o.fail("lock", err)
+}
+
+func (o *osFile) SameFile(name string) (bool, error) {
+	mine, err := o.f.Stat()
+	if err != nil {
+		return false, o.fail("stat", err)
+	}
+	named, err := os.Stat(here(name))
+	if err != nil {
+		return false, absent(err)
+	}
+	return os.SameFile(mine, named), nil
+}
+
 func (o *osFile) Close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -280,6 +362,9 @@ func (o *osFile) Close() error {
 		// By hand: a child forked at this moment may hold a copy of the
 		// descriptor a little longer, and with it the lock.
 		unlockFile(o.f)
+	}
+	if o.ranges {
+		unlockRanges(o.f)
 	}
 	err := o.f.Close()
 	if o.locked {

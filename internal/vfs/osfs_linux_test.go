@@ -120,3 +120,20 @@ func TestPreallocateFallbackKeepsData(t *testing.T) {
 		t.Fatalf("%d bytes, beginning %q", len(got), got[:4])
 	}
 }
+
+// What a full disk left of a reservation is given back: ext4 keeps the blocks that
+// it found, and makes the file as long.
+func TestAFailedPreallocationKeepsNothing(t *testing.T) {
+	file := open(t, OS(), filepath.Join(t.TempDir(), "data"), ReadWrite|Create)
+	defer file.Close()
+	must(t, file.Preallocate(0, 8192))
+	for name, fail := range map[string]error{"full": syscall.ENOSPC, "broken": syscall.EIO} {
+		err := file.(*osFile).reserve(8192, 1<<20, func(f *os.File, off, n int64) error {
+			must(t, allocate(f, off, n/2))
+			return fail
+		})
+		if size, sizeErr := file.Size(); !errors.Is(err, fail) || sizeErr != nil || size != 8192 {
+			t.Errorf("%s: %v leaves %d bytes, %v", name, err, size, sizeErr)
+		}
+	}
+}

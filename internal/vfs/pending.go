@@ -32,6 +32,8 @@ type inode struct {
 	durable *content // nil: the same as cur
 	pending []fileOp
 	holder  *memFile // who has the lock
+	ranges  []rangeHeld
+	space
 
 	entries  map[string]*inode // as visible
 	onMedium map[string]*inode // durable entries
@@ -184,12 +186,21 @@ type dirOp struct {
 
 // change makes an entry operation visible.
 func (m *MemFS) change(op *dirOp) {
+	var unnamed []*inode
 	for i, at := range op.places {
+		if old := at.dir.entries[at.name]; old != nil {
+			old.names--
+			unnamed = append(unnamed, old)
+		}
 		if op.nodes[i] == nil {
 			delete(at.dir.entries, at.name)
 		} else {
 			at.dir.entries[at.name] = op.nodes[i]
+			op.nodes[i].names++
 		}
+	}
+	for _, node := range unnamed {
+		m.forget(node)
 	}
 	m.dirOps = append(m.dirOps, op)
 }

@@ -13,7 +13,7 @@ import (
 func TestResolveLeavesNamesThatAreNoLinks(t *testing.T) {
 	forEachFS(t, func(t *testing.T, f FS, root string) {
 		put(t, f, root+"/file", "x")
-		for _, name := range []string{root + "/file", root + "/none", root + "/./file", root, "none", root + "/no/such/dir"} {
+		for _, name := range []string{root + "/file", root + "/none", root + "/./file", root, root + "/no/such/dir"} {
 			got, err := Resolve(f, name)
 			must(t, err)
 			if got != name {
@@ -21,6 +21,39 @@ func TestResolveLeavesNamesThatAreNoLinks(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A process may change its working directory while a database is open, before the
+// files beside it are made.
+func TestResolveDoesNotDependOnTheWorkingDirectory(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	must(t, err)
+	t.Chdir(dir)
+	must(t, os.MkdirAll("sub", 0o755))
+	want := filepath.ToSlash(dir) + "/a"
+	for _, exists := range []bool{false, true} {
+		if exists {
+			put(t, OS(), "a", "x")
+		}
+		for _, name := range []string{"a", "./a", ".//./a"} {
+			got, err := Resolve(OS(), name)
+			must(t, err)
+			if got != want {
+				t.Errorf("%q (exists %v) became %q, want %q", name, exists, got, want)
+			}
+		}
+	}
+	t.Chdir(filepath.Join(dir, "sub"))
+	got, err := Resolve(OS(), "../a")
+	must(t, err)
+	t.Chdir(t.TempDir())
+	f := open(t, OS(), got, 0)
+	same, err := f.SameFile(want)
+	must(t, err)
+	must(t, f.Close())
+	if !same {
+		t.Errorf("../a became %q", got)
+	}
 }
 
 // Every way to a file gives the name beside which its siblings lie, whether

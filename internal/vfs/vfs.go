@@ -8,7 +8,10 @@
 // directory entry (create, rename, remove) is durable only after SyncDir.
 package vfs
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // SectorSize is the unit in which a crash may tear a write.
 const SectorSize = 512
@@ -18,6 +21,10 @@ const SectorSize = 512
 var (
 	ErrLocked   = errors.New("file is locked")
 	ErrDiskFull = errors.New("no space left on device")
+	// ErrNotSupported is returned by LockRange and RangeLocked where the system
+	// has no locks of ranges that belong to a handle. It matches
+	// errors.ErrUnsupported.
+	ErrNotSupported = fmt.Errorf("locks of ranges: %w", errors.ErrUnsupported)
 )
 
 // Flag says how Open opens a file.
@@ -71,11 +78,25 @@ type File interface {
 	// Size returns the current size in bytes.
 	Size() (int64, error)
 	// Preallocate reserves space for [off, off+n) and extends the size to at
-	// least off+n, reading as zeros. A full disk matches ErrDiskFull.
+	// least off+n, reading as zeros. A full disk matches ErrDiskFull, and the file
+	// is as long as before. Nothing else may extend the file meanwhile.
 	Preallocate(off, n int64) error
 	// Lock takes an exclusive lock on the file that dies with the handle, or
 	// fails at once with ErrLocked, also when another handle of this process
 	// (by device and inode, through any name) holds it.
 	Lock() error
+	// LockRange takes an exclusive lock on bytes [off, off+n), which need not
+	// exist, that dies with the handle and with the process, or fails at once
+	// with ErrLocked when any other handle holds a part of it. The handle must be
+	// writable. A range that the handle holds already is taken again. Locks of
+	// ranges and Lock do not see each other.
+	LockRange(off, n int64) error
+	// RangeLocked reports whether any handle but this one, of this process or
+	// of another, holds a part of [off, off+n).
+	RangeLocked(off, n int64) (bool, error)
+	// SameFile reports whether name leads to this very file now: false if it was
+	// removed or replaced. Whoever locked a file by its name asks this afterwards.
+	SameFile(name string) (bool, error)
+	// Close drops the handle's locks.
 	Close() error
 }

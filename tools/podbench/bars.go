@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -34,7 +35,7 @@ type barEnv struct{ traces, scratch string }
 
 // promises are all that were made so far. Issues to come append theirs.
 func promises() []promise {
-	return []promise{
+	return slices.Concat(ratePromises(), deepPromises(), insertPromises(), []promise{
 		{measure: measureWalk, bars: []bar{{
 			name: "first-walk", set: "podding", unit: "objects/s", limit: 3e6, atLeast: true,
 			about: "first save of 1,000,000 objects without storing them: discover, place, encode, hash; per CPU second",
@@ -54,7 +55,44 @@ func promises() []promise {
 			name: "storage/TRACE", set: "podding", unit: "bytes", limit: math.NaN(),
 			about: "files after the replay of each recording, less than gob where gob can, else than C pickle",
 		}}},
-	}
+		{measure: measureCommits, bars: []bar{
+			{name: "commits-1", set: "engine", unit: "x-of-bare-log", limit: 0.8, atLeast: true,
+				about: "durable commits of 128 bytes per second, 1 committer, against a bare log with one sync per group"},
+			{name: "commits-16", set: "engine", unit: "x-of-bare-log", limit: 0.8, atLeast: true,
+				about: "the same with 16 committers"},
+		}},
+		{measure: measureLatency, bars: []bar{{
+			name: "commit-p99", set: "engine", unit: "x-of-quiet", limit: 3,
+			about: "99th percentile of commits while a checkpoint of 200 MB runs, against without",
+		}}},
+		{measure: measureAmplification, bars: []bar{
+			{name: "written-8k", set: "engine", unit: "x-of-changed", limit: 3,
+				about: "bytes written per byte of changed pods: 8 KiB pods, 100,000 changes per checkpoint"},
+			{name: "written-100b", set: "engine", unit: "x-of-changed", limit: 60,
+				about: "the same for pods of 100 bytes, 100 random ones of 1,000,000 per commit, default options"},
+		}},
+		{measure: measureBulk, bars: []bar{{
+			name: "bulk-save", set: "engine", unit: "x-of-disk", limit: 0.7, atLeast: true,
+			about: "durable first save of 1 GiB of random float64, bytes per second against a plain synced file",
+		}}},
+		{measure: measureOpen, bars: []bar{
+			{name: "open-clean", set: "engine", unit: "ms", limit: 5, about: "opening 100 MB in 100,000 pods after a clean close"},
+			{name: "open-crash", set: "engine", unit: "ms-beyond-log", limit: 50,
+				about: "opening it with 50 MB of log after a crash, less the log's bytes at 200 MB/s"},
+		}},
+		{measure: measurePrune, bars: []bar{{
+			name: "pruned-space", set: "engine", unit: "x-of-contents", limit: 1.2,
+			about: "file after pruning half of 400 versions and compacting, against the contents of what is kept",
+		}}},
+		{measure: measureMemory, bars: []bar{{
+			name: "memory", set: "engine", unit: "MB", limit: 400,
+			about: "largest resident size of a process that writes and reads 2 GiB in pods of 8 KiB under a budget of 256 MiB",
+		}}},
+		{measure: measureExport, bars: []bar{{
+			name: "inspect-export", set: "engine", unit: "wrong-pods", limit: 0,
+			about: "pods of 1 GiB that Inspect reads wrongly beside a process that writes and checkpoints every second",
+		}}},
+	})
 }
 
 // allBars lists the bars before they are measured.

@@ -63,6 +63,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if len(args) == 2 {
 			return child(ctx, args[1])
 		}
+	case "helper":
+		return helperCommand(ctx, args[1:])
 	case "help", "-h", "--help":
 		fmt.Fprint(out, usageText)
 		return nil

@@ -98,7 +98,7 @@ func verify(ctx context.Context, e *env, args []string) error {
 	}
 	defer d.Close()
 	bar := e.progress("verify")
-	rep, err := d.Verify(ctx, db.VerifyOptions{Deep: e.deep, Progress: func(done, total uint64) { bar.set(int(done), int(total)) }})
+	rep, err := d.Verify(ctx, db.VerifyOptions{Deep: e.deep, Progress: bar.items})
 	bar.clear()
 	if err != nil {
 		return err

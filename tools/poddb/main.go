@@ -5,9 +5,17 @@
 //	poddb log FILE                 the history, newest first
 //	poddb show FILE                the variables of one version
 //	poddb get FILE PATH            any object as JSON, without the program's types
+//	poddb schema FILE              the types that it holds, or what a program makes of them
 //	poddb stat FILE                where the space goes
 //	poddb verify FILE              check the whole file
+//	poddb checkpoint FILE          move the log into the file
+//	poddb compact FILE             give unused space back
+//	poddb prune FILE --keep-last N remove old versions
+//	poddb backup FILE TO           copy a database
+//	poddb restore BACKUP FILE      make a database from a backup
+//	poddb salvage FILE TO          copy what can be read of a damaged file
 //
+// Commands that only read work on a database that a program has open.
 // Flags come before or after FILE; --json prints for scripts. The exit code
 // is 0 only when it worked; errors are one line on stderr.
 package main
@@ -35,12 +43,16 @@ type command struct {
 
 // settings are the flags of all commands; each one registers what it has.
 type settings struct {
-	json  bool
-	at    uint64
-	n     int
-	deep  bool
-	dir   string
-	depth int
+	json     bool
+	at       uint64
+	n        int
+	deep     bool
+	dir      string
+	depth    int
+	keepLast int
+	dryRun   bool
+	program  string
+	count    bool
 }
 
 // env is what a command works with.
@@ -67,9 +79,24 @@ func commands() []command {
 				at(f, s)
 				f.IntVar(&s.depth, "depth", 0, "write at most `n` levels (0 is the default of the library)")
 			}, run: get},
+		{name: "schema", args: "FILE", help: "the types that it holds; with --program what becomes of them in a program", minArgs: 1, maxArgs: 1,
+			flags: func(f *flag.FlagSet, s *settings) {
+				f.StringVar(&s.program, "program", "", "compare with the types of a program, which db.DescribeTypes wrote to this `file`")
+				f.BoolVar(&s.count, "count", false, "count the values in the newest version (reads all of it)")
+			}, run: schema},
 		{name: "stat", args: "FILE", help: "where the space goes", minArgs: 1, maxArgs: 1, run: stat},
 		{name: "verify", args: "FILE", help: "check the whole file against itself", minArgs: 1, maxArgs: 1,
 			flags: func(f *flag.FlagSet, s *settings) { f.BoolVar(&s.deep, "deep", false, "decode every pod as well") }, run: verify},
+		{name: "checkpoint", args: "FILE", help: "move the log into the file", minArgs: 1, maxArgs: 1, run: checkpoint},
+		{name: "compact", args: "FILE", help: "give unused space at the end of the file back", minArgs: 1, maxArgs: 1, run: compact},
+		{name: "prune", args: "FILE", help: "remove old versions and free what only they need", minArgs: 1, maxArgs: 1,
+			flags: func(f *flag.FlagSet, s *settings) {
+				f.IntVar(&s.keepLast, "keep-last", 0, "keep the newest `n` commits of each branch")
+				f.BoolVar(&s.dryRun, "dry-run", false, "only say what would be freed")
+			}, run: prune},
+		{name: "backup", args: "FILE TO", help: "copy a database into a new file; refused while commits are only in its log (checkpoint first, or Backup in the program that has it open)", minArgs: 2, maxArgs: 2, run: backup},
+		{name: "restore", args: "BACKUP FILE", help: "make a database from a backup", minArgs: 2, maxArgs: 2, run: restore},
+		{name: "salvage", args: "FILE TO", help: "copy everything readable from a damaged file into a new one and list what was lost", minArgs: 2, maxArgs: 2, run: salvage},
 	}
 }
 
@@ -143,9 +170,14 @@ func usage(w io.Writer) {
 	}
 }
 
-// open opens a file for a command that only reads.
+// open opens a file for a command that only reads, also one that a live
+// process has open.
 func open(ctx context.Context, path string) (*db.DB, error) {
-	return db.Open(ctx, path, &db.Options{ReadOnly: true})
+	d, err := db.Open(ctx, path, &db.Options{ReadOnly: true})
+	if errors.Is(err, db.ErrLocked) {
+		return db.Inspect(ctx, path, nil)
+	}
+	return d, err
 }
 
 // snapshot opens a file at the version asked for, or the newest. done closes

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,7 +71,10 @@ func TestCommandsReadAFileWithoutTheProgramsTypes(t *testing.T) {
 		{[]string{"get", "--json", path, "cart"}, `[{"Name":"pen","Price":5,"Next":{"Name":"ink","Price":9.5,"Next":null}},{"$ref":"cart[0].Next"}]` + "\n"},
 		{[]string{"show", path}, "cart"},
 		{[]string{"log", path}, `line\nbreak \x1b[31m`},
-		{[]string{"stat", path}, "pod versions"},
+		{[]string{"schema", path}, "struct"},
+		{[]string{"schema", "--count", path}, "  .Price"},
+		{[]string{"stat", path}, "live pods"},
+		{[]string{"stat", path}, "metas, grown ahead    8192 B"}, // nothing else is left over in a closed file
 		{[]string{"verify", "--deep", path}, "ok: 2 versions"},
 	} {
 		got, err := poddb(t, c.args...)
@@ -77,10 +82,109 @@ func TestCommandsReadAFileWithoutTheProgramsTypes(t *testing.T) {
 			t.Errorf("%q = %q, %v; want %q", c.args, got, err, c.want)
 		}
 	}
-	for _, cmd := range []string{"log", "show", "stat", "verify"} {
+	for _, cmd := range []string{"log", "schema", "show", "stat", "verify"} {
 		out, err := poddb(t, cmd, "--json", path)
 		if err != nil || !json.Valid([]byte(strings.SplitN(out, "\n", 2)[0])) {
 			t.Errorf("%s --json = %q, %v", cmd, out, err)
+		}
+	}
+}
+
+// A program that has renamed a field and forgot to say so reads it in the report.
+func TestSchemaReportOfAProgram(t *testing.T) {
+	type renamed struct {
+		Name  string
+		Prize float64
+	}
+	path := sample(t)
+	desc, err := db.DescribeTypes(db.Types(db.Type[renamed]("shop.Item", db.Alias("github.com/poddb/poddb/tools/poddb.item"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "program.json")
+	if err := os.WriteFile(program, desc, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Also while somebody has the file open.
+	live, err := db.Open(context.Background(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Close()
+	got, err := poddb(t, "schema", path, "--program", program)
+	if err != nil || !strings.Contains(got, "probably renamed to Prize (0.88)") || !strings.Contains(got, "pod:") || !strings.Contains(got, ".Next") {
+		t.Errorf("%s, %v", got, err)
+	}
+	got, err = poddb(t, "schema", path, "--program", program, "--json")
+	if err != nil || !strings.Contains(got, `"rename":{"to":"Prize"`) {
+		t.Errorf("%s, %v", got, err)
+	}
+	if _, err = poddb(t, "schema", path, "--program", path); err == nil {
+		t.Error("a database was taken for a description")
+	}
+}
+
+// Asking what prune would free only reads: it works beside the program that has
+// the file open, and the pruning itself is refused there.
+func TestPruneDryRunBesideAWriter(t *testing.T) {
+	path := sample(t)
+	d, err := db.Open(context.Background(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if out, err := poddb(t, "prune", path, "--keep-last", "1", "--dry-run"); err != nil || !strings.Contains(out, "in 1 versions") {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := poddb(t, "prune", path, "--keep-last", "1"); !errors.Is(err, db.ErrLocked) {
+		t.Errorf("pruned beside a writer: %v", err)
+	}
+}
+
+// A database whose process was killed: commands that read show everything, a
+// backup that would miss commits is refused and leaves nothing, and works after a
+// checkpoint.
+func TestBackupOfACrashedDatabase(t *testing.T) {
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "a.pod")
+	d, err := db.Open(ctx, path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	ns, err := d.Namespace(ctx, "main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.Set(ctx, "x", 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ns.Save(ctx); err != nil {
+		t.Fatal(err)
+	}
+	crashed := filepath.Join(t.TempDir(), "b.pod") // a copy of the open files is what a kill leaves
+	for from, to := range map[string]string{path: crashed, path + ".wal": crashed + ".wal"} {
+		if from != path {
+			err = os.CopyFS(to, os.DirFS(from))
+		} else if b, failed := os.ReadFile(from); failed != nil {
+			err = failed
+		} else {
+			err = os.WriteFile(to, b, 0o666)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	copied := crashed + ".copy"
+	if _, err := poddb(t, "backup", crashed, copied); !errors.Is(err, db.ErrReadOnly) || !strings.Contains(err.Error(), crashed) {
+		t.Errorf("backup without the log: %v", err)
+	}
+	if _, err := os.Stat(copied); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left behind: %v", err)
+	}
+	for _, args := range [][]string{{"get", crashed, "x"}, {"checkpoint", crashed}, {"backup", crashed, copied}, {"verify", copied, "--deep"}, {"get", copied, "x"}} {
+		if out, err := poddb(t, args...); err != nil || args[0] == "get" && out != "1\n" {
+			t.Errorf("%q: %q, %v", args, out, err)
 		}
 	}
 }

@@ -45,6 +45,12 @@ func (p *progress) set(done, total int) {
 	fmt.Fprintf(p.w, "\r%s [%s%s] %d/%d", p.label, strings.Repeat("█", full), strings.Repeat("·", progressWidth-full), done, total)
 }
 
+// bytes is set for work that is counted in bytes.
+func (p *progress) bytes(done, total int64) { p.set(int(done), int(total)) }
+
+// items is set for work that is counted in things.
+func (p *progress) items(done, total uint64) { p.set(int(done), int(total)) }
+
 // clear removes the bar.
 func (p *progress) clear() {
 	if p.drawn {

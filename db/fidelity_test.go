@@ -1,0 +1,259 @@
+package db_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/poddb/poddb/db"
+)
+
+// What survives a round trip, as a list: each row is a graph and what must be
+// true of it. The rows are in fidelity_*_test.go, by subject. Each is built,
+// checked and saved in one process; another one loads it in every way there is
+// (all variables at once, one after the other, one alone, as copies), checks
+// the same, and finds nothing to write.
+//
+//	go test ./db -run 'TestFidelity/pointers/cycles'
+//
+// replays one; -args -rows.big builds the big ones in full size.
+
+var bigRows = flag.Bool("rows.big", false, "the deep and long rows in full size: 10,000,000 and 1,000,000")
+
+// row is one case. The variables are the exported fields of a struct.
+type row struct {
+	name  string
+	types []db.TypeEntry // what the row needs to have registered
+	build func() any     // a pointer to the struct, filled
+	empty func() any     // a pointer to an empty one
+	check func(t *testing.T, vars any)
+	steps []step
+}
+
+// step changes the memory or the namespace of a row before another Save. What
+// it unsets in the struct is no variable any more.
+type step func(t *testing.T, ns *db.Namespace, vars any)
+
+// after adds steps to a row.
+func (r row) after(steps ...step) row {
+	r.steps = steps
+	return r
+}
+
+// did is a step that changes the memory of a row of variables of type V.
+func did[V any](f func(v *V)) step {
+	return func(t *testing.T, ns *db.Namespace, vars any) {
+		f(vars.(*V))
+		bind(t, ns, vars)
+	}
+}
+
+// kept makes a row of a struct type of variables.
+func kept[V any](name string, build func() *V, check func(t *testing.T, v *V), types ...db.TypeEntry) row {
+	return row{
+		name:  name,
+		types: types,
+		build: func() any { return build() },
+		empty: func() any { return new(V) },
+		check: func(t *testing.T, vars any) { t.Helper(); check(t, vars.(*V)) },
+	}
+}
+
+// is fails unless a condition of a row holds.
+func is(t *testing.T, what string, ok bool) {
+	t.Helper()
+	if !ok {
+		t.Errorf("not kept: %s", what)
+	}
+}
+
+// rows lists all groups.
+func rows() []struct {
+	group string
+	rows  []row
+} {
+	return []struct {
+		group string
+		rows  []row
+	}{
+		{"pointers", pointerRows()},
+		{"slices", sliceRows()},
+		{"maps", mapRows()},
+		{"values", valueRows()},
+		{"interfaces", interfaceRows()},
+		{"types", typeRows()},
+		{"codecs", codecRows()},
+		{"big", bigGraphRows()},
+	}
+}
+
+const (
+	envRow  = "PODDB_TEST_ROW"
+	envFile = "PODDB_TEST_ROW_FILE"
+)
+
+func TestFidelity(t *testing.T) {
+	for _, g := range rows() {
+		t.Run(g.group, func(t *testing.T) {
+			for _, r := range g.rows {
+				t.Run(r.name, func(t *testing.T) { roundTrip(t, g.group+"/"+r.name, r) })
+			}
+		})
+	}
+}
+
+func (r *row) options() *db.Options { return &db.Options{Types: db.Types(r.types...)} }
+
+// bind makes the variables of a namespace those of a struct; nil is none.
+func bind(t *testing.T, ns *db.Namespace, vars any) {
+	t.Helper()
+	s := reflect.ValueOf(vars).Elem()
+	for i := range s.NumField() {
+		name, v := s.Type().Field(i).Name, s.Field(i)
+		switch {
+		case !s.Type().Field(i).IsExported():
+		case v.Kind() != reflect.Pointer && v.Kind() != reflect.Map || !v.IsNil():
+			set(t, ns, name, v.Interface())
+		case slices.Contains(slices.Collect(ns.Names()), name):
+			if err := ns.Delete(context.Background(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func roundTrip(t *testing.T, name string, r row) {
+	ctx := context.Background()
+	file := filepath.Join(t.TempDir(), "row.pod")
+	vars := r.build()
+	if len(r.steps) == 0 {
+		if r.check(t, vars); t.Failed() {
+			t.Fatal("the check does not hold for what was built")
+		}
+	}
+	d := must(db.Open(ctx, file, r.options()))(t)
+	ns := namespace(t, d)
+	bind(t, ns, vars)
+	saved := save(t, ns)
+	for _, step := range r.steps {
+		step(t, ns, vars)
+		saved = save(t, ns)
+	}
+	r.check(t, vars)
+	if again := save(t, ns); again != saved {
+		t.Errorf("a second Save of the same memory made version %d of %d", again, saved)
+	}
+	runtime.KeepAlive(vars)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(must(os.Executable())(t), "-test.run=^TestFidelityElsewhere$", "-test.v=false", fmt.Sprintf("-rows.big=%v", *bigRows))
+	c.Env = append(os.Environ(), envRow+"="+name, envFile+"="+file)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("in another process: %v\n%s", err, out)
+	}
+}
+
+// TestFidelityElsewhere is the other process; run by itself it has nothing to do.
+func TestFidelityElsewhere(t *testing.T) {
+	name := os.Getenv(envRow)
+	if name == "" {
+		return
+	}
+	for _, g := range rows() {
+		for _, r := range g.rows {
+			if g.group+"/"+r.name == name {
+				elsewhere(t, r, os.Getenv(envFile))
+				return
+			}
+		}
+	}
+	t.Fatalf("no row %q", name)
+}
+
+func elsewhere(t *testing.T, r row, file string) {
+	ctx := context.Background()
+	d := must(db.Open(ctx, file, r.options()))(t)
+	defer d.Close()
+	head := must(d.Head(ctx, "main"))(t)
+
+	together := r.empty()
+	ns := namespace(t, d)
+	names := slices.Collect(ns.Names())
+	loadFields(t, ns, together, names...)
+	check := func(how string, vars any) {
+		t.Helper()
+		runtime.GC() // what is not held properly is gone now
+		if r.check(t, vars); t.Failed() {
+			t.Fatal(how)
+		}
+	}
+	check("loaded together", together)
+	quiet := func(how string, ns *db.Namespace) {
+		t.Helper()
+		if v := save(t, ns); v != ns.Base() || v != head {
+			t.Fatalf("%s: Save made version %d of %d: %+v", how, v, head, ns.LastSave())
+		}
+	}
+	quiet("loaded together", ns)
+	check("after Save", together)
+
+	single := r.empty()
+	ns = namespace(t, d)
+	for _, n := range slices.Backward(names) {
+		loadFields(t, ns, single, n)
+		quiet("loaded down to "+n, ns)
+	}
+	check("loaded one after the other", single)
+	for _, n := range names {
+		ns := namespace(t, d)
+		loadFields(t, ns, r.empty(), n)
+		quiet("loaded alone: "+n, ns)
+	}
+
+	s := must(d.At(ctx, head))(t)
+	defer s.Close()
+	copies := r.empty()
+	loadFields(t, s, copies, names...)
+	check("copies", copies)
+	aside(t, ns, head)
+	check("after another variable was saved", single)
+	verifyClean(t, d)
+}
+
+// loadFields reads the variables of some fields of vars in one call.
+func loadFields(t *testing.T, from interface {
+	Load(context.Context, any) error
+}, vars any, names ...string) {
+	t.Helper()
+	all := reflect.ValueOf(vars).Elem()
+	var some []reflect.StructField
+	for _, n := range names {
+		some = append(some, reflect.StructField{Name: n, Type: all.FieldByName(n).Type()})
+	}
+	p := reflect.New(reflect.StructOf(some))
+	if err := from.Load(context.Background(), p.Interface()); err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range names {
+		all.FieldByName(n).Set(p.Elem().Field(i))
+	}
+}
+
+// aside saves a variable that has nothing to do with the others: they are not
+// written.
+func aside(t *testing.T, ns *db.Namespace, head db.Version) {
+	t.Helper()
+	set(t, ns, "aside", 1)
+	if v := save(t, ns); v != head+1 || ns.LastSave().PodsWritten != 1 {
+		t.Fatalf("a variable beside the row: version %d, %+v", v, ns.LastSave())
+	}
+}

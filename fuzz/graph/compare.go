@@ -1,0 +1,314 @@
+package graph
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+)
+
+// Variable is a named root of a graph.
+type Variable struct {
+	Name  string
+	Value reflect.Value
+}
+
+// Mismatch says where two graphs differ first, by the way from a variable, and
+// in what.
+type Mismatch struct{ Path, What string }
+
+func (m *Mismatch) Error() string { return m.Path + ": " + m.What }
+
+// Compare walks the graphs behind two lists of variables in step. They are
+// isomorphic if types, bits, nil-ness, lengths, capacities and map entries are
+// equal and whatever is one piece of memory in the one is one in the other, at
+// the same offsets: in both directions, for parts of objects and arrays as for
+// whole ones. The error is a *Mismatch.
+//
+// Boxes of interfaces and map entries are copies and have no identity, nor have
+// values without size. Strings from 4 KiB up that share bytes in a must share
+// them in b. Elements beyond the length of a slice have identity; they are
+// compared if their type has no pointers. Not compared is what no database keeps: locks,
+// blank fields, fields tagged pod:"-", padding.
+//
+// Entries of maps under keys with identity, or that differ from themselves,
+// are paired by what is known about them; where that leaves a choice, one
+// is tried after the other.
+//
+// Nothing recurses on the data. Both graphs must stay as they are meanwhile.
+func Compare(a, b []Variable) (*Twins, error) {
+	w := newWalk()
+	if len(a) != len(b) {
+		return nil, &Mismatch{"variables", fmt.Sprintf("%d and %d", len(a), len(b))}
+	}
+	for i := range a {
+		if a[i].Name != b[i].Name {
+			return nil, &Mismatch{a[i].Name, "the other has " + b[i].Name}
+		}
+		if a[i].Value.Type() != b[i].Value.Type() {
+			return nil, &Mismatch{a[i].Name, fmt.Sprintf("types %v and %v", a[i].Value.Type(), b[i].Value.Type())}
+		}
+		w.push(item{a: boxOf(a[i].Value), b: boxOf(b[i].Value), n: -1, parent: -1, step: stepRoot, root: a[i].Name})
+	}
+	if err := w.run(); err != nil {
+		return nil, err
+	}
+	return &Twins{memory: w.there, maps: w.mapPairs()}, nil
+}
+
+// item is a value, or the elements of a slice, that one reference of each graph
+// leads to.
+type item struct {
+	a, b   reflect.Value // addressable; of slices all elements up to n
+	n      int           // elements, -1 for a value
+	parent int32         // item with the reference, -1 for variables
+	off    uintptr       // of the reference in the memory of the parent
+	step   step
+	root   string   // of a variable
+	pair   *mapPair // of a key or an element
+	entry  int
+}
+
+type step uint8
+
+const (
+	stepRoot step = iota
+	stepPointer
+	stepSlice
+	stepBox
+	stepKey
+	stepElem
+)
+
+// walk is a comparison under way. Everything that it learns is appended
+// somewhere and noted in the log, so that a choice can be undone.
+type walk struct {
+	items []item
+	head  int
+	// there leads from memory of a to that of b, back the other way; strings is
+	// about bytes of long strings.
+	there, back, strings *space
+	done                 map[visit]struct{}
+	mapsA, mapsB         map[uintptr]int32 // number in pairs
+	pairs                []*mapPair
+	choices              []choice
+	failures             int
+	first                error
+	log                  []undo
+	layouts              map[reflect.Type]*layout
+}
+
+// visit is a reference that was followed.
+type visit struct {
+	addr uintptr
+	typ  reflect.Type
+	n    int
+}
+
+func newWalk() *walk {
+	return &walk{there: newSpace(), back: newSpace(), strings: newSpace(), done: map[visit]struct{}{},
+		mapsA: map[uintptr]int32{}, mapsB: map[uintptr]int32{}, layouts: map[reflect.Type]*layout{}}
+}
+
+// run compares until nothing is left, and goes back to the newest choice where
+// that leads to a difference.
+func (w *walk) run() error {
+	for {
+		err := w.drain()
+		if err == nil {
+			var more bool
+			if more, err = w.pairEntries(); err == nil && !more {
+				return nil
+			}
+		}
+		if err != nil && !w.retry(err) {
+			return w.first
+		}
+	}
+}
+
+func (w *walk) drain() error {
+	for w.head < len(w.items) {
+		i := w.head
+		w.head++
+		it := w.items[i]
+		if it.n < 0 {
+			if err := w.value(i, w.layoutOf(it.a.Type()), it.a, it.b, 0); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.elements(i, it); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walk) elements(i int, it item) error {
+	t := it.a.Type().Elem()
+	l := w.layoutOf(t)
+	if l.dense && bytes.Equal(array(it.a), array(it.b)) {
+		return nil
+	}
+	for k := range it.n {
+		if err := w.value(i, l, it.a.Index(k), it.b.Index(k), uintptr(k)*t.Size()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walk) push(it item) { w.items = append(w.items, it) }
+
+// value compares two values, parts of item i at offset off, by value; what they
+// refer to is queued.
+func (w *walk) value(i int, l *layout, a, b reflect.Value, off uintptr) error {
+	switch {
+	case l.number:
+		if !sameNumber(a, b) {
+			return w.mismatch(i, off, fmt.Sprintf("%v is %v (%x) and %v (%x)", l.typ, a, memory(a), b, memory(b)))
+		}
+		return nil
+	case l.dense && bytes.Equal(memory(a), memory(b)):
+		return nil
+	case l.same != nil:
+		if why := l.same(a, b); why != "" {
+			return w.mismatch(i, off, why)
+		}
+		return nil
+	}
+	switch l.typ.Kind() {
+	case reflect.Struct:
+		for k := range l.fields {
+			f := &l.fields[k]
+			if err := w.value(i, f.layout, f.of(a), f.of(b), off+f.off); err != nil {
+				return err
+			}
+		}
+	case reflect.Array:
+		for k := range l.typ.Len() {
+			if err := w.value(i, l.elem, a.Index(k), b.Index(k), off+uintptr(k)*l.elem.typ.Size()); err != nil {
+				return err
+			}
+		}
+	case reflect.Pointer:
+		return w.pointer(i, a, b, off)
+	case reflect.Slice:
+		return w.slice(i, a, b, off)
+	case reflect.String:
+		return w.text(i, a.String(), b.String(), off)
+	case reflect.Map:
+		return w.mapHeader(i, a, b, off)
+	case reflect.Interface:
+		return w.boxed(i, a, b, off)
+	default: // func, chan, unsafe.Pointer
+		return w.nilness(i, a, b, off)
+	}
+	return nil
+}
+
+func (w *walk) nilness(i int, a, b reflect.Value, off uintptr) error {
+	if a.IsNil() != b.IsNil() {
+		return w.mismatch(i, off, fmt.Sprintf("%v: nil is %v and %v", a.Type(), a.IsNil(), b.IsNil()))
+	}
+	return nil
+}
+
+func (w *walk) pointer(i int, a, b reflect.Value, off uintptr) error {
+	if a.IsNil() || b.IsNil() || a.Type().Elem().Size() == 0 {
+		return w.nilness(i, a, b, off)
+	}
+	if why := w.same(a.Pointer(), b.Pointer(), a.Type().Elem().Size()); why != "" {
+		return w.mismatch(i, off, a.Type().String()+": "+why)
+	}
+	if w.enter(visit{a.Pointer(), a.Type(), -1}) {
+		w.push(item{a: a.Elem(), b: b.Elem(), n: -1, parent: int32(i), off: off, step: stepPointer})
+	}
+	return nil
+}
+
+func (w *walk) slice(i int, a, b reflect.Value, off uintptr) error {
+	if a.IsNil() || b.IsNil() {
+		return w.nilness(i, a, b, off)
+	}
+	t := a.Type()
+	if a.Len() != b.Len() || a.Cap() != b.Cap() {
+		return w.mismatch(i, off, fmt.Sprintf("%v of length %d, capacity %d and %d, %d", t, a.Len(), a.Cap(), b.Len(), b.Cap()))
+	}
+	if a.Cap() == 0 || t.Elem().Size() == 0 {
+		return nil
+	}
+	if why := w.same(a.Pointer(), b.Pointer(), uintptr(a.Cap())*t.Elem().Size()); why != "" {
+		return w.mismatch(i, off, t.String()+": "+why)
+	}
+	n := a.Len()
+	if !w.layoutOf(t.Elem()).pointers {
+		n = a.Cap()
+	}
+	if n > 0 && w.enter(visit{a.Pointer(), t, n}) {
+		w.push(item{a: a.Slice(0, n), b: b.Slice(0, n), n: n, parent: int32(i), off: off, step: stepSlice})
+	}
+	return nil
+}
+
+// longString is the length from which bytes of strings are shared.
+const longString = 4 << 10
+
+func (w *walk) text(i int, a, b string, off uintptr) error {
+	if a != b {
+		return w.mismatch(i, off, fmt.Sprintf("strings of %d and %d bytes, %s and %s", len(a), len(b), brief(a), brief(b)))
+	}
+	if len(a) < longString {
+		return nil
+	}
+	x, y := reflect.ValueOf(a).Pointer(), reflect.ValueOf(b).Pointer()
+	if !w.add(w.strings, x, x+uintptr(len(a)), y-x) {
+		return w.mismatch(i, off, fmt.Sprintf("strings of %d bytes that were one became two", len(a)))
+	}
+	return nil
+}
+
+func brief(s string) string {
+	if len(s) > 40 {
+		return fmt.Sprintf("%q…", s[:40])
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+func (w *walk) boxed(i int, a, b reflect.Value, off uintptr) error {
+	if a.IsNil() || b.IsNil() {
+		return w.nilness(i, a, b, off)
+	}
+	if a.Elem().Type() != b.Elem().Type() {
+		return w.mismatch(i, off, fmt.Sprintf("%v holds %v and %v", a.Type(), a.Elem().Type(), b.Elem().Type()))
+	}
+	w.push(item{a: boxOf(a.Elem()), b: boxOf(b.Elem()), n: -1, parent: int32(i), off: off, step: stepBox})
+	return nil
+}
+
+// same notes that n bytes of a are those of b, "" if that contradicts nothing.
+func (w *walk) same(a, b uintptr, n uintptr) string {
+	if !w.add(w.there, a, a+n, b-a) {
+		return "what was one became two"
+	}
+	if !w.add(w.back, b, b+n, a-b) {
+		return "what were two became one"
+	}
+	return ""
+}
+
+func (w *walk) enter(v visit) bool {
+	if _, ok := w.done[v]; ok {
+		return false
+	}
+	w.done[v] = struct{}{}
+	w.log = append(w.log, undo{visit: v})
+	return true
+}
+
+// boxOf returns an addressable copy of a value.
+func boxOf(v reflect.Value) reflect.Value {
+	p := reflect.New(v.Type())
+	p.Elem().Set(v)
+	return p.Elem()
+}

@@ -1,0 +1,143 @@
+package graph
+
+import "reflect"
+
+// scene is what a program sees when it walks from its variables: the places that
+// it can write, and the memory that a reference may lead to. Its order depends
+// on the graph alone.
+type scene struct {
+	w      *World
+	spots  []reflect.Value                  // addressable values, parts before what they are parts of
+	byType map[reflect.Type][]reflect.Value // the same
+	arrays map[reflect.Type][]reflect.Value // by element: slices up to their capacity, addressable arrays
+	maps   map[reflect.Type][]reflect.Value
+	long   []string
+	queue  []reflect.Value
+	done   map[visit]struct{}
+}
+
+// maxSpots bounds a scene; of larger graphs it shows what is near.
+const maxSpots = 6000
+
+// sampled is the number of elements of a long array that a scene shows.
+const sampled = 24
+
+func (w *World) look() *scene {
+	s := &scene{w: w, byType: map[reflect.Type][]reflect.Value{}, arrays: map[reflect.Type][]reflect.Value{},
+		maps: map[reflect.Type][]reflect.Value{}, done: map[visit]struct{}{}}
+	for _, v := range w.vars {
+		s.value(v.Value, false)
+	}
+	for _, v := range w.limbo {
+		s.value(v, false)
+	}
+	s.drain()
+	return s
+}
+
+func (s *scene) drain() {
+	for len(s.queue) > 0 && len(s.spots) < maxSpots {
+		v := s.queue[0]
+		s.queue = s.queue[1:]
+		switch v.Kind() {
+		case reflect.Slice:
+			s.elements(v)
+		case reflect.Map:
+			for _, k := range s.w.keysOf(v) {
+				s.value(k, false)
+				s.value(v.MapIndex(k), false)
+			}
+		case reflect.Interface:
+			s.value(v.Elem(), false)
+		default:
+			s.value(v.Elem(), true)
+		}
+	}
+	s.queue = nil
+}
+
+func (s *scene) elements(v reflect.Value) {
+	n := v.Len()
+	if n <= sampled {
+		for k := range n {
+			s.value(v.Index(k), true)
+		}
+		return
+	}
+	for range sampled {
+		s.value(v.Index(s.w.rng.IntN(n)), true)
+	}
+}
+
+// value shows a value; spot says that it is addressable memory.
+func (s *scene) value(v reflect.Value, spot bool) {
+	t := v.Type()
+	if t.Size() == 0 {
+		return
+	}
+	if comparers[t] == nil && t.PkgPath() != "sync/atomic" {
+		s.parts(v, spot)
+	}
+	if spot {
+		s.spots = append(s.spots, v)
+		s.byType[t] = append(s.byType[t], v)
+	}
+}
+
+func (s *scene) parts(v reflect.Value, spot bool) {
+	t := v.Type()
+	switch t.Kind() {
+	case reflect.Struct:
+		if !spot {
+			v = boxOf(v)
+		}
+		for _, f := range s.w.family.fields[t] {
+			s.value(part(v, f), spot)
+		}
+	case reflect.Array:
+		if spot {
+			s.arrays[t.Elem()] = append(s.arrays[t.Elem()], v)
+		}
+		for k := range min(t.Len(), sampled) {
+			s.value(v.Index(k), spot)
+		}
+	case reflect.String:
+		if v.Len() >= longString {
+			s.long = append(s.long, v.String())
+		}
+	case reflect.Interface:
+		if !v.IsNil() {
+			s.queue = append(s.queue, v)
+		}
+	case reflect.Pointer:
+		if !v.IsNil() && t.Elem().Size() > 0 && s.enter(visit{v.Pointer(), t, -1}) {
+			s.queue = append(s.queue, v)
+		}
+	case reflect.Slice:
+		if v.Cap() > 0 && t.Elem().Size() > 0 && s.enter(visit{v.Pointer(), t, v.Len()}) {
+			s.queue = append(s.queue, v)
+			if s.enter(visit{v.Pointer(), t, -v.Cap()}) {
+				s.arrays[t.Elem()] = append(s.arrays[t.Elem()], v.Slice(0, v.Cap()))
+			}
+		}
+	case reflect.Map:
+		if !v.IsNil() && s.enter(visit{v.Pointer(), t, -1}) {
+			s.queue = append(s.queue, v)
+			s.maps[t] = append(s.maps[t], boxOf(v))
+		}
+	}
+}
+
+func (s *scene) enter(v visit) bool {
+	if _, ok := s.done[v]; ok {
+		return false
+	}
+	s.done[v] = struct{}{}
+	return true
+}
+
+// add shows new memory.
+func (s *scene) add(v reflect.Value) {
+	s.value(v, false)
+	s.drain()
+}

@@ -1,0 +1,34 @@
+package graph
+
+import "reflect"
+
+// Twins says which parts of two isomorphic graphs correspond.
+type Twins struct {
+	memory *space
+	maps   []MapTwin
+}
+
+// MapTwin is a map and its counterpart. Keys[k] of the first is Twin[k] of the
+// second.
+type MapTwin struct {
+	Map, Other reflect.Value
+	Keys, Twin []reflect.Value
+}
+
+// Address returns the counterpart of an address in memory that was compared.
+func (t *Twins) Address(p uintptr) (uintptr, bool) { return t.memory.find(p) }
+
+// Maps lists all maps that were compared.
+func (t *Twins) Maps() []MapTwin { return t.maps }
+
+func (w *walk) mapPairs() []MapTwin {
+	list := make([]MapTwin, 0, len(w.pairs))
+	for _, p := range w.pairs {
+		m := MapTwin{Map: p.x, Other: p.y}
+		for _, e := range p.a {
+			m.Keys, m.Twin = append(m.Keys, e.key), append(m.Twin, p.b[e.with].key)
+		}
+		list = append(list, m)
+	}
+	return list
+}

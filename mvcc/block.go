@@ -1,0 +1,281 @@
+package mvcc
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"slices"
+
+	"github.com/klauspost/compress/s2"
+
+	"github.com/poddb/poddb/internal/binenc"
+	"github.com/poddb/poddb/pager"
+)
+
+// A block is the unit in which contents lie in the page file: what one or more
+// rows stand for, packed and compressed together. Every record of the page
+// file is a block. It describes itself, so that what an index page held can be
+// found again when that page is lost:
+//
+//	 0   8  magic
+//	 8   4  length of what lies behind these 16 bytes
+//	12   4  CRC-32C of what lies behind these 16 bytes
+//	16   1  flags: bit 0 = the rest is an s2 block, bit 1 = and that is one of an
+//	        s2 block
+//	17      uvarint number, raw length; then the raw bytes, or their s2 form:
+//
+//	raw: uvarint members n, n × (key, uvarint length of contents), then the
+//	     contents, back to back
+//	key: a pod version: uvarint 1 + 2 × zigzag(pod − pod of the last such key),
+//	         varint line, varint number, both as differences too
+//	     any other: uvarint 2 × bytes shared with the last such key, uvarint
+//	         length of the rest, the rest
+//
+// A block has a number, which is never given out again, and a row that says
+// where it lies. Rows refer to (number, offset in the raw bytes, length), so
+// moving a block changes one row. Numbers from a checkpoint are even, those
+// that a commit gave to blocks in its extent are odd: each kind has its own
+// counter, and neither needs to know the other.
+const (
+	blockMagic  = "\x8bpodblk\n"
+	blockHeader = 16
+
+	blockCompressed = 1
+	blockTwice      = 2
+
+	maxBlockRaw = maxForm + 1<<20
+)
+
+// member is one row's contents in a block.
+type member struct {
+	key  []byte
+	data []byte
+}
+
+// memberAt says where a member lies in the raw bytes.
+type memberAt struct {
+	key         []byte
+	off, length uint64
+}
+
+// appendBlock returns the stored form of a block, and where each member lies.
+func appendBlock(dst []byte, number uint64, members []member, compress bool) (stored []byte, raw int, at []memberAt) {
+	how := squeeze
+	if !compress {
+		how = asItIs
+	}
+	return (&blockBuffers{stored: dst}).block(number, members, how)
+}
+
+// blockBuffers make blocks one after the other.
+type blockBuffers struct{ raw, stored, packed []byte }
+
+// squeezer returns a shorter form of b, perhaps in the buffer, or b itself.
+type squeezer func(b []byte, buffer *[]byte) (packed []byte, flags byte)
+
+// block appends the stored form of a block to what is stored. The next call
+// overwrites it unless the caller takes it away.
+func (w *blockBuffers) block(number uint64, members []member, how squeezer) (stored []byte, raw int, at []memberAt) {
+	b := binary.AppendUvarint(w.raw[:0], uint64(len(members)))
+	var keys keyCoder
+	size := 0
+	for _, m := range members {
+		b = binary.AppendUvarint(keys.append(b, m.key), uint64(len(m.data)))
+		size += len(m.data)
+	}
+	b = slices.Grow(b, size)
+	at = make([]memberAt, len(members))
+	for i, m := range members {
+		at[i] = memberAt{m.key, uint64(len(b)), uint64(len(m.data))}
+		b = append(b, m.data...)
+	}
+	w.raw = b
+	dst, start := w.stored, len(w.stored)
+	packed, flags := how(b, &w.packed)
+	dst = slices.Grow(dst, len(packed)+blockHeader+1+2*binary.MaxVarintLen64)
+	dst = append(dst, blockMagic...)
+	dst = append(dst, make([]byte, blockHeader-len(blockMagic))...)
+	dst = append(dst, flags)
+	dst = binary.AppendUvarint(dst, number)
+	dst = binary.AppendUvarint(dst, uint64(len(b)))
+	dst = append(dst, packed...)
+	rest := dst[start+blockHeader:]
+	binary.LittleEndian.PutUint32(dst[start+8:], uint32(len(rest)))
+	binary.LittleEndian.PutUint32(dst[start+12:], crc32.Checksum(rest, crc32.MakeTable(crc32.Castagnoli)))
+	return dst, len(b), at
+}
+
+func asItIs(b []byte, _ *[]byte) ([]byte, byte) { return b, 0 }
+
+// squeezeFast is for what must keep up with a disk.
+func squeezeFast(b []byte, buffer *[]byte) (packed []byte, flags byte) {
+	if n := s2.MaxEncodedLen(len(b)); cap(*buffer) < n {
+		*buffer = make([]byte, n)
+	}
+	if packed = s2.Encode((*buffer)[:cap(*buffer)], b); len(packed) > len(b)-len(b)/packGain {
+		return b, 0
+	}
+	return packed, blockCompressed
+}
+
+// squeeze compresses if that makes b shorter. s2 knows only copies: of what
+// repeats itself much, the copies repeat themselves, and a second pass over the
+// little that is left is cheap both ways (a tenth to a fifth less on traces of
+// text and tables).
+func squeeze(b []byte, _ *[]byte) (packed []byte, flags byte) {
+	once := s2.EncodeBetter(nil, b)
+	if len(once) > len(b)-len(b)/packGain {
+		return b, 0
+	}
+	if len(once) < len(b)/2 {
+		if twice := s2.EncodeBetter(nil, once); len(twice) < len(once)-len(once)/packGain {
+			return twice, blockCompressed | blockTwice
+		}
+	}
+	return once, blockCompressed
+}
+
+// decodeBlock returns a block's number and raw bytes. It allocates no more
+// than the block proves to need.
+func decodeBlock(b []byte) (number uint64, raw []byte, err error) {
+	if len(b) < blockHeader+3 || string(b[:len(blockMagic)]) != blockMagic {
+		return 0, nil, corrupt("no block where one was expected")
+	}
+	rest := b[blockHeader:]
+	if n := binary.LittleEndian.Uint32(b[8:]); uint64(n) != uint64(len(rest)) {
+		return 0, nil, corrupt("block of %d bytes, expected %d", len(rest), n)
+	}
+	if got, want := crc32.Checksum(rest, crc32.MakeTable(crc32.Castagnoli)), binary.LittleEndian.Uint32(b[12:]); got != want {
+		return 0, nil, corrupt("block has checksum %08x, expected %08x", got, want)
+	}
+	r := binenc.NewReader(rest)
+	flags := r.Byte()
+	if flags > blockCompressed|blockTwice || flags == blockTwice {
+		r.Fail("flags %#x of a block are unknown", flags)
+	}
+	number = r.Uvarint()
+	n := r.Uvarint()
+	packed := r.Bytes(uint64(r.Len()))
+	if n > maxBlockRaw {
+		r.Fail("block of %d raw bytes", n)
+	}
+	if err := r.End(); err != nil {
+		return 0, nil, err
+	}
+	if flags&blockTwice != 0 {
+		if packed, err = unsqueeze(packed, n); err != nil {
+			return 0, nil, fmt.Errorf("block %d: %w", number, err)
+		}
+	}
+	if flags&blockCompressed != 0 {
+		if packed, err = unsqueeze(packed, n); err != nil {
+			return 0, nil, fmt.Errorf("block %d: %w", number, err)
+		}
+	}
+	if uint64(len(packed)) != n {
+		return 0, nil, corrupt("block %d of %d raw bytes, expected %d", number, len(packed), n)
+	}
+	return number, packed, nil
+}
+
+// unsqueeze decodes an s2 block of at most limit bytes.
+func unsqueeze(b []byte, limit uint64) ([]byte, error) {
+	n, err := s2.DecodedLen(b)
+	if err != nil || uint64(n) > limit {
+		return nil, corrupt("compressed from %d bytes of %d at most", n, limit)
+	}
+	raw, err := s2.Decode(nil, b)
+	if err != nil {
+		return nil, corrupt("%v", err)
+	}
+	return raw, nil
+}
+
+// blockMembers reads the directory of a block's raw bytes.
+func blockMembers(raw []byte) ([]memberAt, error) {
+	r := binenc.NewReader(raw)
+	n := r.Count(3)
+	members := make([]memberAt, 0, n)
+	var keys keyCoder
+	total := uint64(0)
+	for range n {
+		key := keys.read(r)
+		length := r.Uvarint()
+		if r.Err() != nil || length > uint64(len(raw)) {
+			break
+		}
+		members = append(members, memberAt{key: key, length: length})
+		total += length
+	}
+	if r.Err() == nil && (len(members) != n || total != uint64(r.Len())) {
+		r.Fail("block with %d members of %d bytes has %d bytes of contents", n, total, r.Len())
+	}
+	if err := r.Err(); err != nil {
+		return nil, fmt.Errorf("block directory: %w", err)
+	}
+	off := uint64(r.Off())
+	for i := range members {
+		members[i].off = off
+		off += members[i].length
+	}
+	return members, nil
+}
+
+// blockRow says where a block lies, and how much of it rows still refer to.
+type blockRow struct {
+	place       pager.Place
+	raw         uint64 // length of the raw bytes
+	contents    uint64 // of them, the members'
+	members     uint64
+	liveMembers uint64
+	liveBytes   uint64 // of contents
+}
+
+// newBlockRow is the row of a new block: all of it is live.
+func newBlockRow(pl pager.Place, raw int, at []memberAt) blockRow {
+	n := uint64(len(at))
+	b := blockRow{place: pl, raw: uint64(raw), members: n, liveMembers: n}
+	for _, m := range at {
+		b.contents += m.length
+	}
+	b.liveBytes = b.contents
+	return b
+}
+
+func blockKey(number uint64) []byte { return recordKey(kindBlock, number) }
+
+// append writes place, length of the directory, members, live members, bytes of
+// contents, live ones.
+func (b blockRow) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, b.place.Off)
+	dst = binary.AppendUvarint(dst, uint64(b.place.Len))
+	dst = binary.LittleEndian.AppendUint32(dst, b.place.CRC)
+	for _, n := range []uint64{b.raw - b.contents, b.members, b.liveMembers, b.contents, b.liveBytes} {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	return dst
+}
+
+func decodeBlockRow(number uint64, b []byte) (blockRow, error) {
+	r := binenc.NewReader(b)
+	x := blockRow{place: pager.Place{Off: r.Uvarint(), Len: r.Uvarint32(), CRC: r.U32()}}
+	directory := r.Uvarint()
+	x.members, x.liveMembers, x.contents, x.liveBytes = r.Uvarint(), r.Uvarint(), r.Uvarint(), r.Uvarint()
+	x.raw = directory + x.contents
+	if r.Err() == nil && (x.liveMembers > x.members || x.liveBytes > x.contents || x.raw > maxBlockRaw || x.raw < directory || x.place.Len < blockHeader) {
+		r.Fail("%d of %d members with %d of %d bytes live in %d stored", x.liveMembers, x.members, x.liveBytes, x.contents, x.place.Len)
+	}
+	if err := r.End(); err != nil {
+		return x, fmt.Errorf("row of block %d: %w", number, err)
+	}
+	return x, nil
+}
+
+// blockBytes is the stored length of the block that a row names.
+func blockBytes(row []byte) int64 {
+	b, err := decodeBlockRow(0, row)
+	if err != nil {
+		return 0 // whoever needs the block finds out
+	}
+	return int64(b.place.Len)
+}

@@ -1,0 +1,139 @@
+package mvcc
+
+import (
+	"bytes"
+	"context"
+	"slices"
+)
+
+// Reclaim of name rows. A row of a name on a line says what the name is from its
+// version to that of the next row. It is dead when no kept commit of the line
+// lies between. All name rows are looked through, a batch at a time, whenever
+// commits were retired that had changed names.
+
+// namesStep is the number of name rows that one step looks at.
+const namesStep = 1024
+
+// deadNames looks through name rows.
+type deadNames struct {
+	s    *Store
+	kept map[uint32][]Version // by line, ascending
+	gone *Set
+}
+
+// reclaimNames works the task of names off, if there is one.
+func (s *Store) reclaimNames(ctx context.Context, most *int, report *PruneReport, room func(context.Context) error) (more bool, err error) {
+	d := &deadNames{s: s, gone: s.open.gone.Load(), kept: map[uint32][]Version{}}
+	for ; *most > 0; *most-- {
+		if err := room(ctx); err != nil {
+			return false, err
+		}
+		found := false
+		dead := uint64(0)
+		err := s.alone(ctx, func(v *view) (*group, error) {
+			again, at, ok, err := v.namesTask()
+			if err != nil || !ok {
+				return nil, err
+			}
+			found = true
+			g := &group{counters: s.seq.counters}
+			next, err := d.look(ctx, v, at, g)
+			if err != nil {
+				return nil, err
+			}
+			dead = uint64(len(g.dels))
+			switch {
+			case next != nil:
+				g.puts = append(g.puts, keyValue{namesTask, inline(appendNamesTask(again, next))})
+			case again:
+				g.puts = append(g.puts, keyValue{namesTask, inline(appendNamesTask(false, nil))})
+			default:
+				g.dels = append(g.dels, namesTask)
+			}
+			return g, nil
+		})
+		if err != nil || !found {
+			return false, err
+		}
+		report.Names += dead
+	}
+	return true, nil
+}
+
+// look adds the dead rows among those behind the row at to a group. It returns
+// the last row looked at, nil if there are no more.
+func (d *deadNames) look(ctx context.Context, v *view, at []byte, g *group) ([]byte, error) {
+	from := []byte{kindName}
+	last := at
+	if len(at) > 0 {
+		from = append(bytes.Clone(at), 0)
+	}
+	c := v.seek(from)
+	for range namesStep {
+		key, val, ok := c.at()
+		if !ok || key[0] != kindName {
+			return nil, c.err()
+		}
+		key = bytes.Clone(key)
+		c.next()
+		dead, err := d.dead(ctx, v, key, val, last, c)
+		if err != nil {
+			return nil, err
+		}
+		if dead {
+			g.dels = append(g.dels, key)
+		}
+		last = key
+	}
+	return last, c.err()
+}
+
+// dead decides about a row. before is the row looked at before it, c stands
+// behind it.
+func (d *deadNames) dead(ctx context.Context, v *view, key, val, before []byte, c *cursor) (bool, error) {
+	_, _, id, version, err := splitNameKey(key)
+	if err != nil || !d.gone.Contains(version) {
+		return false, err
+	}
+	sameName := func(k []byte) bool {
+		return len(k) == len(key) && bytes.Equal(k[:len(k)-8], key[:len(key)-8])
+	}
+	if sameName(before) {
+		until := ^be.Uint64(before[len(before)-8:])
+		kept, err := d.keptOf(ctx, v, id)
+		if err != nil {
+			return false, err
+		}
+		i, _ := slices.BinarySearch(kept, version)
+		if i == len(kept) || kept[i] >= until {
+			return true, nil
+		}
+	}
+	// That a name was deleted need not be said where nothing is older.
+	root, err := decodeRoot(val)
+	older, _, ok := c.at()
+	l := d.s.lines.Load().byID[id]
+	return err == nil && root == 0 && l != nil && len(l.lineage) == 0 && !(ok && sameName(older)), err
+}
+
+// keptOf returns the kept commits of a line. Those made since are newer than
+// all that is gone.
+func (d *deadNames) keptOf(ctx context.Context, v *view, id uint32) ([]Version, error) {
+	if kept, ok := d.kept[id]; ok {
+		return kept, nil
+	}
+	l := d.s.lines.Load().byID[id]
+	if l == nil {
+		return nil, corrupt("a name was changed on line %d, which does not exist", id)
+	}
+	r := &retirement{s: d.s, l: l}
+	if err := r.extend(ctx, v, l.head.Load()); err != nil {
+		return nil, err
+	}
+	kept := make([]Version, len(r.commits))
+	for i, c := range r.commits {
+		kept[i] = c.version
+	}
+	d.kept[id] = kept
+	return kept, nil
+}

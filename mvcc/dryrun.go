@@ -1,0 +1,117 @@
+package mvcc
+
+import "context"
+
+// wouldPrune is Prune with DryRun: the same choice and the same folds, in
+// memory only. It reads a view that changes no more.
+func (s *Store) wouldPrune(ctx context.Context, o PruneOptions) (_ PruneReport, err error) {
+	report := PruneReport{}
+	lines, heads := s.lines.Load().byID, map[uint32]*head{}
+	for id, l := range lines {
+		heads[id] = l.head.Load()
+	}
+	v, _, err := s.stillView()
+	if err != nil {
+		return report, err
+	}
+	defer v.close()
+	ctx, end := s.lasting(ctx, &s.scans)
+	defer func() { err = end(err) }()
+	fixed, open := s.forkVersions(), s.open.kept()
+	uses := map[uint64]uint64{}
+	for _, id := range sortedKeys(lines) {
+		r := &retirement{s: s, l: lines[id], keep: o.KeepLast}
+		if err := r.extend(ctx, v, heads[id]); err != nil {
+			return report, err
+		}
+		gone := map[Version]bool{}
+		for _, c := range r.commits[:max(0, len(r.commits)-r.keep)] {
+			if !fixed[c.version] && !open[c.version] {
+				gone[c.version] = true
+			}
+		}
+		report.Versions += uint64(len(gone))
+		garbage, err := r.garbage(ctx, v, gone)
+		if err != nil {
+			return report, err
+		}
+		if err := v.count(ctx, id, garbage, uses, &report); err != nil {
+			return report, err
+		}
+	}
+	for from := queueKey(1, 0); ; {
+		key, line, list, err := v.queued(from)
+		if err != nil {
+			return report, err
+		}
+		if key == nil {
+			break
+		}
+		if err := v.count(ctx, line, list, uses, &report); err != nil {
+			return report, err
+		}
+		from = append(key, 0)
+	}
+	return report, v.countBodies(uses, &report)
+}
+
+// garbage returns what retiring versions of the line would leave behind.
+func (r *retirement) garbage(ctx context.Context, v *view, gone map[Version]bool) ([]garbage, error) {
+	if len(gone) == 0 {
+		return nil, nil
+	}
+	f := &folding{s: r.s, v: v, l: r.l, rows: map[Version]*commitRow{}}
+	err := r.runs(ctx, f, gone)
+	return f.garbage, err
+}
+
+// count adds pod versions that would go.
+func (v *view) count(ctx context.Context, line uint32, list []garbage, uses map[uint64]uint64, report *PruneReport) error {
+	for _, g := range list {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r := &reclaiming{v: v, line: line, dead: map[uint64]deadVersion{}}
+		if err := r.look(g); err != nil {
+			return err
+		}
+		d := r.dead[g.number]
+		report.PodVersions++
+		report.Bytes += int64(d.size)
+		if d.body != 0 {
+			uses[d.body]++
+		}
+	}
+	return nil
+}
+
+// countBodies adds the shared bodies that would lose their last user.
+func (v *view) countBodies(uses map[uint64]uint64, report *PruneReport) error {
+	for no, n := range uses {
+		users, err := v.users(no)
+		if err != nil {
+			return err
+		}
+		if users > n {
+			continue
+		}
+		env, _, err := v.get(recordKey(kindShared, no))
+		if err != nil {
+			return err
+		}
+		e, err := decodeEnvelope(env)
+		if err != nil {
+			return err
+		}
+		report.SharedBodies++
+		if e.how == envLost {
+			continue
+		}
+		fr, err := v.frame(e)
+		if err != nil {
+			return err
+		}
+		report.Bytes += int64(fr.size())
+	}
+	return nil
+}

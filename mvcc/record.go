@@ -1,0 +1,118 @@
+package mvcc
+
+import (
+	"bytes"
+
+	"github.com/poddb/poddb/pager"
+)
+
+// Reading what rows stand for.
+
+// open returns what an envelope holds.
+func (v *view) open(env []byte) ([]byte, error) {
+	e, err := decodeEnvelope(env)
+	if err != nil {
+		return nil, err
+	}
+	return v.openDecoded(e)
+}
+
+func (v *view) openDecoded(e envelope) ([]byte, error) {
+	switch e.how {
+	case envInline:
+		return e.data, nil
+	case envPacked:
+		return v.packed(e)
+	case envLost:
+		return nil, errLost
+	}
+	return nil, corrupt("a tombstone where contents were expected")
+}
+
+// packed returns a member of a block.
+func (v *view) packed(e envelope) ([]byte, error) {
+	raw, err := v.block(e.block)
+	if err != nil {
+		return nil, err
+	}
+	if e.off > uint64(len(raw)) || e.length > uint64(len(raw))-e.off {
+		return nil, corrupt("member %d+%d is outside block %d of %d bytes", e.off, e.length, e.block, len(raw))
+	}
+	return raw[e.off : e.off+e.length : e.off+e.length], nil
+}
+
+// block returns the raw bytes of a block, which must not be changed. A view
+// keeps the last one: neighbours are asked for one after the other. The cache
+// keeps those with several members; a number never comes back, so what it has
+// is right for ever.
+func (v *view) block(number uint64) ([]byte, error) {
+	if last := v.last.Load(); last != nil && last.number == number {
+		return last.raw, nil
+	}
+	raw, ok := v.s.blocks.Get(number)
+	if !ok {
+		row, err := v.blockRow(number)
+		if err != nil {
+			return nil, err
+		}
+		if raw, err = readBlock(v.pv, number, row); err != nil {
+			return nil, err
+		}
+		if row.members > 1 {
+			v.s.blocks.Set(number, raw, int64(len(raw)))
+		}
+	}
+	v.last.Store(&rawBlock{number, raw})
+	return raw, nil
+}
+
+func (v *view) blockRow(number uint64) (blockRow, error) {
+	b, ok, err := v.get(blockKey(number))
+	if err != nil {
+		return blockRow{}, err
+	}
+	if !ok {
+		return blockRow{}, corrupt("block %d is missing", number)
+	}
+	return decodeBlockRow(number, b)
+}
+
+// keep returns b in memory of its own, unless it is long: a pod in the cache
+// must not hold the block or page that it was read from.
+func keep(b []byte) []byte {
+	if len(b) >= aloneMin {
+		return b
+	}
+	return bytes.Clone(b)
+}
+
+type rawBlock struct {
+	number uint64
+	raw    []byte
+}
+
+// readBlock reads a block from the file.
+func readBlock(pv *pager.View, number uint64, row blockRow) ([]byte, error) {
+	stored, err := pv.ReadRecord(row.place)
+	if err != nil {
+		return nil, err
+	}
+	no, raw, err := decodeBlock(stored)
+	if err != nil {
+		return nil, err
+	}
+	if no != number || uint64(len(raw)) != row.raw {
+		return nil, corrupt("block %d of %d bytes where block %d of %d was expected", no, len(raw), number, row.raw)
+	}
+	return raw, nil
+}
+
+// fetch gets a row and opens its envelope.
+func (v *view) fetch(key []byte) ([]byte, bool, error) {
+	env, ok, err := v.get(key)
+	if !ok || err != nil {
+		return nil, false, err
+	}
+	b, err := v.open(env)
+	return b, err == nil, err
+}

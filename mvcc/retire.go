@@ -1,0 +1,267 @@
+package mvcc
+
+import (
+	"context"
+	"slices"
+)
+
+// Retention has two steps. Retire ends versions: after it At says
+// ErrVersionGone. Reclaim (reclaim.go) gives back what only they needed. Both
+// go through the sequencer as upkeep groups.
+//
+// Definitions. Kept: a version that was not retired. A run: retired commits
+// that follow each other on a line, up to the next kept commit, their target. A
+// pod version's life on its line begins with the commit that added it and ends
+// before the one that replaced it. Garbage: a pod version whose life holds no
+// kept commit.
+//
+// Invariants:
+//
+//  1. Always kept are the head of every line and the version that any line
+//     begins at. So every run has a target, and what a line inherits from
+//     another is what that one shows at a kept version.
+//  2. Versions with open snapshots are kept; bases of transactions are such. What
+//     is gone and what is open change under one lock (registry). A snapshot is
+//     registered first and reads the index then.
+//  3. An upkeep group is alone: nothing is queued when it is built, and no other
+//     group is submitted before it is applied. So nothing was computed from rows
+//     that it changes, and it needs to know of nothing queued.
+//  4. A target's row is folded: its added, removed and parents are those of run
+//     and commit together. So the kept rows of a line, in order, still add up to
+//     the set of each kept version, and walking parents meets kept rows only.
+//     What was added and removed within one fold is garbage and is in no row
+//     any more: it is put into the queue of reclaim by the same group.
+//  5. Every row of a pod version is in exactly one place: added by one kept row,
+//     or in the queue. Verify counts.
+//  6. Aggregates are nets of the rows that are left at their positions
+//     (aggregate.go); the group that folds a row writes those that cover it again.
+//  7. Names count by commits. Their rows stay until reclaim finds that no kept
+//     commit lies between one and the next on its line; the newest row of a line
+//     stays because of the head.
+//
+// Why garbage is seen by nobody: a snapshot at a kept version k of its line sees
+// numbers whose life holds k. A snapshot of another line sees this line as of
+// a version that some line begins at, which is kept. And a row that is read to
+// find out what was written since a base (validate.go) may lack garbage: but then a
+// later commit, which is also after the base because a base is kept, wrote the
+// same pod.
+
+// lineCommit is a kept commit in the walk over a line.
+type lineCommit struct {
+	version Version
+	pos     uint64
+	weight  uint64 // numbers that retiring it handles
+}
+
+// retireWeight bounds what one group handles: numbers added and removed.
+const retireWeight = 1 << 17
+
+// retirement retires versions of one line, group by group.
+type retirement struct {
+	s       *Store
+	l       *line
+	keep    int
+	commits []lineCommit // kept ones, oldest first
+	report  *PruneReport
+}
+
+// extend walks from a head of the line, which must be older than the view, down
+// to what is known.
+func (r *retirement) extend(ctx context.Context, v *view, h *head) error {
+	low := uint64(0)
+	if n := len(r.commits); n > 0 {
+		low = r.commits[n-1].pos + 1
+	}
+	var newer []lineCommit
+	for version, left := h.version, h.commits > low; left; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		row, err := v.row(version)
+		if err != nil {
+			return err
+		}
+		if row.line != r.l.id || row.pos < low {
+			break
+		}
+		newer = append(newer, lineCommit{version, row.pos, row.added + row.removed.Len() + 1})
+		if left = len(row.parents) > 0; left {
+			version = row.parents[0]
+		}
+	}
+	slices.Reverse(newer)
+	r.commits = append(r.commits, newer...)
+	return nil
+}
+
+// run retires until only what must or shall be kept is left.
+func (r *retirement) run(ctx context.Context) error {
+	h := r.l.head.Load()
+	if err := r.s.read(func(v *view) error { return r.extend(ctx, v, h) }); err != nil {
+		return err
+	}
+	for {
+		retired := 0
+		if err := r.s.roomForUpkeep(ctx); err != nil {
+			return err
+		}
+		before := r.s.open.gone.Load()
+		err := r.s.alone(ctx, func(v *view) (*group, error) {
+			if err := r.extend(ctx, v, r.l.head.Load()); err != nil {
+				return nil, err
+			}
+			gone := r.choose()
+			if retired = len(gone); retired == 0 {
+				return nil, nil
+			}
+			return r.fold(ctx, v, gone)
+		})
+		if err != nil {
+			r.s.open.restore(before)
+			return err
+		}
+		if retired == 0 {
+			return nil
+		}
+		r.report.Versions += uint64(retired)
+		r.s.reclaimable.Store(true)
+		now := r.s.open.gone.Load()
+		r.commits = slices.DeleteFunc(r.commits, func(c lineCommit) bool { return now.Contains(c.version) })
+	}
+}
+
+// choose takes the oldest versions that may go, and makes them gone for At. The
+// token is held, nothing is queued.
+func (r *retirement) choose() map[Version]bool {
+	fixed := r.s.forkVersions()
+	gone := map[Version]bool{}
+	most := r.s.retireWeight
+	if len(r.commits) > 0 { // a fold is written again with each group: let it pay
+		most = max(most, 2*r.commits[0].weight)
+	}
+	r.s.open.retire(func(open map[Version]bool) *Set {
+		set, weight := &Set{}, uint64(0)
+		for _, c := range r.commits[:max(0, len(r.commits)-r.keep)] {
+			if fixed[c.version] || open[c.version] {
+				continue
+			}
+			if weight += c.weight; weight > most && len(gone) > 0 {
+				break
+			}
+			gone[c.version] = true
+			set.Add(c.version)
+		}
+		return set
+	})
+	return gone
+}
+
+// forkVersions are the versions that lines begin at, and the heads.
+func (s *Store) forkVersions() map[Version]bool {
+	fixed := map[Version]bool{}
+	for _, l := range s.lines.Load().byID {
+		fixed[l.forkVersion()] = true
+		fixed[l.head.Load().version] = true
+	}
+	return fixed
+}
+
+// fold builds the group that retires versions of the line.
+func (r *retirement) fold(ctx context.Context, v *view, gone map[Version]bool) (*group, error) {
+	f := &folding{s: r.s, v: v, l: r.l, rows: map[Version]*commitRow{}}
+	if err := r.runs(ctx, f, gone); err != nil {
+		return nil, err
+	}
+	if err := f.aggregates(); err != nil {
+		return nil, err
+	}
+	f.goneRows(gone)
+	if err := f.queue(slices.Max(sortedKeys(gone))); err != nil {
+		return nil, err
+	}
+	return &group{counters: r.s.seq.counters, puts: f.puts, dels: f.dels}, nil
+}
+
+// runs folds every run.
+func (r *retirement) runs(ctx context.Context, f *folding, gone map[Version]bool) error {
+	var run []lineCommit
+	for _, c := range r.commits {
+		if gone[c.version] {
+			run = append(run, c)
+			continue
+		}
+		f.left = append(f.left, c)
+		if len(run) == 0 {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := f.run(run, c); err != nil {
+			return err
+		}
+		run = run[:0]
+	}
+	return nil
+}
+
+// read calls fn with a view.
+func (s *Store) read(fn func(v *view) error) error {
+	v, err := s.view()
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	return fn(v)
+}
+
+// alone sequences one upkeep group (invariant 3). build may return no group.
+func (s *Store) alone(ctx context.Context, build func(v *view) (*group, error)) error {
+	if err := s.seq.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.release()
+	if err := s.drain(ctx); err != nil {
+		return err
+	}
+	v, err := s.view()
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	g, err := build(v)
+	if err != nil || g == nil {
+		return err
+	}
+	g.db, g.kind = s.logID, groupUpkeep
+	if g.retires() {
+		s.seq.windows = map[uint32]*window{} // made of rows that change
+	}
+	q := &queued{g: g}
+	if err := s.submit(q); err != nil {
+		return err
+	}
+	<-q.finished
+	s.seq.reap()
+	return q.err
+}
+
+// drain waits until nothing is queued; the token is held.
+func (s *Store) drain(ctx context.Context) error {
+	for {
+		if err := s.ready(ctx); err != nil {
+			return err
+		}
+		if len(s.seq.queue) == 0 {
+			return nil
+		}
+		for _, q := range s.seq.queue {
+			<-q.finished
+		}
+	}
+}
+
+// retires reports whether the group takes commits away.
+func (g *group) retires() bool {
+	return slices.ContainsFunc(g.dels, func(key []byte) bool { return key[0] == kindCommit })
+}

@@ -1,0 +1,150 @@
+package podder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/poddb/poddb/internal/dberr"
+)
+
+type tConfig struct {
+	Name  string
+	Part  struct{ A, B int }
+	List  [4]int
+	Other *tConfig
+	fn    func() // so that it could not be stored
+}
+
+var (
+	tDefault = tConfig{Name: "default", fn: func() {}}
+	tNumber  = 42
+)
+
+func withValues(t *testing.T, pairs ...any) *Registry {
+	t.Helper()
+	r := NewRegistry()
+	for i := 0; i < len(pairs); i += 2 {
+		if err := r.RegisterValue(pairs[i].(string), pairs[i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+type tSettings struct {
+	Cfg  *tConfig
+	Mine *tConfig
+	Any  any
+	Part *struct{ A, B int }
+	Elem *int
+	List []int
+	Num  *int
+	Err  error
+	Errs []error
+}
+
+func newSettings() *tSettings {
+	d := &tDefault
+	return &tSettings{
+		Cfg: d, Mine: &tConfig{Name: "mine", Other: d}, Any: d, Part: &d.Part, Elem: &d.List[2], List: d.List[1:3], Num: &tNumber,
+		Err: io.EOF, Errs: []error{fs.ErrNotExist, fmt.Errorf("reading: %w", io.ErrUnexpectedEOF), context.Canceled, context.DeadlineExceeded, errors.New("EOF")},
+	}
+}
+
+func checkSettings(t *testing.T, got *tSettings) {
+	t.Helper()
+	d := &tDefault
+	if got.Cfg != d || got.Mine.Other != d || got.Mine == d || got.Any != any(d) || got.Num != &tNumber {
+		t.Error("pointers to registered objects lead elsewhere")
+	}
+	if got.Part != &d.Part || got.Elem != &d.List[2] || &got.List[0] != &d.List[1] || cap(got.List) != 3 {
+		t.Error("pointers into a registered object lead elsewhere")
+	}
+	if got.Err != io.EOF || got.Errs[0] != fs.ErrNotExist || !errors.Is(got.Errs[1], io.ErrUnexpectedEOF) || got.Errs[2] != context.Canceled || got.Errs[3] != context.DeadlineExceeded {
+		t.Error("errors of the standard library are other ones")
+	}
+	if got.Errs[4] == io.EOF || got.Errs[4].Error() != "EOF" {
+		t.Error("an error of the program became io.EOF")
+	}
+	if d.Name != "default" || tNumber != 42 {
+		t.Error("the program's own object was written")
+	}
+}
+
+func TestSentinelsAreTheSameObjectsAfterALoad(t *testing.T) {
+	ctx := context.Background()
+	s := newFakeStore()
+	cfg := s.config()
+	cfg.Registry = withValues(t, "default", &tDefault, "number", &tNumber)
+	x := newSettings()
+	g := mustGraph(t, cfg)
+	mustSave(t, g, s, "x", x, "part", x.Part)
+	mustStayQuiet(t, g, s, "x", x, "part", x.Part)
+	cfg.Registry = withValues(t, "number", &tNumber, "default", &tDefault)
+	_, vs := reload(t, s, cfg, "x", x, "part", x.Part)
+	checkSettings(t, vs[0].Interface().(*tSettings))
+	if vs[1].Interface().(*struct{ A, B int }) != &tDefault.Part {
+		t.Error("a variable that leads into a registered object leads elsewhere")
+	}
+	_, vs = reload(t, s, cfg, "part", x.Part) // alone
+	if vs[0].Interface().(*struct{ A, B int }) != &tDefault.Part {
+		t.Error("a variable that leads into a registered object leads elsewhere")
+	}
+	// In place: what the program's object holds now stays.
+	tDefault.Part.A = 7
+	defer func() { tDefault.Part.A = 0 }()
+	x.Cfg, x.Err, x.Num = nil, nil, new(int)
+	if _, err := g.Restore(ctx, s, []string{"x", "part"}, History{}); err != nil {
+		t.Fatal(err)
+	}
+	if checkSettings(t, x); tDefault.Part.A != 7 {
+		t.Error("a restore wrote the program's object")
+	}
+	mustStayQuiet(t, g, s, "x", x, "part", x.Part)
+}
+
+func TestASentinelThatTheProgramLacksIsAnErrorThatNamesIt(t *testing.T) {
+	s := newFakeStore()
+	cfg := s.config()
+	cfg.Registry = withValues(t, "default", &tDefault)
+	type holder struct{ C *tConfig }
+	mustSave(t, mustGraph(t, cfg), s, "x", &holder{&tDefault})
+	want := []reflect.Type{reflect.TypeFor[*holder]()}
+	_, err := Decode(context.Background(), s.config(), s, []string{"x"}, want)
+	if !errors.Is(err, dberr.ErrUnregistered) || !strings.Contains(err.Error(), `db.Value("default"`) || !strings.Contains(err.Error(), `"x"`) {
+		t.Error(err)
+	}
+	cfg.Registry = withValues(t, "default", &tNumber)
+	if _, err = Decode(context.Background(), cfg, s, []string{"x"}, want); !errors.Is(err, dberr.ErrTypeMismatch) {
+		t.Error(err)
+	}
+	var b bytes.Buffer
+	if err := WriteJSON(context.Background(), s, &b, "x", JSONOptions{}); err != nil || b.String() != `{"C":{"$value":"default"}}` {
+		t.Errorf("%s, %v", b.String(), err)
+	}
+}
+
+func TestSentinelsThatCannotBeAreRefused(t *testing.T) {
+	r := withValues(t, "default", &tDefault, "default", &tDefault)
+	for name, v := range map[string]any{
+		"": &tNumber, "default": &tNumber, "again": &tDefault, "part": &tDefault.Part, "whole": 3, "nil": (*int)(nil), "empty": &struct{}{}, "eof": io.EOF,
+	} {
+		if err := r.RegisterValue(name, v); !errors.Is(err, dberr.ErrInvalid) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestEverySentinelOfTheStandardLibraryIsOne(t *testing.T) {
+	r := NewRegistry()
+	if len(r.lost) > 0 || len(r.sentinels) != len(stdValues()) {
+		t.Errorf("%d of %d: %q", len(r.sentinels), len(stdValues()), r.lost)
+	}
+}
