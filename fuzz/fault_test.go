@@ -142,7 +142,7 @@ func (r *faultRun) goOn(cause error) error {
 				return fmt.Errorf("the next call: %w", err)
 			}
 			if !p.none() {
-				r.w.m.pending = p // it was poisoned: this is what is still open
+				r.w.m.begin(p.and(r.w.m.pending)) // both are still open
 			}
 		}
 		r.f.what = "over"

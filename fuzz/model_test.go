@@ -45,11 +45,30 @@ type pending struct {
 	head   mvcc.Version //
 	state  *state       // of head, if it is a new version
 	// retiring are the versions that go, branch after branch, all of a branch or
-	// none.
+	// none, and of no branch before those of the ones in front of it; unless mixed
+	// says that each set is for itself.
 	retiring []map[mvcc.Version]bool
+	mixed    bool
 }
 
 func (p pending) none() bool { return p.branch == "" && p.retiring == nil }
+
+// and returns what is pending after a second call without an answer, or with
+// one. Which versions each of two calls to Prune retired is not told apart: each
+// version goes or stays by itself.
+func (p pending) and(q pending) pending {
+	if p.branch == "" {
+		p.branch, p.head, p.state = q.branch, q.head, q.state
+	}
+	var single []map[mvcc.Version]bool
+	for _, gone := range slices.Concat(p.retiring, q.retiring) {
+		for v := range gone {
+			single = append(single, map[mvcc.Version]bool{v: true})
+		}
+	}
+	p.retiring, p.mixed = single, len(single) > 0
+	return p
+}
 
 // mayGo reports whether a version may be gone or not.
 func (p pending) mayGo(v mvcc.Version) bool {
@@ -204,12 +223,13 @@ func (m *model) fits(ctx context.Context, s *mvcc.Store, later *model) bool {
 func (m *model) settle(ctx context.Context, s *mvcc.Store) error {
 	p := m.pending
 	if p.retiring != nil {
+		m.pending = pending{retiring: p.retiring, mixed: p.mixed}
 		m.settleRetiring(ctx, s)
-		return nil
 	}
 	if p.branch == "" {
 		return nil
 	}
+	m.begin(pending{branch: p.branch, head: p.head, state: p.state})
 	before, existed := m.heads[p.branch]
 	got, err := s.Head(ctx, p.branch)
 	switch {
@@ -226,6 +246,16 @@ func (m *model) settle(ctx context.Context, s *mvcc.Store) error {
 // settleRetiring keeps the branches of which one version is gone: it tells for
 // all of them, and what tells for a branch tells for those before.
 func (m *model) settleRetiring(ctx context.Context, s *mvcc.Store) {
+	if m.pending.mixed {
+		m.pending.retiring = slices.DeleteFunc(slices.Clone(m.pending.retiring), func(gone map[mvcc.Version]bool) bool {
+			for v := range gone {
+				return there(ctx, s, v)
+			}
+			return true
+		})
+		m.done()
+		return
+	}
 	n := 0
 	for i, gone := range m.pending.retiring {
 		for v := range gone {
