@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -326,5 +327,20 @@ func TestMistakesOfTheCallerAreOneClearLine(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("list does not name %s", want)
 		}
+	}
+}
+
+// Linux carries getrusage's peak across fork and exec: a child must not report it.
+func TestAChildReportsItsOwnPeak(t *testing.T) {
+	ballast := make([]byte, 400<<20)
+	for i := 0; i < len(ballast); i += 4096 {
+		ballast[i] = 1
+	}
+	r := runChild(context.Background(), runSpec{Workload: "rmtree", Params: smallRmtree, System: "noop"}, t.TempDir())
+	if runtime.KeepAlive(ballast); r.Error != "" {
+		t.Fatal(r.Error)
+	}
+	if r.PeakRSS <= 0 || r.PeakRSS >= int64(len(ballast))/2 {
+		t.Fatalf("the child of a process of %d MB reports %d MB as its peak", len(ballast)>>20, r.PeakRSS>>20)
 	}
 }

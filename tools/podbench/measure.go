@@ -187,10 +187,29 @@ func cpuTime() time.Duration {
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
+// peakRSS is the largest resident size of this process, in bytes. Linux keeps what
+// getrusage says across fork and exec, so that a child would report its parent's
+// peak as its own: the figure in its status is of its own memory only.
 func peakRSS() (int64, error) {
+	if text, err := os.ReadFile("/proc/self/status"); err == nil {
+		if n, ok := highWater(string(text)); ok {
+			return n, nil
+		}
+	}
 	var ru syscall.Rusage
 	err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
 	return ru.Maxrss << 10, err
+}
+
+// highWater reads the peak out of a process's status, in bytes.
+func highWater(status string) (int64, bool) {
+	for line := range strings.Lines(status) {
+		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			return n << 10, err == nil
+		}
+	}
+	return 0, false
 }
 
 // writtenBytes is how much the process gave to write calls, 0 where the kernel
