@@ -14,7 +14,7 @@ import (
 // behind it. What is kept is the stored form of every pod, one after the other.
 type podCodec struct {
 	bytes []byte
-	ends  []int // of pods in bytes, by id - 1
+	at    [][2]int // where a pod lies in bytes, by id - 1
 	types [][]byte
 	roots map[string]pod.ID
 	slots []pod.Data
@@ -25,7 +25,7 @@ func newPodCodec() *podCodec { return &podCodec{} }
 const podCodecRoot = "value"
 
 func (c *podCodec) encode(v any) error {
-	c.bytes, c.ends, c.types, c.roots = c.bytes[:0], c.ends[:0], nil, map[string]pod.ID{}
+	c.bytes, c.at, c.types, c.roots = c.bytes[:0], c.at[:0], nil, map[string]pod.ID{}
 	graph, err := podder.NewGraph(podder.Config{Registry: podder.NewRegistry(), Secret: podSource{c}.Secret()})
 	if err != nil {
 		return err
@@ -50,17 +50,18 @@ func (c *podCodec) decode(into any) error {
 	return nil
 }
 
-// The sink. Pods of a fresh graph come whole and in the order of their ids.
+// The sink. Pods of a fresh graph come whole, chunks of containers first.
 
 func (c *podCodec) NewPod() pod.ID {
-	c.ends = append(c.ends, 0)
-	return pod.ID(len(c.ends))
+	c.at = append(c.at, [2]int{})
+	return pod.ID(len(c.at))
 }
 
 func (c *podCodec) Put(_ context.Context, change *pod.Change) error {
-	if !change.Whole || change.ID == 0 || int(change.ID) > len(c.ends) || change.ID > 1 && c.ends[change.ID-2] == 0 {
-		return fmt.Errorf("pod %d is not the next new one", change.ID)
+	if !change.Whole || change.ID == 0 || int(change.ID) > len(c.at) || c.at[change.ID-1][1] > 0 {
+		return fmt.Errorf("pod %d is not a new one", change.ID)
 	}
+	from := len(c.bytes)
 	c.slots = c.slots[:0]
 	for i := range change.Slots {
 		w := &change.Slots[i]
@@ -70,7 +71,7 @@ func (c *podCodec) Put(_ context.Context, change *pod.Change) error {
 		c.slots = append(c.slots, w.Data)
 	}
 	c.bytes = pod.AppendWhole(c.bytes, &pod.Pod{Refs: change.Refs, Exports: change.Exports, Slots: c.slots})
-	c.ends[change.ID-1] = len(c.bytes)
+	c.at[change.ID-1] = [2]int{from, len(c.bytes)}
 	return nil
 }
 
@@ -98,15 +99,11 @@ type podSource struct{ c *podCodec }
 func (s podSource) Pods(_ context.Context, ids []pod.ID) ([]*pod.Pod, error) {
 	out := make([]*pod.Pod, len(ids))
 	for i, id := range ids {
-		if id == 0 || int(id) > len(s.c.ends) {
+		if id == 0 || int(id) > len(s.c.at) {
 			return nil, fmt.Errorf("pod %d: %w", id, dberr.ErrNotFound)
 		}
-		from := 0
-		if id > 1 {
-			from = s.c.ends[id-2]
-		}
-		to := s.c.ends[id-1]
-		v, err := pod.DecodeVersion(s.c.bytes[from:to:to])
+		at := s.c.at[id-1]
+		v, err := pod.DecodeVersion(s.c.bytes[at[0]:at[1]:at[1]])
 		if err == nil {
 			out[i], err = pod.Merge(nil, v, nil)
 		}
