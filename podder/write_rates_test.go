@@ -127,5 +127,5 @@ func benchmarkFirstSave(b *testing.B, value any, items int) {
 func BenchmarkFirstSaveTree(b *testing.B) {
 	benchmarkFirstSave(b, rateTree(0, 1_000_000), 1_000_000)
 }
-func BenchmarkFirstSaveUsers(b *testing.B) { benchmarkFirstSave(b, rateUsers(100_000), 100_000) }
+func BenchmarkFirstSaveUsers(b *testing.B)  { benchmarkFirstSave(b, rateUsers(100_000), 100_000) }
 func BenchmarkFirstSaveCounts(b *testing.B) { benchmarkFirstSave(b, rateCounts(100_000), 100_000) }
