@@ -49,7 +49,8 @@
 // # Steps
 //
 // A batch: write records; write zeros behind them if the file's written part
-// ends here (later syncs then find no size to update); sync; call done;
+// ends here and the batch is small (later syncs then find no size to update);
+// sync; call done;
 // wait for those who come back (gather.go).
 //
 // A new segment: sync the current one; write the header to NNNNNN.wal.tmp;

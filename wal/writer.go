@@ -13,6 +13,7 @@ const (
 	chunkBytes  = 1 << 20   // larger writes are made in pieces, or straight from the payload
 	extendBytes = 256 << 10 // zeros written ahead in the first step
 	maxExtend   = 4 << 20   // and in later ones: each is twice the one before
+	largeBatch  = 64 << 10  // a batch that zeros would make dearer, not cheaper
 )
 
 // appender frames records into a segment file.
@@ -252,15 +253,17 @@ func (w *writer) append(frame func(*appender) error) error {
 	return nil
 }
 
-// extend writes zeros behind off if that is the end of the file, so that the
-// next syncs need not make a new size durable. A full disk only ends this.
+// extend writes zeros behind off, where a batch ended, if that is the end of the
+// file, so that the next syncs need not make a new size durable. A full disk only
+// ends this. A large batch gets none: its bytes take longer than the size, and
+// zeros for more of its kind would be written again at once, each byte twice.
 func (w *writer) extend(off int64) error {
 	if off <= w.written {
 		return nil
 	}
 	w.written = off
 	n := min(w.step, w.o.SegmentBytes-off)
-	if n <= 0 || w.noExtend {
+	if n <= 0 || w.noExtend || off-w.cur.offset(w.at) >= largeBatch {
 		return nil
 	}
 	w.step = max(w.step, min(2*w.step, maxExtend))
