@@ -34,7 +34,8 @@ type view struct {
 	in    *pod.Pod
 	n     *node
 	c     cursor
-	fixed bool // an element of a numeric array: fixed width
+	fixed bool   // an element of a numeric array: fixed width
+	group *group // an array whose elements are those of a longer one, and not at c
 }
 
 func (v *viewer) corrupt(t target, format string, args ...any) error {
@@ -192,8 +193,17 @@ func (v *viewer) pointer(at target, in *pod.Pod, c *cursor) (reference, error) {
 	return r, nil
 }
 
-// resolve finds the value that a reference points to.
-func (v *viewer) resolve(r reference) (view, error) {
+// resolve finds the value that a pointer to the type with a text leads to.
+func (v *viewer) resolve(r reference, text string) (view, error) {
+	w, err := v.place(r)
+	if err != nil {
+		return w, err
+	}
+	return v.grouped(r, text, w)
+}
+
+// place finds the value as it is stored.
+func (v *viewer) place(r reference) (view, error) {
 	p, d, at, err := v.slot(r.to)
 	if err != nil {
 		return view{}, err
@@ -233,6 +243,9 @@ func (v *viewer) part(w view, step uint64) (view, error) {
 	case nodeArray:
 		if step >= w.n.length {
 			return w, v.corrupt(w.at, "element %d of %s", step, w.n.text)
+		}
+		if w.group != nil {
+			return w.group.of.single(v, w.group.from+step)
 		}
 		elem := w.n.elem
 		err := v.skipMany(&w, elem, step, w.fixed)

@@ -14,6 +14,7 @@ type sliceView struct {
 	null, zeroSize bool
 	inner          *view // the slice lies in an array field of an object
 	object         bool  // which is its only element
+	shown          *node // the array of elements that each of the slice is, nil if it is one
 }
 
 // slice reads the slice value at w.
@@ -25,79 +26,96 @@ func (v *viewer) slice(w *view) (sliceView, error) {
 	if x < 2 {
 		return sliceView{null: x == 0}, nil
 	}
-	s := sliceView{length: x - 2}
+	length := x - 2
 	w.c.uvarint() // capacity beyond length
 	r, err := v.pointer(w.at, w.in, &w.c)
+	switch {
+	case err != nil:
+		return sliceView{}, err
+	case r.null:
+		return sliceView{}, v.corrupt(w.at, "slice of length %d without a container", length)
+	case r.zeroSize:
+		return sliceView{length: length, zeroSize: true}, nil
+	}
+	s, room, err := v.elements(r)
 	if err != nil {
 		return s, err
 	}
-	if r.null {
-		return s, v.corrupt(w.at, "slice of length %d without a container", s.length)
+	s.length = length
+	if s.shown = groupOf(w.n.valText, s.elemN); s.shown != nil {
+		room /= s.shown.length
 	}
-	if r.zeroSize {
-		s.zeroSize = true
-		return s, nil
+	if length > room {
+		return s, v.corrupt(s.at, "%s of length %d where %d elements are", w.n.text, length, room)
 	}
-	p, d, at, err := v.slot(r.to)
-	if err != nil {
-		return s, err
-	}
-	if storedKind(&d) == pod.SlotArray && len(r.steps) == 0 {
-		s.from = r.index
-		if s.array, err = v.array(at, p, d); err != nil {
-			return s, err
-		}
-		if s.length > 0 && (s.from > s.stored || s.length > s.stored-s.from) {
-			return s, v.corrupt(at, "slice [%d, +%d) of %d elements", s.from, s.length, s.stored)
-		}
-		return s, nil
-	}
-	return s, v.sliceOfField(&s, r)
+	return s, nil
 }
 
-// sliceOfField handles a slice whose memory is an array inside an object, where
-// the last step of its path is the first element, or an object by itself, of
-// which it is an array of one.
-func (v *viewer) sliceOfField(s *sliceView, r reference) error {
+// elements finds what lies where a reference leads to, as a slice of it has it,
+// and how many elements there are from there on.
+func (v *viewer) elements(r reference) (s sliceView, room uint64, err error) {
+	p, d, at, err := v.slot(r.to)
+	if err != nil {
+		return s, 0, err
+	}
+	if storedKind(&d) != pod.SlotArray || len(r.steps) > 0 {
+		return v.elementsOfField(r)
+	}
+	s.from = r.index
+	if s.array, err = v.array(at, p, d); err != nil || s.from > s.stored {
+		return s, 0, err
+	}
+	return s, s.stored - s.from, nil
+}
+
+// elementsOfField handles elements of an array inside an object, where the last
+// step of the path is the first one, or an object by itself, of which it is an
+// array of one.
+func (v *viewer) elementsOfField(r reference) (s sliceView, room uint64, err error) {
 	if len(r.steps) == 0 {
-		in, err := v.resolve(r)
-		if err == nil && s.length > 1 {
-			err = v.corrupt(r.to, "slice of %d elements of an object", s.length)
-		}
+		in, err := v.place(r)
 		s.at, s.elemN, s.inner, s.object = in.at, in.n, &in, true
-		return err
+		return s, 1, err
 	}
 	s.from = r.steps[len(r.steps)-1]
 	r.steps = r.steps[:len(r.steps)-1]
-	in, err := v.resolve(r)
+	in, err := v.place(r)
 	if err != nil {
-		return err
+		return s, 0, err
 	}
-	if in.n == nil || in.n.kind != nodeArray || s.from > in.n.length || s.length > in.n.length-s.from {
-		return v.corrupt(r.to, "slice of something that is no array")
+	if in.n == nil || in.n.kind != nodeArray || s.from > in.n.length {
+		return s, 0, v.corrupt(r.to, "slice of something that is no array")
 	}
 	s.at, s.elemN, s.inner = in.at, in.n.elem, &in
-	return nil
+	return s, in.n.length - s.from, nil
 }
 
 // elem is element i of the slice.
-func (s sliceView) elem(v *viewer, i uint64) (view, error) {
+func (s *sliceView) elem(v *viewer, i uint64) (view, error) {
+	if s.shown != nil {
+		return view{at: s.at, in: s.in, n: s.shown, group: &group{s, s.from + i*s.shown.length}}, nil
+	}
+	return s.single(v, s.from+i)
+}
+
+// single is an element by the count of the container.
+func (s *sliceView) single(v *viewer, at uint64) (view, error) {
 	switch {
 	case s.object:
 		return *s.inner, nil
 	case s.inner != nil:
-		return v.part(*s.inner, s.from+i)
+		return v.part(*s.inner, at)
 	}
-	return s.array.elem(v, s.from+i)
+	return s.array.elem(v, at)
 }
 
-// each calls f for n elements from an absolute index on.
-func (s sliceView) each(v *viewer, from, n uint64, f func(i uint64, w *view) error) error {
-	if s.inner == nil {
-		return s.array.each(v, from, n, f)
+// each calls f for the elements of the slice.
+func (s *sliceView) each(v *viewer, f func(i uint64, w *view) error) error {
+	if s.inner == nil && s.shown == nil {
+		return s.array.each(v, s.from, s.length, f)
 	}
-	for i := range n {
-		e, err := s.elem(v, from-s.from+i)
+	for i := range s.length {
+		e, err := s.elem(v, i)
 		if err == nil {
 			err = f(i, &e)
 		}

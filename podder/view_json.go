@@ -115,6 +115,9 @@ func (j *jsonWriter) value(w *view, path string, depth int) error {
 	defer func() { j.level-- }()
 	if (depth > j.depth || j.level > maxJSONDepth) && w.n.kind != nodeBasic && w.n.kind != nodeCodec {
 		j.note("$more", path)
+		if w.group != nil {
+			return nil
+		}
 		return j.skip(w, w.n, w.fixed)
 	}
 	switch w.n.kind {
@@ -125,7 +128,7 @@ func (j *jsonWriter) value(w *view, path string, depth int) error {
 		if err != nil {
 			return err
 		}
-		return j.pointee(r, path, depth)
+		return j.pointee(r, w.n.valText, path, depth)
 	case nodeInterface:
 		id := w.c.uvarint()
 		if id == 0 && !w.c.bad {
@@ -161,7 +164,7 @@ func (j *jsonWriter) value(w *view, path string, depth int) error {
 	return nil
 }
 
-func (j *jsonWriter) pointee(r reference, path string, depth int) error {
+func (j *jsonWriter) pointee(r reference, text, path string, depth int) error {
 	switch {
 	case r.null:
 		j.raw("null")
@@ -171,12 +174,15 @@ func (j *jsonWriter) pointee(r reference, path string, depth int) error {
 		return nil
 	}
 	key := seenKey{r.to, r.index, fmt.Sprint(r.steps)}
+	if strings.HasPrefix(text, "[") {
+		key.steps += text // its first element is something else
+	}
 	if first, ok := j.seen[key]; ok {
 		j.note("$ref", first)
 		return nil
 	}
 	j.seen[key] = path
-	to, err := j.resolve(r)
+	to, err := j.resolve(r, text)
 	if err != nil {
 		return err
 	}
@@ -208,6 +214,9 @@ func (j *jsonWriter) fields(w *view, path string, depth int) error {
 }
 
 func (j *jsonWriter) arrayValue(w *view, path string, depth int) error {
+	if w.group != nil {
+		return j.groupValue(w, path, depth)
+	}
 	n := w.n
 	j.raw("[")
 	for i := range n.length {
@@ -234,6 +243,28 @@ func (j *jsonWriter) arrayValue(w *view, path string, depth int) error {
 	return nil
 }
 
+// groupValue writes an array whose elements are those of a longer one.
+func (j *jsonWriter) groupValue(w *view, path string, depth int) error {
+	part := *w.group.of
+	part.from, part.length, part.shown = w.group.from, w.n.length, nil
+	return j.list(&part, path, depth)
+}
+
+// list writes the elements of a slice.
+func (j *jsonWriter) list(sl *sliceView, path string, depth int) error {
+	j.raw("[")
+	err := sl.each(j.viewer, func(i uint64, e *view) error {
+		if i > 0 {
+			j.raw(",")
+		}
+		j.line(depth + 1)
+		return j.value(e, path+"["+strconv.FormatUint(i, 10)+"]", depth+1)
+	})
+	j.line(depth)
+	j.raw("]")
+	return err
+}
+
 func (j *jsonWriter) sliceValue(w *view, path string, depth int) error {
 	sl, err := j.slice(w)
 	if err != nil {
@@ -247,34 +278,27 @@ func (j *jsonWriter) sliceValue(w *view, path string, depth int) error {
 		j.raw("[]")
 		return nil
 	}
-	if sl.elemN.kind == nodeBasic && sl.elemN.basic == typeUint8 {
+	if sl.shown == nil && sl.elemN.kind == nodeBasic && sl.elemN.basic == typeUint8 {
 		return j.byteSlice(sl)
 	}
 	// Overlapping slices are written in full each time; only a slice inside
 	// itself would not end.
 	key := seenKey{sl.at, sl.from, "slice"}
+	if sl.shown != nil {
+		key.steps += sl.shown.text
+	}
 	if first, ok := j.seen[key]; ok {
 		j.note("$ref", first)
 		return nil
 	}
 	j.seen[key] = path
 	defer delete(j.seen, key)
-	j.raw("[")
-	err = sl.each(j.viewer, sl.from, sl.length, func(i uint64, e *view) error {
-		if i > 0 {
-			j.raw(",")
-		}
-		j.line(depth + 1)
-		return j.value(e, path+"["+strconv.FormatUint(i, 10)+"]", depth+1)
-	})
-	j.line(depth)
-	j.raw("]")
-	return err
+	return j.list(&sl, path, depth)
 }
 
 func (j *jsonWriter) byteSlice(sl sliceView) error {
 	var b []byte
-	err := sl.each(j.viewer, sl.from, sl.length, func(_ uint64, e *view) error {
+	err := sl.each(j.viewer, func(_ uint64, e *view) error {
 		if e.n == nil {
 			b = append(b, 0)
 		} else {

@@ -90,7 +90,7 @@ func (v *viewer) open(w view) (view, error) {
 			if r.null || r.zeroSize {
 				return view{}, nil
 			}
-			if w, err = v.resolve(r); err != nil {
+			if w, err = v.resolve(r, w.n.valText); err != nil {
 				return w, err
 			}
 		case nodeInterface:

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
@@ -190,5 +192,74 @@ func TestJSONShowsSlicesOfOneObjectAndEmptyTails(t *testing.T) {
 	}
 	if got := jsonOf(t, src, "x.y.As", JSONOptions{}); !strings.Contains(got, `"a"`) {
 		t.Errorf("As is %s", got)
+	}
+}
+
+// TestJSONShowsArraysOverElements: of slices and pointers over one memory that show
+// it as elements and as arrays of them, each is written as what it is, in runs,
+// chunks, fields and single objects.
+func TestJSONShowsArraysOverElements(t *testing.T) {
+	type link struct {
+		ID   int
+		Next *link
+	}
+	type pieces struct {
+		All    []int
+		Pairs  [][2]int
+		Pair   *[2]int
+		One    *int
+		Grid   [2][4]int8
+		Row    []int8
+		Halves [][2]int8
+		Half   *[2]int8
+		Text   []byte
+		Words  [][2]byte
+		Links  []link
+		Twos   [][2]link
+		Two    *[2]link
+		Single *link
+		Alone  [][1]link
+		Last   *[2]link
+	}
+	arrays := func(n int) *pieces {
+		p := &pieces{All: make([]int, n), Text: []byte("abcdef"), Links: make([]link, n), Single: &link{ID: 9}}
+		for i := range p.All {
+			p.All[i] = i
+			p.Links[i] = link{i, &p.Links[0]}
+		}
+		p.Pair, p.One = (*[2]int)(p.All[1:]), &p.All[1]
+		p.Pairs = unsafe.Slice(p.Pair, 1)
+		p.Grid = [2][4]int8{{1, 2, 3, 4}, {5, 6, 7, 8}}
+		p.Row, p.Half = p.Grid[1][1:], (*[2]int8)(p.Grid[1][2:])
+		p.Halves = unsafe.Slice(p.Half, 1)
+		p.Words = unsafe.Slice((*[2]byte)(p.Text[2:]), 1)
+		p.Two, p.Last = (*[2]link)(p.Links[1:]), (*[2]link)(p.Links[n-2:])
+		p.Twos = unsafe.Slice(p.Two, 1)
+		p.Alone = unsafe.Slice((*[1]link)(unsafe.Pointer(p.Single)), 1)
+		return p
+	}
+	for _, n := range []int{9, 30_000} {
+		src := viewSource(t, arrays(n))
+		for path, want := range map[string]string{
+			"Pairs": `[[1,2]]`, "Pairs[0]": `[1,2]`, "Pairs[0][1]": `2`, "Pair": `[1,2]`, "Pair[1]": `2`, "One": `1`,
+			"Row": `[6,7,8]`, "Halves": `[[7,8]]`, "Halves[0][1]": `8`, "Half": `[7,8]`, "Half[0]": `7`,
+			"Words": `[[99,100]]`, "Text": `"YWJjZGVm"`, "Two[1].ID": `2`, "Two[1].Next.ID": `0`,
+			"Twos[0][1].ID": `2`, "Twos[0][1].Next.ID": `0`, "Last[1].ID": strconv.Itoa(n - 1), "Alone": `[[{"ID":9,"Next":null}]]`,
+		} {
+			if got := jsonOf(t, src, "x.y."+path, JSONOptions{}); got != want {
+				t.Errorf("of %d: %s is %.200s, want %s", n, path, got, want)
+			}
+		}
+		whole := jsonOf(t, src, "x.y", JSONOptions{})
+		for _, part := range []string{`"Twos":[[{"ID":1,"Next":`, `"Pair":[1,2],"One":1,`, `"Pairs":[[1,2]]`} {
+			if !strings.Contains(whole, part) {
+				t.Errorf("of %d: no %s in %.600s", n, part, whole)
+			}
+		}
+		for _, path := range []string{"Pairs[1]", "Pairs[0][2]", "Pair[2]", "Pair[0][0]", "Twos[0][2]"} {
+			if err := WriteJSON(context.Background(), src, &strings.Builder{}, "x.y."+path, JSONOptions{}); !errors.Is(err, dberr.ErrNotFound) {
+				t.Errorf("of %d: %s: %v", n, path, err)
+			}
+		}
 	}
 }
