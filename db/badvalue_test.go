@@ -98,6 +98,54 @@ func TestARenamedTypeWithoutAnAliasIsAnErrorByName(t *testing.T) {
 	said(t, err, db.ErrTypeMismatch, `variable "c"`, "cupboard", "cupboardNow", "db.Alias")
 }
 
+// Nor may it hide in the key or the element of a map, or in an array.
+func TestTheHintForARenamedTypeLooksIntoMapsAndArrays(t *testing.T) {
+	ctx := context.Background()
+	type was struct {
+		ByKey  map[gadget]int
+		Elems  map[string][]*gadget
+		Both   map[gadget]*gadget
+		Deeper map[string]map[gadget][2]gadget
+		Others map[gadget]string
+	}
+	d := openMemory(t)
+	ns := namespace(t, d)
+	one := gadget{1}
+	set(t, ns, "c", &was{map[gadget]int{one: 1}, map[string][]*gadget{"a": {&one}}, map[gadget]*gadget{one: &one},
+		map[string]map[gadget][2]gadget{"a": {one: {one}}}, map[gadget]string{one: "a"}})
+	s := must(d.At(ctx, save(t, ns)))(t)
+	defer s.Close()
+	for name, out := range map[string]any{
+		"key": &struct {
+			C *struct{ ByKey map[gizmo]int }
+		}{},
+		"element": &struct {
+			C *struct{ Elems map[string][]*gizmo }
+		}{},
+		"both": &struct {
+			C *struct{ Both map[gizmo]*gizmo }
+		}{},
+		"deeper": &struct {
+			C *struct{ Deeper map[string]map[gizmo][2]gizmo }
+		}{},
+	} {
+		err := s.Load(ctx, out)
+		said(t, err, db.ErrTypeMismatch, `variable "c"`, "gadget", "gizmo", "db.Alias")
+		if n := strings.Count(err.Error(), "db.Alias"); n != 1 {
+			t.Errorf("%s: said %d times: %v", name, n, err)
+		}
+	}
+	// What no alias would help is not told to be a rename.
+	var no struct {
+		C *struct{ Others map[gizmo][]int }
+	}
+	err := s.Load(ctx, &no)
+	said(t, err, db.ErrTypeMismatch, `variable "c"`, "gadget")
+	if strings.Contains(err.Error(), "db.Alias") {
+		t.Errorf("a hint that does not help: %v", err)
+	}
+}
+
 // Memory that cannot be read is an error with the way there; the next Save, with
 // that memory gone from the graph, works.
 func TestUnmappedMemoryIsAnErrorAndTheNextSaveWorks(t *testing.T) {

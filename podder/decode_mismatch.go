@@ -21,21 +21,61 @@ func (c *compiler) mismatch(path string, n *node, t reflect.Type) error {
 }
 
 // renameHint is the call that lets values stored as text load as t, if each is,
-// behind the same pointers and slices, a type with a name of its own; else empty.
+// behind the same pointers, slices, arrays and maps, a type with a name of its own;
+// else empty.
 func (r *Registry) renameHint(text string, t reflect.Type) string {
-	for t.Name() == "" {
-		mark := map[reflect.Kind]string{reflect.Pointer: "*", reflect.Slice: "[]"}[t.Kind()]
-		rest, ok := strings.CutPrefix(text, mark)
-		if mark == "" || !ok {
-			return ""
+	if t.Name() == "" {
+		switch t.Kind() {
+		case reflect.Pointer:
+			return r.elemHint(text, "*", t)
+		case reflect.Slice:
+			return r.elemHint(text, "[]", t)
+		case reflect.Array:
+			return r.elemHint(text, fmt.Sprintf("[%d]", t.Len()), t)
+		case reflect.Map:
+			return r.mapHint(text, t)
 		}
-		text, t = rest, t.Elem()
+		return ""
 	}
 	if _, ok := predeclaredByText(text); ok || t.PkgPath() == "" || r.builtin[text] != nil || !hasOwnName(text) || r.textIs(text, t) {
 		return ""
 	}
 	have := r.typeText(t)
 	return fmt.Sprintf("; if %s is called %s now, register that before opening: db.Register[T](%q, db.Alias(%q))", text, have, have, text)
+}
+
+// elemHint is renameHint for the elements of t, before whose text stands mark.
+func (r *Registry) elemHint(text, mark string, t reflect.Type) string {
+	if elem, ok := strings.CutPrefix(text, mark); ok {
+		return r.renameHint(elem, t.Elem())
+	}
+	return ""
+}
+
+// mapHint is renameHint for key and element of t: nothing if one of them has
+// become another type that is no renamed one.
+func (r *Registry) mapHint(text string, t reflect.Type) string {
+	key, elem, ok := splitMapText(text)
+	if !ok {
+		return ""
+	}
+	hints := ""
+	for _, part := range []struct {
+		text string
+		t    reflect.Type
+	}{{key, t.Key()}, {elem, t.Elem()}} {
+		if r.textIs(part.text, part.t) {
+			continue
+		}
+		hint := r.renameHint(part.text, part.t)
+		if hint == "" {
+			return ""
+		}
+		if hint != hints {
+			hints += hint
+		}
+	}
+	return hints
 }
 
 // hasOwnName tells the text of a type with a name from that of one made of others.
