@@ -11,7 +11,8 @@ import "runtime"
 //  1. Who answers a committer that will run says so (Await), and the committer
 //     says when it does (Back). Between the two lies only the scheduler.
 //  2. While somebody is awaited the log's goroutine sleeps, and leaves its
-//     processor to them. The last one to say Back wakes it.
+//     processor to them. The last one to say Back wakes it, and no Submit before
+//     that: it could only go to sleep again.
 //  3. Who has said Back has the processor until it waits for its next commit, or
 //     for another committer to hand that over, or does something else. A few
 //     yields let the last ones get there.
@@ -27,7 +28,15 @@ func (l *Log) Await() { l.awaited.Add(1) }
 // Back takes one Await back.
 func (l *Log) Back() {
 	if l.awaited.Add(-1) == 0 {
-		l.signal()
+		l.regroup()
+	}
+}
+
+// regroup has gather look again whether somebody is awaited.
+func (l *Log) regroup() {
+	select {
+	case l.back <- struct{}{}:
+	default:
 	}
 }
 
@@ -37,7 +46,7 @@ func (l *Log) gather() {
 		return
 	}
 	for l.awaited.Load() > 0 && !l.stopping() {
-		<-l.wake
+		<-l.back
 	}
 	for range gatherRounds {
 		runtime.Gosched()

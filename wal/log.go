@@ -31,7 +31,8 @@ type Log struct {
 	wake chan struct{} // capacity 1: the queue or closing changed
 	gone chan struct{} // closed when the goroutine has ended
 
-	awaited atomic.Int64 // see gather.go
+	awaited atomic.Int64  // see gather.go
+	back    chan struct{} // capacity 1: nobody is awaited any more, or may be
 
 	mu       sync.Mutex
 	queue    []group
@@ -80,7 +81,7 @@ type Stats struct {
 
 func start(o Options, w *writer, segments []held) *Log {
 	l := &Log{
-		o: o, w: w, wake: make(chan struct{}, 1), gone: make(chan struct{}),
+		o: o, w: w, wake: make(chan struct{}, 1), back: make(chan struct{}, 1), gone: make(chan struct{}),
 		segments: segments, end: w.at,
 	}
 	l.publish()
@@ -190,6 +191,7 @@ func (l *Log) Poison(cause error) {
 			l.poison = fmt.Errorf("%w: %w", dberr.ErrPoisoned, cause)
 		}
 		l.signal()
+		l.regroup()
 	}
 }
 
@@ -207,6 +209,7 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	l.closing = true
 	l.signal()
+	l.regroup()
 	l.mu.Unlock()
 	<-l.gone
 	l.releasing.Lock()
