@@ -3,6 +3,7 @@ package mvcc
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -23,11 +24,14 @@ type request struct {
 	t        *Tx
 	info     CommitInfo
 	panicked any // what sequencing it panicked with: the committer passes that on
+	draft    draft
 }
 
+// requests is a queue that keeps its memory.
 type requests struct {
-	mu   sync.Mutex
-	list []*request
+	mu    sync.Mutex
+	list  []*request
+	taken int // at the front of list
 }
 
 func (q *requests) add(r *request) {
@@ -40,13 +44,13 @@ func (q *requests) add(r *request) {
 func (q *requests) next() *request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.list) == 0 {
+	if q.taken == len(q.list) {
 		return nil
 	}
-	r := q.list[0]
-	q.list[0] = nil
-	if q.list = q.list[1:]; len(q.list) == 0 {
-		q.list = nil
+	r := q.list[q.taken]
+	q.list[q.taken] = nil
+	if q.taken++; q.taken == len(q.list) {
+		q.list, q.taken = q.list[:0], 0
 	}
 	return r
 }
@@ -55,25 +59,25 @@ func (q *requests) next() *request {
 func (q *requests) withdraw(r *request) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i := range q.list {
+	for i := q.taken; i < len(q.list); i++ {
 		if q.list[i] == r {
-			q.list = append(q.list[:i:i], q.list[i+1:]...)
+			q.list = slices.Delete(q.list, i, i+1)
 			return true
 		}
 	}
 	return false
 }
 
-func (q *requests) empty() bool {
+func (q *requests) waiting() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.list) == 0
+	return len(q.list) - q.taken
 }
 
 // commitTx has a transaction sequenced and waits until its outcome is known.
 func (s *Store) commitTx(ctx context.Context, t *Tx, info CommitInfo) (*queued, error) {
-	r := &request{ctx: ctx, t: t, info: info}
-	r.finished = make(chan struct{})
+	r := &t.mem.request
+	r.ctx, r.t, r.info, r.finished = ctx, t, info, make(chan struct{})
 	s.seq.requests.add(r)
 	s.combine()
 	select {
@@ -96,7 +100,7 @@ func (s *Store) commitTx(ctx context.Context, t *Tx, info CommitInfo) (*queued, 
 
 // combine sequences what is requested, unless somebody does so already.
 func (s *Store) combine() {
-	for !s.seq.requests.empty() {
+	for s.seq.requests.waiting() > 0 {
 		select {
 		case <-s.seq.token:
 		default:

@@ -14,10 +14,7 @@ import (
 func waitRequests(t *testing.T, s *Store, n int) {
 	t.Helper()
 	for range 5000 {
-		s.seq.requests.mu.Lock()
-		got := len(s.seq.requests.list)
-		s.seq.requests.mu.Unlock()
-		if got == n {
+		if s.seq.requests.waiting() == n {
 			return
 		}
 		time.Sleep(time.Millisecond)

@@ -122,7 +122,7 @@ func (s *Store) sequence(r *request, submitted *bool) error {
 	if err != nil {
 		return err
 	}
-	g, err := s.commitGroup(v, t, h, r.info, users)
+	g, err := s.commitGroup(v, r, h, users)
 	if err != nil {
 		return err
 	}
@@ -155,18 +155,21 @@ func (s *Store) remember(q *queued) {
 	s.seq.lastTime = q.g.row.time
 }
 
+// draft is the memory for the group of a small commit.
+type draft struct {
+	row     commitRow
+	group   group
+	removed Set
+	parent  [1]Version
+	id      [1]pod.ID
+	version [1]podVersion
+	gone    [1]uint64
+}
+
 // commitGroup numbers the transaction and builds everything it does.
-func (s *Store) commitGroup(v *view, t *Tx, h head, info CommitInfo, users map[uint64]uint64) (*group, error) {
-	c := s.seq.counters
+func (s *Store) commitGroup(v *view, r *request, h head, users map[uint64]uint64) (*group, error) {
+	c, t, info, m := s.seq.counters, r.t, r.info, &r.draft
 	n := len(t.order)
-	m := &struct { // one piece of memory
-		row     commitRow
-		group   group
-		parent  [1]Version
-		id      [1]pod.ID
-		version [1]podVersion
-		gone    [1]uint64
-	}{}
 	row, g := &m.row, &m.group
 	ids, versions, gone := m.id[:0], m.version[:0], m.gone[:0]
 	if n > 1 {
@@ -192,7 +195,8 @@ func (s *Store) commitGroup(v *view, t *Tx, h head, info CommitInfo, users map[u
 			row.goneByte += p.baseSize
 		}
 	}
-	row.ids, row.removed = ids, newSet(gone)
+	m.removed.fill(gone)
+	row.ids, row.removed = ids, &m.removed
 	*g = group{db: s.logID, kind: groupCommit, row: row, versions: versions}
 	t.otherRows(g)
 	for _, no := range sortedKeys(users) {
@@ -299,7 +303,7 @@ func (s *Store) settled(q *queued) {
 // warmCache puts what was committed into the cache.
 func (t *Tx) warmCache() {
 	for _, p := range t.order {
-		if p.merged != nil && !tiny(p.env) {
+		if p.merged != nil {
 			t.s.pods.Set(p.number, p.merged, p.merged.cost())
 		}
 	}

@@ -28,9 +28,11 @@ func (c *counters) fields() [10]*uint64 {
 	return [10]*uint64{&c.version, &c.number, &c.pod, &c.typ, &c.record, &c.line, &c.bytes, &c.gone, &c.block, &c.freed}
 }
 
+const countersHint = 1 + 10*binary.MaxVarintLen32 // about how long append makes them
+
 // append writes format 1 and the ten fields in the order above as uvarints.
 func (c counters) append(dst []byte) []byte {
-	dst = append(slices.Grow(dst, 1+10*binary.MaxVarintLen32), 1)
+	dst = append(slices.Grow(dst, countersHint), 1)
 	for _, f := range c.fields() {
 		dst = binary.AppendUvarint(dst, *f)
 	}

@@ -31,6 +31,7 @@ type group struct {
 	kind     byte
 	row      *commitRow // of a commit
 	rowEnv   []byte     // its envelope, inline; made by records and by decodeGroup
+	keys     []byte     // memory for those of the rows that apply puts, or nil
 	versions []podVersion
 	puts     []keyValue
 	dels     [][]byte // of upkeep
@@ -56,7 +57,10 @@ const (
 // records returns the log form.
 func (g *group) records() [][]byte {
 	if g.row != nil {
-		g.rowEnv = g.row.append(append(make([]byte, 0, 64+g.row.sizeHint()), envInline))
+		// The overlay keeps the row as long as its keys.
+		keys := len(g.versions)*versionKeyLen + commitKeyLen + shortBranch
+		b := g.row.append(append(make([]byte, 0, 1+g.row.sizeHint()+keys), envInline))
+		g.rowEnv, g.keys = b[:len(b):len(b)], b[len(b):]
 	}
 	w := &g.writer
 	*w = recordWriter{cur: make([]byte, 0, min(recordBytes, g.sizeHint()))}
@@ -69,8 +73,7 @@ func (g *group) records() [][]byte {
 		w.uvarint(uint64(len(g.versions)))
 		prev := pod.ID(0)
 		for _, v := range g.versions {
-			w.num = binary.AppendVarint(w.num[:0], int64(v.pod-prev))
-			w.write(w.num)
+			w.write(w.num[:binary.PutVarint(w.num[:], int64(v.pod-prev))])
 			w.sized(v.env)
 			prev = v.pod
 		}
@@ -109,7 +112,7 @@ type recordWriter struct {
 	done [][]byte
 	one  [1][]byte // what done is in, mostly
 	cur  []byte
-	num  []byte // scratch
+	num  [binary.MaxVarintLen64]byte // scratch
 }
 
 func (w *recordWriter) write(b []byte) {
@@ -125,8 +128,7 @@ func (w *recordWriter) write(b []byte) {
 }
 
 func (w *recordWriter) uvarint(n uint64) {
-	w.num = binary.AppendUvarint(w.num[:0], n)
-	w.write(w.num)
+	w.write(w.num[:binary.PutUvarint(w.num[:], n)])
 }
 
 func (w *recordWriter) sized(b []byte) {
@@ -232,17 +234,22 @@ func readGroupCommit(r *binenc.Reader, g *group) error {
 // apply puts the group's effects into an overlay. branch is the branch of the
 // row's line.
 func (g *group) apply(o *overlay, branch string) {
+	lasting := make([]byte, 0, branchValueLen+countersHint) // values until the next group
 	if c := g.row; c != nil {
-		keys := make([]byte, 0, len(g.versions)*versionKeyLen+commitKeyLen)
+		keys := g.keys
 		for i, v := range g.versions {
 			at := len(keys)
 			keys = versionKey(keys, v.pod, c.line, c.first()+uint64(i))
-			o.put(keys[at:len(keys):len(keys)], v.env)
+			o.put(behind(keys, at), v.env)
 		}
 		at := len(keys)
-		o.put(appendCommitKey(keys, c.version)[at:], g.rowEnv)
+		keys = appendCommitKey(keys, c.version)
+		o.put(behind(keys, at), g.rowEnv)
 		c.chunks(func(i int, b []byte) { o.put(chunkKey(c.version, i), inline(b)) })
-		o.put(branchKey(branch), branchValue(c.line, c.version))
+		at = len(keys)
+		keys = appendBranchKey(keys, branch)
+		lasting = appendBranchValue(lasting, c.line, c.version)
+		o.put(behind(keys, at), behind(lasting, 0))
 	}
 	put := o.put
 	if g.kind == groupUpkeep {
@@ -257,5 +264,10 @@ func (g *group) apply(o *overlay, branch string) {
 	for _, key := range g.dels {
 		o.remove(key)
 	}
-	o.put(countersKey, g.counters.append(nil))
+	at := len(lasting)
+	lasting = g.counters.append(lasting)
+	o.put(countersKey, behind(lasting, at))
 }
+
+// behind returns what was appended to b from at on.
+func behind(b []byte, at int) []byte { return b[at:len(b):len(b)] }

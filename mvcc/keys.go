@@ -56,6 +56,7 @@ const (
 	versionKeyLen = 1 + 8 + 4 + 8
 	commitKeyLen  = 1 + 8
 	nameTailLen   = 4 + 8
+	shortBranch   = 16 // of most branches
 	maxNameLen    = 1024
 	maxKeyLen     = 1300
 )
@@ -165,7 +166,11 @@ func typeKey(id pod.TypeID) []byte { return be.AppendUint32([]byte{kindType}, ui
 
 func lineKey(line uint32) []byte { return be.AppendUint32([]byte{kindLine}, line) }
 
-func branchKey(name string) []byte { return append([]byte{kindBranch}, name...) }
+func branchKey(name string) []byte { return appendBranchKey(nil, name) }
+
+func appendBranchKey(dst []byte, name string) []byte {
+	return append(append(dst, kindBranch), name...)
+}
 
 func aggregateKey(line uint32, level byte, pos uint64) []byte {
 	k := be.AppendUint32([]byte{kindAggregate}, line)

@@ -104,11 +104,17 @@ func decodeLine(id uint32, b []byte) (*line, error) {
 
 // branchValue is a branch row: line 4, head version 8, big-endian.
 func branchValue(line uint32, head Version) []byte {
-	return be.AppendUint64(be.AppendUint32(make([]byte, 0, 12), line), head)
+	return appendBranchValue(make([]byte, 0, branchValueLen), line, head)
+}
+
+const branchValueLen = 12
+
+func appendBranchValue(dst []byte, line uint32, head Version) []byte {
+	return be.AppendUint64(be.AppendUint32(dst, line), head)
 }
 
 func decodeBranch(b []byte) (line uint32, head Version, err error) {
-	if len(b) != 12 {
+	if len(b) != branchValueLen {
 		return 0, 0, corrupt("branch row of %d bytes", len(b))
 	}
 	return be.Uint32(b), be.Uint64(b[4:]), nil

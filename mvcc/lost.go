@@ -99,7 +99,7 @@ func (l *lostRows) hides(from []byte, low uint64, all *Set) bool {
 	if low >= high || !all.anyIn(low+1, high) {
 		return false
 	}
-	return l.passes(from, be.AppendUint64(bytes.Clone(from[:n]), ^(low+1)))
+	return l.passes(bytes.Clone(from), be.AppendUint64(bytes.Clone(from[:n]), ^(low+1)))
 }
 
 // hidesPod is hides for the row of a pod version.

@@ -57,7 +57,11 @@ func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 		t.stats.PodsUnchanged++
 		return nil
 	}
-	p := &put{id: c.ID, base: at}
+	p := &t.mem.put
+	if len(t.order) > 0 {
+		p = &put{}
+	}
+	p.id, p.base = c.ID, at
 	p.exports = exportedSlots(p.few[:0], next)
 	if base != nil {
 		p.baseSize = base.size
@@ -154,16 +158,17 @@ func exportedSlots(dst []pod.Slot, p *pod.Pod) []pod.Slot {
 // that is worth it.
 func (t *Tx) encode(v *view, p *put, base *merged, next *pod.Pod) error {
 	size := next.BodyLen()
-	whole := pod.AppendWhole(make([]byte, 0, size+formHead), next)
+	env := appendFrameHead(append(make([]byte, 0, size+formHead), envInline), frame{})
+	head := len(env)
+	env = pod.AppendWhole(env, next)
+	whole := env[head:]
 	if err := checkForm(p.id, whole); err != nil {
 		return err
 	}
-	m := &merged{pod: next}
 	f := frame{form: whole}
 	if base != nil && base.depth < maxDepth && !rewritten(base.pod, next, len(whole)) {
 		if change := appendChange(nil, base.pod, next, len(whole)); len(change) <= len(whole)/2 {
-			m.depth = base.depth + 1
-			f = frame{baseRef{p.base.line, p.base.number}, m.depth, change}
+			f = frame{baseRef{p.base.line, p.base.number}, base.depth + 1, change}
 			t.stats.Patches++
 		}
 	}
@@ -177,14 +182,26 @@ func (t *Tx) encode(v *view, p *put, base *merged, next *pod.Pod) error {
 			t.stats.Shared++
 		}
 	}
-	p.env = t.envelope(f)
+	if f.depth == 0 && len(whole) < min(minPacked, shareMin) {
+		p.env = env // as envelope would make it
+	} else {
+		p.env = t.envelope(f)
+	}
 	p.size = f.size()
-	m.size = p.size
+	t.keepWarm(p, next, f.depth)
+	return nil
+}
+
+// keepWarm keeps a merged pod for the cache (warmCache).
+func (t *Tx) keepWarm(p *put, next *pod.Pod, depth uint8) {
+	if tiny(p.env) {
+		return
+	}
+	m := &merged{pod: next, depth: depth, size: p.size}
 	if cost := m.cost(); t.warm+cost <= warmMax {
 		t.warm += cost
 		p.merged = m
 	}
-	return nil
 }
 
 // envelope returns a version record as it waits for the commit: compressed by

@@ -32,7 +32,7 @@ func (s *Store) replayGroup(g *group, end uint64) error {
 			return corrupt("upkeep of version %d, number %d, does not follow version %d, number %d",
 				g.counters.version, g.counters.number, before.version, before.number)
 		}
-		s.apply(g, nil, head{}, end, false)
+		s.apply(&queued{g: g}, end)
 		return nil
 	}
 	if g.row == nil {
@@ -44,7 +44,7 @@ func (s *Store) replayGroup(g *group, end uint64) error {
 		if uint64(l.id) != before.line || t.byID[l.id] != nil || t.byName[l.branch] != nil {
 			return corrupt("line %d of branch %q does not follow", l.id, l.branch)
 		}
-		s.apply(g, l, l.fresh(), end, true)
+		s.apply(&queued{g: g, line: l, head: l.fresh(), newLine: true}, end)
 		return nil
 	}
 	row := g.row
@@ -57,7 +57,7 @@ func (s *Store) replayGroup(g *group, end uint64) error {
 		(h.version != 0 && (len(row.parents) == 0 || row.parents[0] != h.version)) {
 		return corrupt("version %d, number %d, does not follow version %d, number %d", row.version, row.last, before.version, before.number)
 	}
-	s.apply(g, l, head{row.version, row.last, row.pos + 1}, end, false)
+	s.apply(&queued{g: g, line: l, head: head{row.version, row.last, row.pos + 1}}, end)
 	return nil
 }
 

@@ -267,7 +267,7 @@ func (s *Store) outcome(c *queued, end wal.LSN, err error) {
 		if c.stream != nil {
 			c.stream.keep()
 		}
-		s.apply(c.g, c.line, c.head, uint64(end), c.newLine)
+		s.apply(c, uint64(end))
 		s.settled(c)
 	case undone(err):
 		s.seq.undone.Store(true)
@@ -308,25 +308,25 @@ func undone(err error) bool {
 
 // apply is the one way in which a group becomes part of the database, live or
 // replayed.
-func (s *Store) apply(g *group, l *line, h head, end uint64, newLine bool) {
+func (s *Store) apply(c *queued, end uint64) {
 	if !s.applying.TryLock() { // a checkpoint is freezing
 		start := s.o.Now()
 		s.applying.Lock()
 		raise(&s.check.pause, s.o.Now().Sub(start))
 	}
 	defer s.applying.Unlock()
-	s.change(g, l)
+	s.change(c.g, c.line)
 	s.applied = end
-	now := &struct { // one piece of memory
+	now := &struct { // one piece of memory, apart from the commit's
 		published
 		head head
-	}{published{counters: g.counters, version: g.counters.version}, h}
+	}{published{counters: c.g.counters, version: c.g.counters.version}, c.head}
 	s.published.Store(&now.published)
-	if l != nil {
-		l.head.Store(&now.head) // after published, so that what Head returns can be opened
+	if c.line != nil {
+		c.line.head.Store(&now.head) // after published, so that what Head returns can be opened
 	}
-	if newLine {
-		s.lines.Store(s.lines.Load().with(l))
+	if c.newLine {
+		s.lines.Store(s.lines.Load().with(c.line))
 	}
 	if s.checkpointDue() || s.check.awaited() {
 		s.wakeCheckpointer()

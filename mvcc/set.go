@@ -26,17 +26,16 @@ type setPart struct {
 	bm *roaring.Bitmap
 }
 
-// newSet returns the set of some numbers, which it keeps and sorts.
-func newSet(numbers []uint64) *Set {
+// fill puts numbers into an empty set, which keeps and sorts them.
+func (s *Set) fill(numbers []uint64) {
 	if len(numbers) <= listMax {
 		slices.Sort(numbers)
-		return &Set{list: slices.Compact(numbers)}
+		s.list = slices.Compact(numbers)
+		return
 	}
-	s := &Set{}
 	for _, n := range numbers {
 		s.Add(n)
 	}
-	return s
 }
 
 func split(n uint64) (hi, lo uint32) { return uint32(n >> 32), uint32(n) }

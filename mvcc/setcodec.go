@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -79,10 +80,14 @@ func readSet(r *binenc.Reader) *Set {
 
 // appendSizedSet is what readSet reads.
 func appendSizedSet(dst []byte, s *Set) []byte {
-	var short [32]byte
-	b := appendSet(short[:0], s)
-	dst = binary.AppendUvarint(dst, uint64(len(b)))
-	return append(dst, b...)
+	at := len(dst)
+	dst = appendSet(append(dst, 0), s) // its length has one byte, mostly
+	n := len(dst) - at - 1
+	if n < 0x80 {
+		dst[at] = byte(n)
+		return dst
+	}
+	return slices.Replace(dst, at, at+1, binary.AppendUvarint(nil, uint64(n))...)
 }
 
 // decodeSet reads the stored form of a set, which must fill b.

@@ -23,6 +23,7 @@ type Snapshot struct {
 	opened  time.Time
 	owner   owner // with Options.TraceSnapshots
 	closed  atomic.Bool
+	mem     [1]fork // for the lineage of a line that was not forked
 }
 
 var _ pod.Source = (*Snapshot)(nil)
@@ -31,35 +32,37 @@ var _ pod.Source = (*Snapshot)(nil)
 // closed. Version 0 is the empty database. An unknown version matches
 // ErrNotFound and ErrUnknownVersion, a retired one ErrVersionGone.
 func (s *Store) At(ctx context.Context, version Version) (*Snapshot, error) {
-	return s.snapshotOn(ctx, version, nil)
-}
-
-// snapshotOn is At for a version that is probably the head of a line, which then
-// spares reading its commit; l may be nil.
-func (s *Store) snapshotOn(ctx context.Context, version Version, l *line) (*Snapshot, error) {
-	if err := ctx.Err(); err != nil {
+	sn := &Snapshot{}
+	if err := s.openSnapshot(ctx, sn, version, nil); err != nil {
 		return nil, err
 	}
-	sn := &Snapshot{s: s, version: version, opened: s.o.Now()}
+	return sn, nil
+}
+
+// openSnapshot opens one of a version that is probably the head of a line, which then
+// spares reading its commit; l may be nil.
+func (s *Store) openSnapshot(ctx context.Context, sn *Snapshot, version Version, l *line) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	sn.s, sn.version, sn.opened = s, version, s.o.Now()
 	if s.o.TraceSnapshots {
 		sn.owner = traceOwner()
 	}
 	if !s.open.add(sn) { // first, so that what is read then stays
-		return nil, versionGone(version)
+		return versionGone(version)
 	}
 	if l != nil {
 		if h := l.head.Load(); h.version == version && h.commits > 0 && !s.closed.Load() {
-			sn.lineage, sn.branch = append([]fork{{l.id, version, h.number}}, l.lineage...), l.branch
-			return sn, nil
+			sn.lineage, sn.branch = append(append(sn.mem[:0], fork{l.id, version, h.number}), l.lineage...), l.branch
+			return nil
 		}
 	}
-	lineage, branch, err := s.lineageOf(version)
-	if err != nil {
+	var err error
+	if sn.lineage, sn.branch, err = s.lineageOf(version); err != nil {
 		s.open.remove(sn)
-		return nil, err
 	}
-	sn.lineage, sn.branch = lineage, branch
-	return sn, nil
+	return err
 }
 
 func versionGone(version Version) error {

@@ -45,6 +45,17 @@ type Tx struct {
 	stream *stream // of a big transaction
 	// what went into the stream: that many of order and shared
 	spilledPuts, spilledBodies int
+
+	mem txMemory
+}
+
+// txMemory is what a transaction that puts one pod is made of: it comes in one
+// piece with it.
+type txMemory struct {
+	base    Snapshot
+	put     put
+	order   [1]*put
+	request request
 }
 
 var _ pod.Sink = (*Tx)(nil)
@@ -80,17 +91,17 @@ func (s *Store) Begin(ctx context.Context, branch string, base Version) (*Tx, er
 	if l == nil {
 		return nil, fmt.Errorf("%w: branch %q", dberr.ErrNotFound, branch)
 	}
-	sn, err := s.snapshotOn(ctx, base, l)
-	if err != nil {
+	t := &Tx{s: s, line: l, blockLen: firstPodBlock, nonce: s.salts.next()}
+	sn := &t.mem.base
+	if err := s.openSnapshot(ctx, sn, base, l); err != nil {
 		return nil, err
 	}
 	if base != l.forkVersion() && (len(sn.lineage) == 0 || sn.lineage[0].line != l.id) {
 		sn.Close()
 		return nil, fmt.Errorf("%w: version %d is not on branch %q", dberr.ErrInvalid, base, branch)
 	}
-	return &Tx{
-		s: s, line: l, base: sn, blockLen: firstPodBlock, nonce: s.salts.next(),
-	}, nil
+	t.base, t.order = sn, t.mem.order[:0]
+	return t, nil
 }
 
 // setIn is m[k] = v for a map of a transaction, which most do without.
