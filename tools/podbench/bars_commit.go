@@ -77,12 +77,14 @@ func commitRates(ctx context.Context, dir string, committers int, b *bar) error 
 // committer returns what one of several goroutines does again and again: change
 // a pod that is its own.
 func (s *engineStore) committer(ctx context.Context, committers int) func(int) error {
-	var turn atomic.Uint64
 	each := len(s.pods) / committers
+	rngs := make([]*rand.Rand, committers)
+	for who := range rngs {
+		rngs[who] = rand.New(rand.NewPCG(uint64(who), s.turn.Add(1)))
+	}
 	return func(who int) error {
-		n := turn.Add(1)
-		body := noise(rand.New(rand.NewPCG(n, uint64(who))), smallRecord)
-		id := s.pods[who*each+int(n)%each]
+		body := noise(rngs[who], smallRecord)
+		id := s.pods[who*each+rngs[who].IntN(each)]
 		return s.commit(ctx, func(tx *mvcc.Tx) error { return tx.Put(ctx, change(id, false, body)) })
 	}
 }

@@ -33,6 +33,7 @@ func openEngine(ctx context.Context, dir string, o mvcc.Options) (*mvcc.Store, e
 type engineStore struct {
 	*mvcc.Store
 	pods []pod.ID
+	turn atomic.Uint64 // so that no two turns write the same
 }
 
 // change is a pod with one slot that holds body.
