@@ -130,8 +130,8 @@ type encodedContents struct {
 	// edges are the first edges of the units that were encoded, and of the next;
 	// nil if they have none.
 	edges []uint32
-	// keys are the hashes that decide where chunks of a map end.
-	keys     []uint64
+	// key is the hash that decides whether a chunk of a map ends behind unit k.
+	key      func(k int) uint64
 	from, to int // what is in the encoder
 	neutral  []byte
 }
@@ -216,10 +216,14 @@ func (c *encodedContents) cut(from int) (int, hash128) {
 		e.holes = e.holes[:0]
 		start := len(e.buf)
 		c.next()
-		size := c.neutralUnit(start)
-		if c.keys != nil {
-			h = gearMix(c.keys[c.to-1])
+		size := len(e.buf) - start
+		if c.key != nil {
+			h = gearMix(c.key(c.to - 1))
+			for _, x := range e.holes {
+				size += refEstimate - (x.to - x.from)
+			}
 		} else {
+			size = c.neutralUnit(start)
 			h = h<<gearShift + xxh3.HashSeed(c.neutral, e.eng.seed)
 		}
 		total := len(e.buf) + (refEstimate-1)*len(e.refs)
@@ -289,18 +293,22 @@ func (e *encoder) arrayContents(r *region, sp *span) *encodedContents {
 // references are hashed with the places that these lead to.
 func (e *encoder) mapContents(r *region) *encodedContents {
 	m, pl := e.maps.list.at(r.extra), r.plan
-	if m.data != nil { // written down when it was met: now the entries are needed one by one
+	if m.data != nil { // a small one: now the entries are needed one by one
 		m.data = nil
-		e.readMap(pl, r.addr)
-		e.orderMap(pl, m)
+		e.plainEntries(pl, r.addr)
+		e.keepPlain(m)
 	}
-	c := &encodedContents{e: e, kind: pod.SlotMap, n: m.n, from: -1, keys: m.hashes()}
+	if m.many != nil {
+		return e.plainContents(m.many)
+	}
+	c := &encodedContents{e: e, kind: pod.SlotMap, n: m.n, from: -1}
 	entry := func(at unsafe.Pointer) {
 		e.value(pl.key, at)
 		e.value(pl.elem, unsafe.Add(at, pl.layout.elem))
 	}
-	if c.keys != nil || m.n == 0 {
+	if hashes := m.hashes(); hashes != nil || m.n == 0 {
 		keys := m.keys()
+		c.key = func(k int) uint64 { return hashes[k] }
 		c.unit = func(k int) { entry(keys[k]) }
 		if len(pl.key.refs) > 0 || len(pl.elem.refs) > 0 {
 			c.edges = []uint32{r.edge}
@@ -308,14 +316,19 @@ func (e *encoder) mapContents(r *region) *encodedContents {
 		return c
 	}
 	units := e.entryUnits(r, c, m)
-	c.keys = make([]uint64, len(units))
-	for i := range units {
-		c.keys[i] = units[i].hash
-	}
+	c.key = func(k int) uint64 { return units[k].hash }
 	c.unit = func(k int) {
 		e.edge = units[k].edge
 		entry(units[k].at)
 	}
+	return c
+}
+
+// plainContents are the entries of a map that leads nowhere.
+func (e *encoder) plainContents(m *plainMap) *encodedContents {
+	c := &encodedContents{e: e, kind: pod.SlotMap, n: len(m.order), from: -1}
+	c.key = func(k int) uint64 { return m.order[k].hash }
+	c.unit = func(k int) { e.buf = append(e.buf, m.unit(k)...) }
 	return c
 }
 

@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -181,13 +182,16 @@ func (c *chunker) chunks() chunkTable {
 
 // settleList makes the list of region i, and puts its chunks that are new.
 func (c *chunker) settleList(i int32, contents storableContents, list *chunkList, m *chunkMatcher) error {
-	pieces := m.run()
-	if err := c.failed(); err != nil {
-		return err
-	}
-	s := listMaker{chunker: c, own: m.own, contents: contents, list: list, uses: map[pod.ID]int{}, most: 1}
+	s := listMaker{chunker: c, own: m.own, contents: contents, list: list, uses: map[pod.ID]int{}, first: map[hash128]int{}, most: 1}
 	if _, flat := contents.(*flatContents); flat {
 		s.most = mostUses
+	}
+	if m.own == nil {
+		m.emit = s.add // no later piece can claim a chunk of its own
+	}
+	pieces := m.run()
+	if err := cmp.Or(c.failed(), m.err); err != nil {
+		return err
 	}
 	if err := s.make(pieces); err != nil {
 		return err
@@ -238,21 +242,30 @@ func (s *listMaker) make(pieces []chunkPiece) error {
 			s.taken[k.index] = true
 		}
 	}
-	s.list.chunks = make([]podChunk, 0, len(pieces))
-	s.first = make(map[hash128]int)
+	s.list.chunks = slices.Grow(s.list.chunks, len(pieces))
 	for i := range pieces {
-		if i&0x3f == 0 {
-			if err := s.ctx.Err(); err != nil {
-				return err
-			}
-		}
-		chunk, err := s.chunk(&pieces[i])
-		if err != nil {
+		if err := s.add(&pieces[i]); err != nil {
 			return err
 		}
-		s.list.chunks = append(s.list.chunks, chunk)
 	}
 	return nil
+}
+
+// add adds the chunk of the next piece.
+func (s *listMaker) add(p *chunkPiece) error {
+	if len(s.list.chunks)&0x3f == 0 {
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+	}
+	if err := s.failed(); err != nil {
+		return err
+	}
+	chunk, err := s.chunk(p)
+	if err == nil {
+		s.list.chunks = append(s.list.chunks, chunk)
+	}
+	return err
 }
 
 // chunk returns the chunk that a piece is stored as.

@@ -31,6 +31,10 @@ type chunkMatcher struct {
 	keyed    bool
 	known    chunkTable // where chunks are looked for; of a container with a list, made when needed
 	out      []chunkPiece
+	// emit takes pieces as they are found instead, if it is not nil, while what was
+	// cut last is still encoded; an error ends the run.
+	emit func(*chunkPiece) error
+	err  error
 }
 
 const lookAhead = 16
@@ -64,7 +68,7 @@ type chunkPiece struct {
 func (m *chunkMatcher) run() []chunkPiece {
 	list, j := m.own, 0
 	n := m.contents.units()
-	for p := 0; p < n; {
+	for p := 0; p < n && m.err == nil; {
 		if list != nil && m.follows(list, j, p) {
 			p, j = m.accept(p, knownChunk{list, j}), j+1
 			continue
@@ -131,13 +135,21 @@ func (m *chunkMatcher) find(hash hash128) (knownChunk, bool) {
 }
 
 func (m *chunkMatcher) add(from, to int, hash hash128, near int) {
-	m.out = append(m.out, chunkPiece{from: from, to: to, hash: hash, near: near})
+	m.piece(chunkPiece{from: from, to: to, hash: hash, near: near})
+}
+
+func (m *chunkMatcher) piece(p chunkPiece) {
+	if m.emit == nil {
+		m.out = append(m.out, p)
+	} else if m.err == nil {
+		m.err = m.emit(&p)
+	}
 }
 
 // accept adds a known chunk at p and returns its end.
 func (m *chunkMatcher) accept(p int, k knownChunk) int {
 	c := &k.list.chunks[k.index]
-	m.out = append(m.out, chunkPiece{from: p, to: p + int(c.units), hash: c.hash, is: k, near: -1})
+	m.piece(chunkPiece{from: p, to: p + int(c.units), hash: c.hash, is: k, near: -1})
 	return p + int(c.units)
 }
 

@@ -18,10 +18,11 @@ type mapEntries struct {
 	// depend on placement and all differ; then the order is also the stored order.
 	hashed *uint64
 	n      int
-	// data are all entries in their stored form, in stored order, of a small map
-	// that leads nowhere; then there are no addresses.
+	// Of a map that leads nowhere (discover_map_plain.go) there are no addresses,
+	// but all entries in their stored form: of a small one in stored order.
 	data  *byte
 	bytes int
+	many  *plainMap
 }
 
 // keys returns the addresses of the keys, none if the entries are written down.
@@ -55,6 +56,8 @@ type mapReader struct {
 	at     []unsafe.Pointer // free places for entries
 	hashed []uint64
 	data   []byte // free room for data
+	plain  []byte // the map being read in its stored form
+	order  []plainEntry
 	slabs  map[*plan]*slab
 	iter   reflect.MapIter
 }
@@ -76,15 +79,11 @@ func (w *walk) scanMap(i int32) {
 	p := r.plan
 	m, n := w.maps.list.add()
 	r.extra = n
-	w.readMap(p, r.addr)
-	weight := 4 + len(w.maps.slots)*(p.key.est+p.elem.est)
-	if text, ok := w.plainText(p); ok {
-		if !w.encodeSmall(p, m, weight+text) {
-			w.orderMap(p, m)
-		}
-		r.weight = clampWeight(weight + text)
+	if w.scanPlain(r, m) {
 		return
 	}
+	w.readMap(p, r.addr)
+	weight := 4 + len(w.maps.slots)*(p.key.est+p.elem.est)
 	w.orderMap(p, m)
 	key, elem := len(p.key.refs) > 0, len(p.elem.refs) > 0
 	if key || elem {
@@ -101,82 +100,6 @@ func (w *walk) scanMap(i int32) {
 		}
 	}
 	w.st.regions.at(i).weight = clampWeight(weight)
-}
-
-// plainText returns the bytes of all strings in the entries that were read, and
-// whether they consist of numbers and strings that lead nowhere.
-func (w *walk) plainText(pl *plan) (n int, ok bool) {
-	if !pl.key.plain() || !pl.elem.plain() {
-		return 0, false
-	}
-	strings := func(pl *plan, p unsafe.Pointer) {
-		for k := range pl.refs {
-			s := len(*(*string)(unsafe.Add(p, pl.refs[k].off)))
-			n += s
-			ok = ok && s < longString
-		}
-	}
-	ok = true
-	for k := range w.maps.slots {
-		at := w.maps.slots[k].key
-		strings(pl.key, at)
-		strings(pl.elem, unsafe.Add(at, pl.layout.elem))
-	}
-	return n, ok
-}
-
-// plain reports whether values are numbers and strings only.
-func (p *plan) plain() bool {
-	for k := range p.ops {
-		if c := p.ops[k].code; c > opFloat64 && c != opRaw && c != opString {
-			return false
-		}
-	}
-	return true
-}
-
-// smallBytes bounds a map that is written down when it is met.
-const smallBytes = 8 << 10
-
-// encodeSmall writes down the plain entries of a map of one bucket while they are
-// at hand. It reports false if there are more, or hashes are equal.
-func (w *walk) encodeSmall(pl *plan, m *mapEntries, size int) bool {
-	slots := w.maps.slots
-	if len(slots) > bucketEntries || size > smallBytes {
-		return false
-	}
-	buf := w.buf[:0]
-	var ends [bucketEntries + 1]int
-	var order [bucketEntries]uint8
-	for k := range slots {
-		buf, _ = w.appendOrder(buf, pl.key, slots[k].key, 0)
-		slots[k].hash = w.eng.hashKey(buf[ends[k]:])
-		buf, _ = w.appendOrder(buf, pl.elem, unsafe.Add(slots[k].key, pl.layout.elem), 0)
-		ends[k+1] = len(buf)
-		j := k
-		for ; j > 0 && slots[order[j-1]].hash >= slots[k].hash; j-- {
-			if slots[order[j-1]].hash == slots[k].hash {
-				return false
-			}
-			order[j] = order[j-1]
-		}
-		order[j] = uint8(k)
-	}
-	w.buf = buf
-	if len(buf) == 0 {
-		return false
-	}
-	m.n, m.bytes = len(slots), len(buf)
-	if len(w.maps.data) < len(buf) {
-		w.maps.data = make([]byte, max(mapBlock<<3, len(buf)))
-	}
-	m.data = &w.maps.data[0]
-	at := 0
-	for _, k := range order[:len(slots)] {
-		at += copy(w.maps.data[at:], buf[ends[k]:ends[k+1]])
-	}
-	w.maps.data = w.maps.data[at:]
-	return true
 }
 
 // readMap finds all entries of the map whose header is at p.

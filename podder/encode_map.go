@@ -40,6 +40,15 @@ func (e *encoder) mapSlot(r *region) {
 		e.runs = append(e.runs, uint32(m.bytes))
 		return
 	}
+	if m.many != nil {
+		b := newBuckets(e, n)
+		for k, x := range m.many.order {
+			b.upTo(x.hash)
+			e.buf = append(e.buf, m.many.unit(k)...)
+		}
+		b.finish()
+		return
+	}
 	if m.hashed == nil {
 		e.sortedEntries(r.plan, m, n)
 		return

@@ -62,13 +62,19 @@ func layoutOf(t reflect.Type) mapLayout {
 // false if there are not as many as the map says, or it is being written.
 func (l *mapLayout) appendSlots(list []mapSlot, m *goMap) ([]mapSlot, bool) {
 	was := len(list)
+	ok := l.eachGroup(m, func(key unsafe.Pointer) { list = append(list, mapSlot{key: key}) })
+	return list, ok && uint64(len(list)-was) == m.used
+}
+
+// eachGroup visits the keys of the map at m, group by group. It reports false if
+// the map is being written.
+func (l *mapLayout) eachGroup(m *goMap, visit func(key unsafe.Pointer)) bool {
 	switch {
 	case m.used == 0:
-		return list, true
 	case m.writing != 0 || m.dir == nil:
-		return list, false
+		return false
 	case m.dirLen == 0:
-		list = l.appendGroup(list, m.dir)
+		l.group(m.dir, visit)
 	default:
 		last := (*goMapTable)(nil)
 		for i := range m.dirLen {
@@ -79,29 +85,28 @@ func (l *mapLayout) appendSlots(list []mapSlot, m *goMap) ([]mapSlot, bool) {
 			last = t
 			group := mapGroupHead + mapGroupSlots*l.size
 			for g := range uintptr(t.lengthMask) + 1 {
-				list = l.appendGroup(list, unsafe.Add(t.groups, g*group))
+				l.group(unsafe.Add(t.groups, g*group), visit)
 			}
 		}
 	}
-	return list, uint64(len(list)-was) == m.used
+	return true
 }
 
-// appendGroup appends the slots in use of a group. The slots lie behind the control
-// word in one allocation, so every address is inside it.
-func (l *mapLayout) appendGroup(list []mapSlot, group unsafe.Pointer) []mapSlot {
+// group visits the slots in use of a group. The slots lie behind the control word
+// in one allocation, so every address is inside it.
+func (l *mapLayout) group(group unsafe.Pointer, visit func(key unsafe.Pointer)) {
 	if !nativeLittleEndian {
 		for i := range uintptr(mapGroupSlots) {
 			if *(*byte)(unsafe.Add(group, i))&0x80 == 0 {
-				list = append(list, mapSlot{key: unsafe.Add(group, mapGroupHead+i*l.size)})
+				visit(unsafe.Add(group, mapGroupHead+i*l.size))
 			}
 		}
-		return list
+		return
 	}
 	for full := ^*(*uint64)(group) & mapEmptyBits; full != 0; full &= full - 1 {
 		i := uintptr(bits.TrailingZeros64(full)) / 8
-		list = append(list, mapSlot{key: unsafe.Add(group, mapGroupHead+i*l.size)})
+		visit(unsafe.Add(group, mapGroupHead+i*l.size))
 	}
-	return list
 }
 
 // mapsAreGroups says that maps may be read as memory in this build.

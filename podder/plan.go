@@ -25,6 +25,7 @@ type plan struct {
 	rerun   bool // has codecs that run again although its memory has not changed
 	flat    bool // an array of it is stored as it lies in memory
 	raw     bool // a single value of it is stored as it lies in memory
+	plain   bool // numbers and strings only
 	done    bool // compiled
 	// Of a map.
 	key, elem *plan
@@ -190,9 +191,20 @@ func (e *engine) complete(p *plan) {
 		p.est += p.ops[i].estimate()
 		p.rerun = p.rerun || p.ops[i].reruns()
 	}
+	p.plain = p.onlyPlain()
 	p.ptrFree = pointerFree(p.typ)
 	p.flat = e.isFlat(p.typ)
 	p.raw = len(p.ops) == 1 && p.ops[0].code == opRaw && uintptr(p.ops[0].n) == p.size
+}
+
+// onlyPlain reports whether values are numbers and strings only.
+func (p *plan) onlyPlain() bool {
+	for k := range p.ops {
+		if c := p.ops[k].code; c > opFloat64 && c != opRaw && c != opString {
+			return false
+		}
+	}
+	return true
 }
 
 // compile appends the operations of a value of type t at offset off. Go forbids

@@ -1,0 +1,193 @@
+package podder
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"math"
+	"math/bits"
+	"slices"
+	"unsafe"
+)
+
+// Maps of numbers and short strings lead nowhere, so their entries are written
+// down in their stored form when the map is met, while its memory is at hand;
+// what is put in order are the places of the entries in that. Neither needs a
+// look at the map again.
+
+// plainMap are the entries of a map that leads nowhere, in stored order.
+type plainMap struct {
+	order []plainEntry
+	data  []byte // the entries in the order of memory
+}
+
+// plainEntry is one entry in plainMap.data.
+type plainEntry struct {
+	hash      uint64 // of the stored key
+	from, end uint32
+}
+
+// maxPlain bounds the stored form of a plain map.
+const maxPlain = math.MaxUint32
+
+// unit returns the stored form of entry k.
+func (m *plainMap) unit(k int) []byte { return m.data[m.order[k].from:m.order[k].end] }
+
+// scanPlain writes down the map region i. It reports false if the map is none of
+// that kind, or has long strings.
+func (w *walk) scanPlain(r *region, m *mapEntries) bool {
+	p := r.plan
+	if !p.key.plain || !p.elem.plain || !w.plainEntries(p, r.addr) {
+		return false
+	}
+	m.n = len(w.maps.order)
+	r.weight = clampWeight(4 + len(w.maps.plain))
+	if m.n > bucketEntries {
+		w.keepPlain(m)
+		return true
+	}
+	w.sortPlain(w.maps.order, w.maps.plain)
+	size := len(w.maps.plain)
+	if len(w.maps.data) <= size {
+		w.maps.data = make([]byte, max(mapBlock<<3, size+1))
+	}
+	m.data, m.bytes = &w.maps.data[0], size
+	at := 0
+	for _, x := range w.maps.order {
+		at += copy(w.maps.data[at:], w.maps.plain[x.from:x.end])
+	}
+	w.maps.data = w.maps.data[at:]
+	return true
+}
+
+// keepPlain keeps the entries that were read as those of m.
+func (w *walk) keepPlain(m *mapEntries) {
+	m.n = len(w.maps.order)
+	m.many = &plainMap{order: w.spreadPlain(w.maps.order, w.maps.plain), data: w.maps.plain}
+	w.maps.plain = nil
+}
+
+// plainEntries writes the entries of the map at p to maps.plain, as they lie.
+func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
+	x := &w.maps
+	used := int((*goMap)(p).used)
+	x.order, x.plain = x.order[:0], x.plain[:0]
+	if pl.layout.inGroup {
+		x.order = slices.Grow(x.order, min(used, 1<<24))
+		ok := true
+		read := pl.layout.eachGroup((*goMap)(p), func(at unsafe.Pointer) {
+			ok = ok && w.plainEntry(pl, at)
+			if len(x.order) == 2*bucketEntries && cap(x.plain)-len(x.plain) < 64 {
+				x.plain = slices.Grow(x.plain, min(used, 1<<24)*(len(x.plain)+bucketEntries)/len(x.order))
+			}
+		})
+		if read && len(x.order) == used || !ok {
+			return ok
+		}
+		x.order, x.plain = x.order[:0], x.plain[:0]
+	}
+	x.slots = x.slots[:0]
+	w.copyMap(pl, p)
+	for k := range x.slots {
+		if !w.plainEntry(pl, x.slots[k].key) {
+			return false
+		}
+	}
+	return true
+}
+
+// plainEntry writes down the entry whose key is at p.
+func (w *walk) plainEntry(pl *plan, p unsafe.Pointer) bool {
+	x := &w.maps
+	from := len(x.plain)
+	buf, ok := appendPlain(x.plain, pl.key, p)
+	hash := w.eng.hashKey(buf[from:])
+	buf, also := appendPlain(buf, pl.elem, unsafe.Add(p, pl.layout.elem))
+	x.plain = buf
+	if !ok || !also || len(buf) > maxPlain {
+		return false
+	}
+	x.order = append(x.order, plainEntry{hash, uint32(from), uint32(len(buf))})
+	return true
+}
+
+// appendPlain appends the stored form of numbers and strings. It reports false at
+// a long string, which is a region.
+func appendPlain(dst []byte, pl *plan, p unsafe.Pointer) (_ []byte, ok bool) {
+	for k := range pl.ops {
+		o := &pl.ops[k]
+		at := unsafe.Add(p, o.off)
+		switch o.code {
+		case opString:
+			s := *(*string)(at)
+			if len(s) >= longString {
+				return dst, false
+			}
+			dst = appendShort(dst, s)
+		case opInt64:
+			dst = binary.AppendVarint(dst, *(*int64)(at))
+		default:
+			dst = appendScalar(dst, o, at)
+		}
+	}
+	return dst, true
+}
+
+// appendShort appends a string that is no region.
+func appendShort(dst []byte, s string) []byte {
+	if len(s) < 0x40 {
+		return append(append(dst, byte(len(s))<<1), s...)
+	}
+	return append(binary.AppendUvarint(dst, uint64(len(s))<<1), s...)
+}
+
+// sortPlain puts few entries in stored order: by keyed hash of the key, then by
+// what is stored.
+func (w *walk) sortPlain(list []plainEntry, data []byte) {
+	if len(list) > fewSlots { // equal hashes: a few keys by chance, any number that are NaN
+		slices.SortFunc(list, func(a, b plainEntry) int {
+			if c := cmp.Compare(a.hash, b.hash); c != 0 {
+				return c
+			}
+			return bytes.Compare(data[a.from:a.end], data[b.from:b.end])
+		})
+		return
+	}
+	for i := 1; i < len(list); i++ {
+		x := list[i]
+		j := i
+		for ; j > 0 && list[j-1].hash >= x.hash; j-- {
+			if y := list[j-1]; y.hash == x.hash && bytes.Compare(data[y.from:y.end], data[x.from:x.end]) <= 0 {
+				break
+			}
+			list[j] = list[j-1]
+		}
+		list[j] = x
+	}
+}
+
+// spreadPlain returns any number of entries in stored order. Hashes are spread
+// evenly, so their first bits cut them into pieces of a few.
+func (w *walk) spreadPlain(list []plainEntry, data []byte) []plainEntry {
+	shift := 64 - max(1, bits.Len(uint(len(list)))-2)
+	starts := append(w.maps.starts[:0], make([]uint32, 1<<(64-shift)+1)...)
+	for i := range list {
+		starts[list[i].hash>>shift+1]++
+	}
+	for i := 1; i < len(starts); i++ {
+		starts[i] += starts[i-1]
+	}
+	out := make([]plainEntry, len(list))
+	for i := range list {
+		b := list[i].hash >> shift
+		out[starts[b]] = list[i]
+		starts[b]++
+	}
+	from := uint32(0)
+	for _, end := range starts[:len(starts)-1] {
+		w.sortPlain(out[from:end], data)
+		from = end
+	}
+	w.maps.starts = starts
+	return out
+}
