@@ -134,6 +134,8 @@ type encodedContents struct {
 	key      func(k int) uint64
 	from, to int // what is in the encoder
 	neutral  []byte
+	stored   []byte // the slot that store returned
+	lengths  []uint32
 }
 
 // hole is the code of a reference in the buffer.
@@ -254,23 +256,23 @@ func (c *encodedContents) store(from, to int) (pod.Data, []pod.Ref) {
 	c.encode(from, to)
 	e := c.e
 	d := pod.Data{Kind: c.kind, Type: c.typ}
-	var head [3 * binary.MaxVarintLen64]byte
-	var run0 []byte
+	c.stored, c.lengths = c.stored[:0], c.lengths[:0]
 	if c.kind == pod.SlotMap {
-		run0 = append(binary.AppendUvarint(head[:0], uint64(to-from)), 0)
-		d.Runs = []uint32{uint32(len(run0)), uint32(len(e.buf))}
+		c.stored = append(binary.AppendUvarint(c.stored, uint64(to-from)), 0)
+		c.lengths = append(c.lengths, uint32(len(c.stored)), uint32(len(e.buf)))
 	} else {
-		run0 = appendArrayHead(head[:0], to-from, c.perRun)
-		d.Runs = append(make([]uint32, 0, len(e.runs)+1), uint32(len(run0)))
+		c.stored = appendArrayHead(c.stored, to-from, c.perRun)
+		c.lengths = append(c.lengths, uint32(len(c.stored)))
 		for i, start := range e.runs {
 			end := len(e.buf)
 			if i+1 < len(e.runs) {
 				end = int(e.runs[i+1])
 			}
-			d.Runs = append(d.Runs, uint32(end)-start)
+			c.lengths = append(c.lengths, uint32(end)-start)
 		}
 	}
-	d.Bytes = append(run0[:len(run0):len(run0)], e.buf...)
+	c.stored = append(c.stored, e.buf...)
+	d.Bytes, d.Runs = c.stored, c.lengths
 	return d, e.refs
 }
 

@@ -58,8 +58,10 @@ type mapReader struct {
 	data   []byte // free room for data
 	plain  []byte // the map being read in its stored form
 	order  []plainEntry
-	slabs  map[*plan]*slab
-	iter   reflect.MapIter
+	// touched is the sum of what was looked at only to have it in the cache.
+	touched byte
+	slabs   map[*plan]*slab
+	iter    reflect.MapIter
 }
 
 // slab is memory for copied entries of maps of one type.

@@ -75,8 +75,8 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 	if pl.layout.inGroup {
 		x.order = slices.Grow(x.order, min(used, 1<<24))
 		ok := true
-		read := pl.layout.eachGroup((*goMap)(p), func(at unsafe.Pointer) {
-			ok = ok && w.plainEntry(pl, at)
+		read := pl.layout.eachGroup((*goMap)(p), func(g mapGroup) {
+			ok = ok && w.plainGroup(pl, g)
 			if len(x.order) == 2*bucketEntries && cap(x.plain)-len(x.plain) < 64 {
 				x.plain = slices.Grow(x.plain, min(used, 1<<24)*(len(x.plain)+bucketEntries)/len(x.order))
 			}
@@ -90,6 +90,28 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 	w.copyMap(pl, p)
 	for k := range x.slots {
 		if !w.plainEntry(pl, x.slots[k].key) {
+			return false
+		}
+	}
+	return true
+}
+
+// plainGroup writes down the entries of a group. Their strings lie anywhere: a look
+// at all of them first has the processor wait for them at once.
+func (w *walk) plainGroup(pl *plan, g mapGroup) bool {
+	if len(pl.key.ops) > 0 && pl.key.ops[0].code == opString {
+		for g := g; g.full != 0; {
+			var at unsafe.Pointer
+			at, g = g.next(pl.layout.size)
+			if s := *(*string)(unsafe.Add(at, pl.key.ops[0].off)); s != "" {
+				w.maps.touched += s[0]
+			}
+		}
+	}
+	for g.full != 0 {
+		var at unsafe.Pointer
+		at, g = g.next(pl.layout.size)
+		if !w.plainEntry(pl, at) {
 			return false
 		}
 	}

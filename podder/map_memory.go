@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"reflect"
 	"unsafe"
@@ -62,19 +63,25 @@ func layoutOf(t reflect.Type) mapLayout {
 // false if there are not as many as the map says, or it is being written.
 func (l *mapLayout) appendSlots(list []mapSlot, m *goMap) ([]mapSlot, bool) {
 	was := len(list)
-	ok := l.eachGroup(m, func(key unsafe.Pointer) { list = append(list, mapSlot{key: key}) })
+	ok := l.eachGroup(m, func(g mapGroup) {
+		for g.full != 0 {
+			var key unsafe.Pointer
+			key, g = g.next(l.size)
+			list = append(list, mapSlot{key: key})
+		}
+	})
 	return list, ok && uint64(len(list)-was) == m.used
 }
 
-// eachGroup visits the keys of the map at m, group by group. It reports false if
-// the map is being written.
-func (l *mapLayout) eachGroup(m *goMap, visit func(key unsafe.Pointer)) bool {
+// eachGroup visits the groups of the map at m. It reports false if the map is
+// being written.
+func (l *mapLayout) eachGroup(m *goMap, visit func(g mapGroup)) bool {
 	switch {
 	case m.used == 0:
 	case m.writing != 0 || m.dir == nil:
 		return false
 	case m.dirLen == 0:
-		l.group(m.dir, visit)
+		visit(groupAt(m.dir))
 	default:
 		last := (*goMapTable)(nil)
 		for i := range m.dirLen {
@@ -83,30 +90,36 @@ func (l *mapLayout) eachGroup(m *goMap, visit func(key unsafe.Pointer)) bool {
 				continue
 			}
 			last = t
-			group := mapGroupHead + mapGroupSlots*l.size
+			size := mapGroupHead + mapGroupSlots*l.size
 			for g := range uintptr(t.lengthMask) + 1 {
-				l.group(unsafe.Add(t.groups, g*group), visit)
+				visit(groupAt(unsafe.Add(t.groups, g*size)))
 			}
 		}
 	}
 	return true
 }
 
-// group visits the slots in use of a group. The slots lie behind the control word
-// in one allocation, so every address is inside it.
-func (l *mapLayout) group(group unsafe.Pointer, visit func(key unsafe.Pointer)) {
-	if !nativeLittleEndian {
-		for i := range uintptr(mapGroupSlots) {
-			if *(*byte)(unsafe.Add(group, i))&0x80 == 0 {
-				visit(unsafe.Add(group, mapGroupHead+i*l.size))
-			}
-		}
-		return
+// mapGroup are slots behind a control word, in one allocation.
+type mapGroup struct {
+	slots unsafe.Pointer
+	full  uint64 // the highest bit of each byte stands for a slot in use
+}
+
+func groupAt(p unsafe.Pointer) mapGroup {
+	g := mapGroup{slots: unsafe.Add(p, mapGroupHead)}
+	if nativeLittleEndian {
+		g.full = ^*(*uint64)(p) & mapEmptyBits
+	} else {
+		g.full = ^binary.LittleEndian.Uint64((*[8]byte)(p)[:]) & mapEmptyBits
 	}
-	for full := ^*(*uint64)(group) & mapEmptyBits; full != 0; full &= full - 1 {
-		i := uintptr(bits.TrailingZeros64(full)) / 8
-		visit(unsafe.Add(group, mapGroupHead+i*l.size))
-	}
+	return g
+}
+
+// next returns the key of a slot in use, and the group without it; full is not 0.
+// The slot is inside the group, so its address is inside the allocation.
+func (g mapGroup) next(size uintptr) (unsafe.Pointer, mapGroup) {
+	i := uintptr(bits.TrailingZeros64(g.full)) / 8
+	return unsafe.Add(g.slots, i*size), mapGroup{g.slots, g.full & (g.full - 1)}
 }
 
 // mapsAreGroups says that maps may be read as memory in this build.
