@@ -63,8 +63,9 @@ func (w *walk) scanPlain(r *region, m *mapEntries) bool {
 // keepPlain keeps the entries that were read as those of m.
 func (w *walk) keepPlain(m *mapEntries) {
 	m.n = len(w.maps.order)
-	m.many = &plainMap{order: w.spreadPlain(w.maps.order, w.maps.plain), data: w.maps.plain}
-	w.maps.plain = nil
+	w.spreadPlain(w.maps.order, w.maps.plain)
+	m.many = &plainMap{order: w.maps.order, data: w.maps.plain}
+	w.maps.order, w.maps.plain = nil, nil
 }
 
 // plainEntries writes the entries of the map at p to maps.plain, as they lie.
@@ -188,28 +189,31 @@ func (w *walk) sortPlain(list []plainEntry, data []byte) {
 	}
 }
 
-// spreadPlain returns any number of entries in stored order. Hashes are spread
-// evenly, so their first bits cut them into pieces of a few.
-func (w *walk) spreadPlain(list []plainEntry, data []byte) []plainEntry {
+// spreadPlain puts any number of entries in stored order. Hashes are spread evenly,
+// so their first bits cut them into pieces of a few; entries are exchanged in place
+// until each lies in its piece (the "American flag sort" of McIlroy, Bostic and
+// McIlroy, "Engineering Radix Sort", Computing Systems 6, 1993).
+func (w *walk) spreadPlain(list []plainEntry, data []byte) {
 	shift := 64 - max(1, bits.Len(uint(len(list)))-2)
-	starts := append(w.maps.starts[:0], make([]uint32, 1<<(64-shift)+1)...)
+	pieces := 1 << (64 - shift)
+	w.maps.starts = append(w.maps.starts[:0], make([]uint32, 2*pieces+1)...)
+	ends, next := w.maps.starts[:pieces+1], w.maps.starts[pieces+1:]
 	for i := range list {
-		starts[list[i].hash>>shift+1]++
+		ends[list[i].hash>>shift+1]++
 	}
-	for i := 1; i < len(starts); i++ {
-		starts[i] += starts[i-1]
+	for i := range next {
+		next[i] = ends[i]
+		ends[i+1] += ends[i]
 	}
-	out := make([]plainEntry, len(list))
-	for i := range list {
-		b := list[i].hash >> shift
-		out[starts[b]] = list[i]
-		starts[b]++
+	for b := range next {
+		for next[b] < ends[b+1] {
+			at := &list[next[b]]
+			to := at.hash >> shift
+			if int(to) != b {
+				*at, list[next[to]] = list[next[to]], *at
+			}
+			next[to]++
+		}
+		w.sortPlain(list[ends[b]:ends[b+1]], data)
 	}
-	from := uint32(0)
-	for _, end := range starts[:len(starts)-1] {
-		w.sortPlain(out[from:end], data)
-		from = end
-	}
-	w.maps.starts = starts
-	return out
 }
