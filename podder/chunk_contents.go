@@ -300,15 +300,15 @@ func (e *encoder) mapContents(r *region) *encodedContents {
 		e.plainEntries(pl, r.addr)
 		e.keepPlain(m)
 	}
-	if m.many != nil {
-		return e.plainContents(m.many)
+	if plain := m.plain(); plain != nil {
+		return e.plainContents(plain)
 	}
-	c := &encodedContents{e: e, kind: pod.SlotMap, n: m.n, from: -1}
+	c := &encodedContents{e: e, kind: pod.SlotMap, n: m.count(), from: -1}
 	entry := func(at unsafe.Pointer) {
 		e.value(pl.key, at)
 		e.value(pl.elem, unsafe.Add(at, pl.layout.elem))
 	}
-	if hashes := m.hashes(); hashes != nil || m.n == 0 {
+	if hashes := m.hashes(); hashes != nil || c.n == 0 {
 		keys := m.keys()
 		c.key = func(k int) uint64 { return hashes[k] }
 		c.unit = func(k int) { entry(keys[k]) }
@@ -344,7 +344,7 @@ type entryUnit struct {
 // entryUnits orders the entries of such a map.
 func (e *encoder) entryUnits(r *region, c *encodedContents, m *mapEntries) []entryUnit {
 	pl := r.plan
-	units := make([]entryUnit, 0, m.n)
+	units := make([]entryUnit, 0, m.count())
 	e.noting = true
 	e.edge, e.numbers = r.edge, map[pod.Ref]uint32{}
 	neutral := func(u *entryUnit) {

@@ -13,32 +13,56 @@ import (
 // mapEntries are the entries of a map in the order of their references, as they
 // were when it was met: discovery and encoding see the same ones.
 type mapEntries struct {
-	at *unsafe.Pointer // addresses of n keys; the elements lie behind them
-	// hashes are the keyed hashes of the n stored keys, where these do not
-	// depend on placement and all differ; then the order is also the stored order.
-	hashed *uint64
-	n      int
-	// Of a map that leads nowhere (discover_map_plain.go) there are no addresses,
-	// but all entries in their stored form: of a small one in stored order.
-	data  *byte
-	bytes int
-	many  *plainMap
+	// data are all entries in their stored form, in stored order, of a small map
+	// that leads nowhere (discover_map_plain.go); then there is nothing else.
+	data *byte
+	n    int32 // entries in data
+	size int32 // of data
+	big  *bigMap
+}
+
+// bigMap is a map of more than a few entries, or one whose entries lead elsewhere.
+type bigMap struct {
+	plain *plainMap        // of a map that leads nowhere; then there are no addresses
+	at    []unsafe.Pointer // addresses of the keys; the elements lie behind them
+	// hashes are the keyed hashes of the stored keys, where these do not depend on
+	// placement and all differ; then the order is also the stored order.
+	hashes []uint64
+}
+
+// count returns the number of entries.
+func (m *mapEntries) count() int {
+	switch {
+	case m.big == nil:
+		return int(m.n)
+	case m.big.plain != nil:
+		return len(m.big.plain.order)
+	}
+	return len(m.big.at)
 }
 
 // keys returns the addresses of the keys, none if the entries are written down.
 func (m *mapEntries) keys() []unsafe.Pointer {
-	if m.at == nil {
+	if m.big == nil {
 		return nil
 	}
-	return unsafe.Slice(m.at, m.n)
+	return m.big.at
 }
 
 // hashes returns the hashes of the stored keys, nil if they depend on placement.
 func (m *mapEntries) hashes() []uint64 {
-	if m.hashed == nil {
+	if m.big == nil {
 		return nil
 	}
-	return unsafe.Slice(m.hashed, m.n)
+	return m.big.hashes
+}
+
+// plain returns the entries of a map that leads nowhere, nil of another one.
+func (m *mapEntries) plain() *plainMap {
+	if m.big == nil {
+		return nil
+	}
+	return m.big.plain
 }
 
 // mapSlot is an entry that is being put in order.
@@ -157,8 +181,8 @@ func (w *walk) copyMap(pl *plan, p unsafe.Pointer) {
 // place.
 func (w *walk) orderMap(pl *plan, m *mapEntries) {
 	slots := w.maps.slots
-	m.n = len(slots)
-	if m.n == 0 {
+	n := len(slots)
+	if n == 0 {
 		return
 	}
 	stable := w.hashKeys(pl, slots)
@@ -166,18 +190,18 @@ func (w *walk) orderMap(pl *plan, m *mapEntries) {
 	for k := 1; k < len(slots) && stable; k++ {
 		stable = slots[k-1].hash != slots[k].hash
 	}
-	if len(w.maps.at) < m.n {
-		size := max(mapBlock, m.n)
+	if len(w.maps.at) < n {
+		size := max(mapBlock, n)
 		w.maps.at, w.maps.hashed = make([]unsafe.Pointer, size), make([]uint64, size)
 	}
-	m.at = &w.maps.at[0]
 	for k := range slots {
 		w.maps.at[k], w.maps.hashed[k] = slots[k].key, slots[k].hash
 	}
+	m.big = &bigMap{at: w.maps.at[:n:n]}
 	if stable {
-		m.hashed = &w.maps.hashed[0]
+		m.big.hashes = w.maps.hashed[:n:n]
 	}
-	w.maps.at, w.maps.hashed = w.maps.at[m.n:], w.maps.hashed[m.n:]
+	w.maps.at, w.maps.hashed = w.maps.at[n:], w.maps.hashed[n:]
 }
 
 // hashKeys fills in the hashes and reports whether none of them depends on

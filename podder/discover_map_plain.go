@@ -27,6 +27,9 @@ type plainEntry struct {
 	from, end uint32
 }
 
+// smallBytes bounds the stored form of a map whose entries are kept in stored order.
+const smallBytes = 8 << 10
+
 // maxPlain bounds the stored form of a plain map.
 const maxPlain = math.MaxUint32
 
@@ -40,9 +43,8 @@ func (w *walk) scanPlain(r *region, m *mapEntries) bool {
 	if !p.key.plain || !p.elem.plain || !w.plainEntries(p, r.addr) {
 		return false
 	}
-	m.n = len(w.maps.order)
 	r.weight = clampWeight(4 + len(w.maps.plain))
-	if m.n > bucketEntries {
+	if len(w.maps.order) > bucketEntries || len(w.maps.plain) > smallBytes {
 		w.keepPlain(m)
 		return true
 	}
@@ -51,7 +53,7 @@ func (w *walk) scanPlain(r *region, m *mapEntries) bool {
 	if len(w.maps.data) <= size {
 		w.maps.data = make([]byte, max(mapBlock<<3, size+1))
 	}
-	m.data, m.bytes = &w.maps.data[0], size
+	m.data, m.size, m.n = &w.maps.data[0], int32(size), int32(len(w.maps.order))
 	at := 0
 	for _, x := range w.maps.order {
 		at += copy(w.maps.data[at:], w.maps.plain[x.from:x.end])
@@ -62,9 +64,8 @@ func (w *walk) scanPlain(r *region, m *mapEntries) bool {
 
 // keepPlain keeps the entries that were read as those of m.
 func (w *walk) keepPlain(m *mapEntries) {
-	m.n = len(w.maps.order)
 	w.spreadPlain(w.maps.order, w.maps.plain)
-	m.many = &plainMap{order: w.maps.order, data: w.maps.plain}
+	m.big = &bigMap{plain: &plainMap{order: w.maps.order, data: w.maps.plain}}
 	w.maps.order, w.maps.plain = nil, nil
 }
 

@@ -30,31 +30,31 @@ type entryBytes struct {
 // mapSlot appends a map: header, then a run for each bucket.
 func (e *encoder) mapSlot(r *region) {
 	m := e.maps.list.at(r.extra)
-	n := mapBits(m.n)
+	n := mapBits(m.count())
 	start := len(e.buf)
-	e.buf = binary.AppendUvarint(e.buf, uint64(m.n))
+	e.buf = binary.AppendUvarint(e.buf, uint64(m.count()))
 	e.buf = binary.AppendUvarint(e.buf, uint64(n))
 	e.runs = append(e.runs, uint32(len(e.buf)-start))
 	if m.data != nil {
-		e.buf = append(e.buf, unsafe.Slice(m.data, m.bytes)...)
-		e.runs = append(e.runs, uint32(m.bytes))
+		e.buf = append(e.buf, unsafe.Slice(m.data, m.size)...)
+		e.runs = append(e.runs, uint32(m.size))
 		return
 	}
-	if m.many != nil {
+	if plain := m.plain(); plain != nil {
 		b := newBuckets(e, n)
-		for k, x := range m.many.order {
+		for k, x := range plain.order {
 			b.upTo(x.hash)
-			e.buf = append(e.buf, m.many.unit(k)...)
+			e.buf = append(e.buf, plain.unit(k)...)
 		}
 		b.finish()
 		return
 	}
-	if m.hashed == nil {
+	hashes := m.hashes()
+	if hashes == nil {
 		e.sortedEntries(r.plan, m, n)
 		return
 	}
 	b := newBuckets(e, n)
-	hashes := m.hashes()
 	for k, at := range m.keys() {
 		b.upTo(hashes[k])
 		e.value(r.plan.key, at)

@@ -12,7 +12,9 @@ import (
 // hands out with pointers in it; chunks are found by open addressing. Regions of
 // one object type lie side by side, so a walk in allocation order stays in one
 // chunk for many objects, and a region inside another one is found by looking
-// at the nearest start below it.
+// at the nearest start below it. A chunk keeps one number for each granule in
+// which a region starts, in address order: the bits below that of a granule say
+// which. So its memory follows the number of regions in it.
 //
 // Invariants, between calls of add and remove:
 //
@@ -25,6 +27,7 @@ type regionIndex struct {
 	chunks []*chunkBlock
 	count  uint32
 	recent [recentChunks]*chunk // used lately, by the end of their keys
+	free   []int32              // room for numbers, shared by the chunks to come
 	large  map[uintptr][]int32
 	mask   uint32
 }
@@ -44,8 +47,54 @@ const (
 type chunk struct {
 	key    uintptr // address >> chunkBits
 	starts uint64  // granules in which a region starts
-	before int32   // region + 1 that reaches into the chunk from below
-	first  [chunkSlots]int32
+	first  *int32  // of the first regions that start in them, room for so many
+	room   uint32
+	before int32 // region + 1 that reaches into the chunk from below
+}
+
+// Numbers of chunks come from blocks; most chunks hold a few regions.
+const (
+	leastRoom  = 4
+	roomsBlock = 4096
+)
+
+// rank returns how many granules below g have regions that start there.
+func (c *chunk) rank(g uintptr) int { return bits.OnesCount64(c.starts & (1<<g - 1)) }
+
+// at returns the number of the first region of granule number k.
+func (c *chunk) at(k int) *int32 { return &unsafe.Slice(c.first, c.room)[k] }
+
+// put makes region i the first that starts in granule g, where none does.
+func (x *regionIndex) put(c *chunk, g uintptr, i int32) {
+	n := bits.OnesCount64(c.starts)
+	if n == int(c.room) {
+		x.grown(c)
+	}
+	list := unsafe.Slice(c.first, c.room)
+	k := c.rank(g)
+	copy(list[k+1:n+1], list[k:n])
+	list[k] = i
+	c.starts |= 1 << g
+}
+
+// grown gives a chunk twice the room.
+func (x *regionIndex) grown(c *chunk) {
+	room := max(leastRoom, 2*int(c.room))
+	if len(x.free) < room {
+		x.free = make([]int32, roomsBlock)
+	}
+	if c.room > 0 {
+		copy(x.free, unsafe.Slice(c.first, c.room))
+	}
+	c.first, c.room = &x.free[0], uint32(room)
+	x.free = x.free[room:]
+}
+
+// take removes the number of granule g.
+func (c *chunk) take(g uintptr) {
+	list := unsafe.Slice(c.first, c.room)
+	copy(list[c.rank(g):], list[c.rank(g)+1:])
+	c.starts &^= 1 << g
 }
 
 type chunkBlock [blockChunks]chunk
@@ -117,12 +166,12 @@ func (x *regionIndex) add(st *state, i int32) {
 	c := x.makeChunk(a >> chunkBits)
 	g := a >> granuleBits % chunkSlots
 	if c.starts&(1<<g) == 0 {
-		c.starts |= 1 << g
 		r.next = -1
+		x.put(c, g, i)
 	} else {
-		r.next = c.first[g]
+		first := c.at(c.rank(g))
+		r.next, *first = *first, i
 	}
-	c.first[g] = i
 	if end-a >= largeBytes {
 		if x.large == nil {
 			x.large = map[uintptr][]int32{}
@@ -144,13 +193,13 @@ func (x *regionIndex) remove(st *state, i int32) {
 	a := uintptr(r.addr)
 	c := x.chunkAt(a >> chunkBits)
 	g := a >> granuleBits % chunkSlots
-	if c.first[g] == i {
-		c.first[g] = r.next
+	if first := c.at(c.rank(g)); *first == i {
+		*first = r.next
 		if r.next < 0 {
-			c.starts &^= 1 << g
+			c.take(g)
 		}
 	} else {
-		j := c.first[g]
+		j := *first
 		for st.regions.at(j).next != i {
 			j = st.regions.at(j).next
 		}
@@ -176,13 +225,12 @@ func (x *regionIndex) find(st *state, p unsafe.Pointer) int32 {
 	if c := x.chunkAt(a >> chunkBits); c != nil {
 		g := a >> granuleBits % chunkSlots
 		if c.starts&(1<<g) != 0 {
-			if i := x.inGranule(st, c.first[g], a); i >= 0 {
+			if i := x.inGranule(st, *c.at(c.rank(g)), a); i >= 0 {
 				return x.covers(st, i, a)
 			}
 		}
-		if below := c.starts & (1<<g - 1); below != 0 {
-			g = uintptr(63 - bits.LeadingZeros64(below))
-			if i := x.inGranule(st, c.first[g], a); i >= 0 {
+		if k := c.rank(g); k > 0 {
+			if i := x.inGranule(st, *c.at(k - 1), a); i >= 0 {
 				return x.covers(st, i, a)
 			}
 		}
@@ -229,12 +277,12 @@ func (x *regionIndex) startsIn(st *state, from, end uintptr, list []int32) []int
 		if c == nil {
 			continue
 		}
-		for set := c.starts; set != 0; set &= set - 1 {
+		for set, k := c.starts, 0; set != 0; set, k = set&(set-1), k+1 {
 			g := bits.TrailingZeros64(set)
 			if granule := key<<chunkBits + uintptr(g)<<granuleBits; granule >= end || granule+1<<granuleBits <= from {
 				continue
 			}
-			for i := c.first[g]; i >= 0; i = st.regions.at(i).next {
+			for i := *c.at(k); i >= 0; i = st.regions.at(i).next {
 				if s := uintptr(st.regions.at(i).addr); s >= from && s < end {
 					list = append(list, i)
 				}

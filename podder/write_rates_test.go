@@ -104,6 +104,8 @@ func benchmarkFirstSave(b *testing.B, value any, items int) {
 	used, n := 0.0, 0
 	var before, after runtime.MemStats
 	allocated := uint64(0)
+	sink.bytes = make([]byte, 0, 200*items)
+	clear(sink.bytes[:cap(sink.bytes)])
 	for b.Loop() {
 		sink.bytes, sink.nullSink = sink.bytes[:0], *newNullSink()
 		runtime.GC()
