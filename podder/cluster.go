@@ -5,9 +5,6 @@ import "github.com/poddb/poddb/internal/pod"
 // slotOverhead is what a slot adds to its contents in the directory of its pod.
 const slotOverhead = 3
 
-// flagHead marks the first region of a piece.
-const flagHead = 1 << 7
-
 // cut divides the new regions into pieces. They form a forest: a region hangs
 // on the one that first referred to it, and children of one parent that were met
 // in a row are siblings. Read as a binary tree (first child, next sibling) it is

@@ -47,6 +47,8 @@ type walk struct {
 	old  *state
 	st   *state
 	maps mapReader
+
+	written writtenRegions
 	// handed is what codecs of the program made of values.
 	handed map[handedKey]*handed
 
@@ -139,11 +141,12 @@ func (w *walk) drain() error {
 			w.cursor++
 			r := w.st.regions.at(i)
 			r.edge = uint32(w.edges.len())
-			if r.kind != pod.SlotFree && r.flags&flagSame == 0 {
+			if r.kind != pod.SlotFree && r.flags&(flagSame|flagScanned) == 0 {
 				w.current = i
 				w.scan(i, 0, w.elements(r))
 			}
 			w.edgeEnd.put(uint32(w.edges.len()))
+			w.scanEager()
 		default:
 			return nil
 		}
@@ -171,6 +174,10 @@ func (w *walk) scan(i int32, from, to int) {
 		return
 	case pod.SlotMap:
 		w.scanMap(i)
+		return
+	}
+	if from == 0 && to == w.elements(r) && w.writable(r) {
+		w.write(i, to)
 		return
 	}
 	weight := (to - from) * p.est
@@ -333,6 +340,7 @@ func (w *walk) addBox(r Root) {
 func (w *walk) append() (*region, int32) {
 	r, i := w.st.regions.add()
 	r.pod, r.next, r.extra = -1, -1, -1
+	w.written.at.put(0)
 	return r, i
 }
 

@@ -200,6 +200,7 @@ func (w *walk) add(c candidate) int32 {
 		r.extra = w.st.spans.put(span{count: c.count, reach: c.reach})
 	}
 	index.add(w.st, i)
+	w.soon(i, c)
 	return i
 }
 
@@ -240,8 +241,14 @@ func (w *walk) reach(i int32, n int) {
 // rescan has elements of region i visited that were not there, or not kept,
 // when it was scanned.
 func (w *walk) rescan(i int32, from, to int) {
-	if i < w.cursor {
-		w.st.regions.at(i).flags |= flagRescan
+	r := w.st.regions.at(i)
+	switch {
+	case i < w.cursor:
+		r.flags |= flagRescan
 		w.grown = append(w.grown, growth{i, from, to})
+	case r.flags&flagScanned != 0: // by now it may lead elsewhere: the queue gets to it
+		r.flags &^= flagScanned
+		r.weight = 0
 	}
+	*w.written.at.at(i) = 0
 }

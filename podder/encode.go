@@ -166,21 +166,10 @@ func (e *encoder) str(s string) {
 }
 
 func (e *encoder) slice(h *sliceWords, elem *plan) {
-	switch {
-	case h.data == nil:
-		e.buf = append(e.buf, 0)
-		return
-	case h.cap == 0:
-		e.buf = append(e.buf, 1)
-		return
+	var refers bool
+	if e.buf, refers = appendSliceHead(e.buf, h, elem); refers {
+		e.reference(h.data, part{typ: elem.typ, count: h.cap, array: true})
 	}
-	e.buf = binary.AppendUvarint(e.buf, uint64(h.len)+2)
-	e.buf = binary.AppendUvarint(e.buf, uint64(h.cap-h.len))
-	if elem.size == 0 {
-		e.buf = append(e.buf, 1)
-		return
-	}
-	e.reference(h.data, part{typ: elem.typ, count: h.cap, array: true})
 }
 
 func (e *encoder) boxed(iface *plan, p unsafe.Pointer) {

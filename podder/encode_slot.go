@@ -49,7 +49,11 @@ func (e *encoder) slot(r *region, was slotState) {
 		o.flat = memory(r.addr, e.st.spans.at(r.extra).count)
 	default:
 		o.typ = e.typeID(typeKey{plan: r.plan})
-		e.value(r.plan, r.addr)
+		if b := e.runsWritten(r); b != nil {
+			e.fill(b)
+		} else {
+			e.value(r.plan, r.addr)
+		}
 	}
 	o.to, o.runEnd = len(e.buf), len(e.runs)
 	head, body := e.buf[o.from:o.to], o.flat
@@ -94,6 +98,14 @@ func (e *encoder) array(r *region, o *slotOut) {
 		o.flat = flatMemory(r.addr, uintptr(sp.reach)*r.plan.size)
 		return
 	}
+	if b := e.runsWritten(r); b != nil {
+		for from := 0; from < sp.reach; from += sp.perRun {
+			start := len(e.buf)
+			b = e.fill(b)
+			e.runs = append(e.runs, uint32(len(e.buf)-start))
+		}
+		return
+	}
 	e.room(r)
 	one := e.value
 	if r.plan.flat {
@@ -109,15 +121,19 @@ func (e *encoder) array(r *region, o *slotOut) {
 }
 
 // chooseRuns decides how many elements a run of array r has, for good.
-func (e *encoder) chooseRuns(r *region, sp *span) {
+func (e *encoder) chooseRuns(r *region, sp *span) { sp.perRun = runElements(r, sp) }
+
+// runElements returns how many elements a run of array r has, whose elements were
+// all visited.
+func runElements(r *region, sp *span) int {
 	if sp.perRun > 0 {
-		return
+		return sp.perRun
 	}
 	size := max(1, r.plan.est)
 	if sp.reach > 0 {
 		size = max(1, int(r.weight)/sp.reach)
 	}
-	sp.perRun = max(1, runBytes/size)
+	return max(1, runBytes/size)
 }
 
 // flatMemory views n bytes; not nil even if n is 0, so that the hash of an

@@ -26,7 +26,10 @@ type plan struct {
 	flat    bool // an array of it is stored as it lies in memory
 	raw     bool // a single value of it is stored as it lies in memory
 	plain   bool // numbers and strings only
-	done    bool // compiled
+	// writable says that a value can be written down when it is met
+	// (discover_write.go).
+	writable bool
+	done     bool // compiled
 	// Of a map.
 	key, elem *plan
 	layout    mapLayout
@@ -191,7 +194,7 @@ func (e *engine) complete(p *plan) {
 		p.est += p.ops[i].estimate()
 		p.rerun = p.rerun || p.ops[i].reruns()
 	}
-	p.plain = p.onlyPlain()
+	p.plain, p.writable = p.onlyPlain(), p.onlyWritable()
 	p.ptrFree = pointerFree(p.typ)
 	p.flat = e.isFlat(p.typ)
 	p.raw = len(p.ops) == 1 && p.ops[0].code == opRaw && uintptr(p.ops[0].n) == p.size

@@ -30,7 +30,7 @@ type region struct {
 	next   int32 // chain of one granule of the address index
 	weight uint32
 	kind   pod.Kind // SlotFree: an alias
-	flags  uint8
+	flags  uint16
 }
 
 // Flags of a region.
@@ -42,6 +42,8 @@ const (
 	flagStatic               // holds values of types that only some variables may know
 	flagRerun                // holds boxed values whose codecs are to run again
 	flagOther                // was reached as something else than it is
+	flagHead                 // heads a piece (cluster.go)
+	flagScanned              // was visited before the queue got to it
 )
 
 // span is the length of an array or string region.
