@@ -70,10 +70,10 @@ func (g *Graph) adoptPod(p loadedPod) {
 }
 
 // hashStored hashes a slot as the encoder does.
-func (g *Graph) hashStored(d pod.Data) hash128 {
+func (g *Graph) hashStored(d pod.Data) slotHash {
 	switch d.Kind {
 	case pod.SlotFree:
-		return hash128{}
+		return 0
 	case pod.SlotString:
 		return g.eng.hashSlot(d.Kind, d.Type, nil, d.Bytes)
 	case pod.SlotArray:

@@ -26,17 +26,18 @@ const (
 // hashChunk hashes what is stored of a chunk, without the head of its slot, and
 // its references.
 func (e *engine) hashChunk(kind pod.Kind, typ pod.TypeID, units int, body []byte, refs []pod.Ref) hash128 {
-	g := e.hashBody(body)
+	g := e.hashBody128(body)
 	var b [40]byte
 	binary.LittleEndian.PutUint64(b[0:], g.Hi)
 	binary.LittleEndian.PutUint64(b[8:], g.Lo)
 	binary.LittleEndian.PutUint64(b[16:], uint64(units))
 	binary.LittleEndian.PutUint64(b[24:], uint64(kind)<<32|uint64(typ))
 	if len(refs) > 0 {
-		table := make([]byte, 0, 12*len(refs))
+		table := e.scratch[:0]
 		for _, r := range refs {
 			table = appendRefBytes(table, r)
 		}
+		e.scratch = table
 		binary.LittleEndian.PutUint64(b[32:], xxh3.HashSeed(table, e.seed))
 	}
 	h := xxh3.Hash128Seed(b[:], e.seed)
@@ -294,22 +295,23 @@ func (e *encoder) arrayContents(r *region, sp *span) *encodedContents {
 // mapContents are the entries of map r, in the order of their key hash. Keys with
 // references are hashed with the places that these lead to.
 func (e *encoder) mapContents(r *region) *encodedContents {
-	m, pl := e.maps.list.at(r.extra), r.plan
-	if m.data != nil { // a small one: now the entries are needed one by one
-		m.data = nil
+	pl := r.plan
+	if r.extra < 0 { // a small one: now the entries are needed one by one
+		m, n := e.maps.list.add()
+		r.extra = n
 		e.plainEntries(pl, r.addr)
 		e.keepPlain(m)
 	}
-	if plain := m.plain(); plain != nil {
-		return e.plainContents(plain)
+	m := e.maps.list.at(r.extra)
+	if m.plain != nil {
+		return e.plainContents(m.plain)
 	}
 	c := &encodedContents{e: e, kind: pod.SlotMap, n: m.count(), from: -1}
 	entry := func(at unsafe.Pointer) {
 		e.value(pl.key, at)
 		e.value(pl.elem, unsafe.Add(at, pl.layout.elem))
 	}
-	if hashes := m.hashes(); hashes != nil || c.n == 0 {
-		keys := m.keys()
+	if hashes, keys := m.hashes, m.at; hashes != nil || c.n == 0 {
 		c.key = func(k int) uint64 { return hashes[k] }
 		c.unit = func(k int) { entry(keys[k]) }
 		if len(pl.key.refs) > 0 || len(pl.elem.refs) > 0 {
@@ -356,7 +358,7 @@ func (e *encoder) entryUnits(r *region, c *encodedContents, m *mapEntries) []ent
 		e.value(pl.elem, unsafe.Add(u.at, pl.layout.elem))
 		c.neutralUnit(0)
 	}
-	for _, at := range m.keys() {
+	for _, at := range m.at {
 		u := entryUnit{edge: e.edge, at: at}
 		neutral(&u)
 		units = append(units, u)

@@ -23,6 +23,9 @@ func (e *encoder) cutContainers() error {
 	e.frozen = map[int32][]frozenList{}
 	c := &chunker{encoder: e, had: map[int32]bool{}, lent: map[*chunkList]bool{}}
 	var fresh []int32
+	if len(e.old.chunked) == 0 && int(e.heaviest) <= chunkFrom*e.cfg.TargetBytes {
+		return nil
+	}
 	for i := range st.regions.len() {
 		r := st.regions.at(i)
 		switch r.kind {

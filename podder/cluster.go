@@ -14,15 +14,13 @@ const slotOverhead = 3
 // partitioning algorithm", SIAM J. Comput. 1977; with sibling edges as in Kanne
 // and Moerkotte, VLDB 2006.)
 //
-// It returns each region's first child and, for the heads of pieces, their size.
+// It returns each region's first child (0, which is nobody's, for none) and, for the
+// heads of pieces, their size.
 func (p *placer) cut() (first []int32, sizes []uint32) {
 	regions := &p.st.regions
 	n := regions.len()
 	first = make([]int32, n)
 	sizes = make([]uint32, n)
-	for i := range first {
-		first[i] = -1
-	}
 	target := uint32(p.cfg.TargetBytes)
 	for i := n - 1; i >= 0; i-- {
 		r := regions.at(i)
@@ -37,7 +35,7 @@ func (p *placer) cut() (first []int32, sizes []uint32) {
 			own = 0
 		}
 		child, sibling := first[i], int32(-1)
-		if child >= 0 && regions.at(child).flags&flagSticky != 0 {
+		if child == 0 || regions.at(child).flags&flagSticky != 0 {
 			child = -1
 		}
 		if i+1 < n && r.parent >= 0 && regions.at(i+1).parent == r.parent && regions.at(i+1).flags&flagSticky == 0 {

@@ -104,7 +104,7 @@ func (w *walk) hand(o *op, p unsafe.Pointer) (extra int) {
 		}
 		w.orderMap(w.eng.planOf(anyMapType), &h.entries)
 	}
-	for _, at := range h.entries.keys() {
+	for _, at := range h.entries.at {
 		pair := (*[2]any)(at)
 		extra += w.boxed(anyType, unsafe.Pointer(&pair[0]))
 		extra += w.boxed(anyType, unsafe.Pointer(&pair[1]))
@@ -136,7 +136,7 @@ func (e *encoder) hand(o *op, p unsafe.Pointer) {
 	e.buf = binary.AppendUvarint(e.buf, uint64(len(h.keys)))
 	start := len(e.buf)
 	all := make([]entryBytes, 0, len(h.keys))
-	for _, at := range h.entries.keys() {
+	for _, at := range h.entries.at {
 		pair := (*[2]any)(at)
 		x := entryBytes{from: len(e.buf) - start}
 		e.value(box, unsafe.Pointer(&pair[0]))

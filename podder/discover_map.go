@@ -13,16 +13,6 @@ import (
 // mapEntries are the entries of a map in the order of their references, as they
 // were when it was met: discovery and encoding see the same ones.
 type mapEntries struct {
-	// data are all entries in their stored form, in stored order, of a small map
-	// that leads nowhere (discover_map_plain.go); then there is nothing else.
-	data *byte
-	n    int32 // entries in data
-	size int32 // of data
-	big  *bigMap
-}
-
-// bigMap is a map of more than a few entries, or one whose entries lead elsewhere.
-type bigMap struct {
 	plain *plainMap        // of a map that leads nowhere; then there are no addresses
 	at    []unsafe.Pointer // addresses of the keys; the elements lie behind them
 	// hashes are the keyed hashes of the stored keys, where these do not depend on
@@ -32,37 +22,10 @@ type bigMap struct {
 
 // count returns the number of entries.
 func (m *mapEntries) count() int {
-	switch {
-	case m.big == nil:
-		return int(m.n)
-	case m.big.plain != nil:
-		return len(m.big.plain.order)
+	if m.plain != nil {
+		return len(m.plain.order)
 	}
-	return len(m.big.at)
-}
-
-// keys returns the addresses of the keys, none if the entries are written down.
-func (m *mapEntries) keys() []unsafe.Pointer {
-	if m.big == nil {
-		return nil
-	}
-	return m.big.at
-}
-
-// hashes returns the hashes of the stored keys, nil if they depend on placement.
-func (m *mapEntries) hashes() []uint64 {
-	if m.big == nil {
-		return nil
-	}
-	return m.big.hashes
-}
-
-// plain returns the entries of a map that leads nowhere, nil of another one.
-func (m *mapEntries) plain() *plainMap {
-	if m.big == nil {
-		return nil
-	}
-	return m.big.plain
+	return len(m.at)
 }
 
 // mapSlot is an entry that is being put in order.
@@ -79,7 +42,6 @@ type mapReader struct {
 	starts []uint32
 	at     []unsafe.Pointer // free places for entries
 	hashed []uint64
-	data   []byte // free room for data
 	plain  []byte // the map being read in its stored form
 	order  []plainEntry
 	// touched is the sum of what was looked at only to have it in the cache.
@@ -103,17 +65,17 @@ const (
 func (w *walk) scanMap(i int32) {
 	r := w.st.regions.at(i)
 	p := r.plan
-	m, n := w.maps.list.add()
-	r.extra = n
-	if w.scanPlain(r, m) {
+	if w.scanPlain(i) {
 		return
 	}
+	m, n := w.maps.list.add()
+	r.extra = n
 	w.readMap(p, r.addr)
 	weight := 4 + len(w.maps.slots)*(p.key.est+p.elem.est)
 	w.orderMap(p, m)
 	key, elem := len(p.key.refs) > 0, len(p.elem.refs) > 0
 	if key || elem {
-		for n, at := range m.keys() {
+		for n, at := range m.at {
 			w.boxes, w.elem = 0, n
 			if key {
 				w.inKey = true
@@ -197,9 +159,9 @@ func (w *walk) orderMap(pl *plan, m *mapEntries) {
 	for k := range slots {
 		w.maps.at[k], w.maps.hashed[k] = slots[k].key, slots[k].hash
 	}
-	m.big = &bigMap{at: w.maps.at[:n:n]}
+	m.at = w.maps.at[:n:n]
 	if stable {
-		m.big.hashes = w.maps.hashed[:n:n]
+		m.hashes = w.maps.hashed[:n:n]
 	}
 	w.maps.at, w.maps.hashed = w.maps.at[n:], w.maps.hashed[n:]
 }

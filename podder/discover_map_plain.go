@@ -27,8 +27,9 @@ type plainEntry struct {
 	from, end uint32
 }
 
-// smallBytes bounds the stored form of a map whose entries are kept in stored order.
-const smallBytes = 8 << 10
+// smallBytes bounds the stored form of a map that is written down like other small
+// regions.
+const smallBytes = maxWritten
 
 // maxPlain bounds the stored form of a plain map.
 const maxPlain = math.MaxUint32
@@ -38,34 +39,36 @@ func (m *plainMap) unit(k int) []byte { return m.data[m.order[k].from:m.order[k]
 
 // scanPlain writes down the map region i. It reports false if the map is none of
 // that kind, or has long strings.
-func (w *walk) scanPlain(r *region, m *mapEntries) bool {
+func (w *walk) scanPlain(i int32) bool {
+	r := w.st.regions.at(i)
 	p := r.plan
 	if !p.key.plain || !p.elem.plain || !w.plainEntries(p, r.addr) {
 		return false
 	}
 	r.weight = clampWeight(4 + len(w.maps.plain))
-	if len(w.maps.order) > bucketEntries || len(w.maps.plain) > smallBytes {
-		w.keepPlain(m)
-		return true
+	if n := len(w.maps.order); n <= bucketEntries && len(w.maps.plain) <= smallBytes {
+		w.sortPlain(w.maps.order, w.maps.plain)
+		x := &w.written
+		x.holes = x.holes[:0]
+		x.out = binary.AppendUvarint(binary.AppendUvarint(x.out[:0], uint64(n)), 0)
+		for _, entry := range w.maps.order {
+			x.out = append(x.out, w.maps.plain[entry.from:entry.end]...)
+		}
+		if w.keepWritten(i, append(x.ends[:0], elementEnd{out: len(x.out)}), 1) {
+			r.extra = -1
+			return true
+		}
 	}
-	w.sortPlain(w.maps.order, w.maps.plain)
-	size := len(w.maps.plain)
-	if len(w.maps.data) <= size {
-		w.maps.data = make([]byte, max(mapBlock<<3, size+1))
-	}
-	m.data, m.size, m.n = &w.maps.data[0], int32(size), int32(len(w.maps.order))
-	at := 0
-	for _, x := range w.maps.order {
-		at += copy(w.maps.data[at:], w.maps.plain[x.from:x.end])
-	}
-	w.maps.data = w.maps.data[at:]
+	m, n := w.maps.list.add()
+	r.extra = n
+	w.keepPlain(m)
 	return true
 }
 
 // keepPlain keeps the entries that were read as those of m.
 func (w *walk) keepPlain(m *mapEntries) {
 	w.spreadPlain(w.maps.order, w.maps.plain)
-	m.big = &bigMap{plain: &plainMap{order: w.maps.order, data: w.maps.plain}}
+	*m = mapEntries{plain: &plainMap{order: w.maps.order, data: w.maps.plain}}
 	w.maps.order, w.maps.plain = nil, nil
 }
 

@@ -12,6 +12,9 @@ func (w *walk) object(at, q unsafe.Pointer, p *plan) int32 {
 	if s := w.eng.sentinels.at(q); s != nil {
 		return w.sentinelRegion(at, s, candidate{addr: q, plan: p, kind: pod.SlotObject, count: 1, reach: 1})
 	}
+	if w.old.memory.count == 0 && w.st.memory.vacant(q, p.size) {
+		return w.add(candidate{addr: q, plan: p, kind: pod.SlotObject})
+	}
 	if i := w.st.memory.find(w.st, q); i >= 0 {
 		if r := w.st.regions.at(i); r.addr == q && r.plan == p && r.kind == pod.SlotObject {
 			return i
@@ -74,6 +77,10 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int
 	if s := w.eng.sentinels.at(h.data); s != nil {
 		return w.sentinelRegion(at, s, c)
 	}
+	size := uintptr(h.cap) * elem.size
+	if w.old.memory.count == 0 && w.st.memory.vacant(h.data, size) {
+		return w.add(c)
+	}
 	i := w.st.memory.find(w.st, h.data)
 	if i >= 0 {
 		r := w.st.regions.at(i)
@@ -83,7 +90,6 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int
 		}
 		return w.settle(at, c, i)
 	}
-	size := uintptr(h.cap) * elem.size
 	if o := w.old.memory.find(w.old, h.data); o >= 0 {
 		ro := w.old.regions.at(o)
 		if ro.addr == h.data && ro.plan == elem && ro.kind == pod.SlotArray && w.old.spans.at(ro.extra).count == h.cap && !w.touches(h.data, size) {
@@ -105,6 +111,9 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int
 
 // mapHeader returns the region of the map whose header is at q.
 func (w *walk) mapHeader(at, q unsafe.Pointer, p *plan) int32 {
+	if w.old.memory.count == 0 && w.st.memory.vacant(q, mapHeaderBytes) {
+		return w.add(candidate{addr: q, plan: p, kind: pod.SlotMap})
+	}
 	if i := w.st.memory.find(w.st, q); i >= 0 {
 		r := w.st.regions.at(i)
 		if r.kind != pod.SlotMap || r.addr != q || !(r.plan == p || sameShape(r.plan.typ, p.typ)) {

@@ -84,11 +84,8 @@ func (w *walk) scanEager() {
 		}
 		w.current = i
 		switch {
-		case r.kind == pod.SlotMap && r.extra < 0:
-			m, n := w.maps.list.add()
-			r.extra = n
-			if !w.scanPlain(r, m) {
-				r.extra = -1
+		case r.kind == pod.SlotMap:
+			if !w.scanPlain(i) {
 				continue
 			}
 		case (r.kind == pod.SlotObject || r.kind == pod.SlotArray) && w.writable(r):
@@ -156,17 +153,18 @@ func (w *walk) write(i int32, n int) bool {
 }
 
 // keepWritten keeps what was written down of region i, in runs of so many
-// elements, unless there is no room.
-func (w *walk) keepWritten(i int32, ends []elementEnd, perRun int) {
+// elements. It reports false if there is no room.
+func (w *walk) keepWritten(i int32, ends []elementEnd, perRun int) bool {
 	x := &w.written
 	runs := (len(ends)-1)/perRun + 1
 	most := len(x.out) + 2*len(x.holes) + 4*runs
+	x.ends = ends
 	if most > writtenBlock/2 {
-		return
+		return false
 	}
 	if len(x.blocks) == 0 || writtenBlock-x.used < most {
 		if len(x.blocks) == writtenBlocks {
-			return
+			return false
 		}
 		x.blocks = append(x.blocks, new([writtenBlock]byte))
 		x.used = 1 // 0 stands for nothing
@@ -190,6 +188,7 @@ func (w *walk) keepWritten(i int32, ends []elementEnd, perRun int) {
 		}
 	}
 	x.used += len(at)
+	return true
 }
 
 func appendPiece(dst, piece []byte) []byte {

@@ -165,7 +165,7 @@ func (x *edgeSets) set(slot uint32, inUse int) pod.EdgeSet {
 // Those of slots that are not keep what they had, and gain what changed live
 // slots refer to, since they may lead there.
 func (e *encoder) exports(ps *podState, slots []uint32, marked []uint32) []pod.Export {
-	var list []pod.Export
+	list := make([]pod.Export, 0, len(ps.exports)+len(marked))
 	add := func(s uint32) {
 		list = append(list, pod.Export{Slot: pod.Slot(s)})
 	}

@@ -59,7 +59,7 @@ type slotOut struct {
 	links        int // first of its links
 	typ          pod.TypeID
 	kind         pod.Kind
-	hash         hash128
+	hash         slotHash
 	changed      bool
 }
 

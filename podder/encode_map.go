@@ -29,36 +29,34 @@ type entryBytes struct {
 
 // mapSlot appends a map: header, then a run for each bucket.
 func (e *encoder) mapSlot(r *region) {
+	start := len(e.buf)
+	if b := e.runsWritten(r); b != nil {
+		e.fill(b)
+		const head = 2 // few entries, one bucket
+		e.runs = append(e.runs, head, uint32(len(e.buf)-start-head))
+		return
+	}
 	m := e.maps.list.at(r.extra)
 	n := mapBits(m.count())
-	start := len(e.buf)
 	e.buf = binary.AppendUvarint(e.buf, uint64(m.count()))
 	e.buf = binary.AppendUvarint(e.buf, uint64(n))
 	e.runs = append(e.runs, uint32(len(e.buf)-start))
-	if m.data != nil {
-		e.buf = append(e.buf, unsafe.Slice(m.data, m.size)...)
-		e.runs = append(e.runs, uint32(m.size))
-		return
-	}
-	if plain := m.plain(); plain != nil {
-		b := newBuckets(e, n)
-		for k, x := range plain.order {
+	b := newBuckets(e, n)
+	switch {
+	case m.plain != nil:
+		for k, x := range m.plain.order {
 			b.upTo(x.hash)
-			e.buf = append(e.buf, plain.unit(k)...)
+			e.buf = append(e.buf, m.plain.unit(k)...)
 		}
-		b.finish()
-		return
-	}
-	hashes := m.hashes()
-	if hashes == nil {
+	case m.hashes == nil:
 		e.sortedEntries(r.plan, m, n)
 		return
-	}
-	b := newBuckets(e, n)
-	for k, at := range m.keys() {
-		b.upTo(hashes[k])
-		e.value(r.plan.key, at)
-		e.value(r.plan.elem, unsafe.Add(at, r.plan.layout.elem))
+	default:
+		for k, at := range m.at {
+			b.upTo(m.hashes[k])
+			e.value(r.plan.key, at)
+			e.value(r.plan.elem, unsafe.Add(at, r.plan.layout.elem))
+		}
 	}
 	b.finish()
 }
@@ -68,7 +66,7 @@ func (e *encoder) mapSlot(r *region) {
 func (e *encoder) sortedEntries(pl *plan, m *mapEntries, bits int) {
 	start := len(e.buf)
 	e.entries = e.entries[:0]
-	for _, at := range m.keys() {
+	for _, at := range m.at {
 		x := entryBytes{from: len(e.buf)}
 		e.value(pl.key, at)
 		x.mid = len(e.buf)

@@ -1,7 +1,7 @@
 package podder
 
 import (
-	"encoding/binary"
+	"math/bits"
 	"unsafe"
 
 	"github.com/zeebo/xxh3"
@@ -9,25 +9,23 @@ import (
 	"github.com/poddb/poddb/internal/pod"
 )
 
-// hash128 is a keyed hash of stored bytes. It never leaves the process.
+// hash128 is a keyed hash of stored bytes that finds equal ones. It never leaves
+// the process.
 type hash128 struct{ hi, lo uint64 }
+
+// slotHash is a keyed hash by which the contents of a slot are compared with what
+// the same slot had before, and with nothing else. It never leaves the process.
+type slotHash uint64
 
 // hashSlot hashes the contents of a slot. Arrays and strings are hashed in two
 // parts, what is encoded (of an array its header) and what may be hashed where
 // it lies in memory.
-func (e *engine) hashSlot(kind pod.Kind, typ pod.TypeID, head, body []byte) hash128 {
-	h := xxh3.Hash128Seed(head, e.seed)
+func (e *engine) hashSlot(kind pod.Kind, typ pod.TypeID, head, body []byte) slotHash {
+	h := xxh3.HashSeed(head, e.seed)
 	if kind == pod.SlotArray || kind == pod.SlotString {
-		g := e.hashBody(body)
-		var b [32]byte
-		binary.LittleEndian.PutUint64(b[0:], h.Hi)
-		binary.LittleEndian.PutUint64(b[8:], h.Lo)
-		binary.LittleEndian.PutUint64(b[16:], g.Hi)
-		binary.LittleEndian.PutUint64(b[24:], g.Lo)
-		h = xxh3.Hash128Seed(b[:], e.seed)
+		h = bits.RotateLeft64(h*0x9FB21C651E98DF25, 29) ^ e.hashBody(body)
 	}
-	is := uint64(kind)<<32 | uint64(typ)
-	return hash128{h.Hi + is*0x9E3779B97F4A7C15, h.Lo ^ is*0xC2B2AE3D27D4EB4F}
+	return slotHash(h ^ (uint64(kind)<<32|uint64(typ))*0x9E3779B97F4A7C15)
 }
 
 // hashKey orders map entries.

@@ -32,7 +32,10 @@ type placer struct {
 	remap []int32 // old pod number to new, -1
 	next  []uint32
 	moves []move
-	keep  []bool // pod keeps the slots that are not live
+	keep  []bool  // pod keeps the slots that are not live
+	fresh []int32 // new regions, by pod
+
+	heaviest uint32 // weight of a container
 }
 
 // move is a slot that becomes a forwarder.
@@ -126,6 +129,7 @@ func (p *placer) placeKnown() {
 func (p *placer) placeNew() {
 	first, sizes := p.cut()
 	regions := &p.st.regions
+	p.fresh = make([]int32, len(p.st.pods))
 	for i := range regions.len() {
 		if !p.newRegion(i) {
 			continue
@@ -133,6 +137,7 @@ func (p *placer) placeNew() {
 		r := regions.at(i)
 		if to := p.joined(i, first); to >= 0 && regions.at(to).pod >= 0 {
 			r.pod = regions.at(to).pod
+			p.countFresh(r)
 			continue
 		}
 		if r.pod = p.nearby(i, int(sizes[i])); r.pod < 0 {
@@ -141,8 +146,16 @@ func (p *placer) placeNew() {
 			}
 			r.pod = int32(len(p.st.pods))
 			p.st.pods = append(p.st.pods, podState{id: p.sink.NewPod(), isNew: true})
+			p.fresh = append(p.fresh, 0)
 		}
 		p.st.pods[r.pod].bytes += int(sizes[i])
+		p.countFresh(r)
+	}
+}
+
+func (p *placer) countFresh(r *region) {
+	if r.kind != pod.SlotFree {
+		p.fresh[r.pod]++
 	}
 }
 
@@ -255,7 +268,10 @@ func (p *placer) giveSlots() {
 	p.roomForSlots()
 	for i := range p.st.regions.len() {
 		r := p.st.regions.at(i)
-		if !p.newRegion(i) || r.kind == pod.SlotFree {
+		if r.weight > p.heaviest && r.kind != pod.SlotObject && r.kind != pod.SlotBox {
+			p.heaviest = r.weight
+		}
+		if r.flags&flagSticky != 0 || r.kind == pod.SlotFree {
 			continue
 		}
 		ps := &p.st.pods[r.pod]
@@ -275,17 +291,15 @@ func (p *placer) giveSlots() {
 
 // roomForSlots cuts the slots of all new pods from one piece of memory.
 func (p *placer) roomForSlots() {
-	counts := make([]int32, len(p.st.pods))
 	total := 0
-	for i := range p.st.regions.len() {
-		if r := p.st.regions.at(i); p.newRegion(i) && r.kind != pod.SlotFree && p.st.pods[r.pod].isNew {
-			counts[r.pod]++
-			total++
+	for i, n := range p.fresh {
+		if p.st.pods[i].isNew {
+			total += int(n)
 		}
 	}
 	all := make([]slotState, total)
-	for i, n := range counts {
-		if n > 0 {
+	for i, n := range p.fresh {
+		if p.st.pods[i].isNew {
 			p.st.pods[i].slots, all = all[:0:n], all[n:]
 		}
 	}

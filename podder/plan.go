@@ -141,6 +141,7 @@ type engine struct {
 	coded     map[reflect.Type]bool     // types with a codec that were met
 	stored    storedIDs                 // what the catalogue held when the registry saw it first
 	ids       map[reflect.Type][]uint32 // fieldIDs
+	scratch   []byte                    // of hashChunk
 }
 
 func newEngine(reg *Registry, seed uint64, zero bool) *engine {

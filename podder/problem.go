@@ -283,7 +283,7 @@ func (f *pathFinder) each(i int32, elem int, visit visitor) {
 		if r.extra < 0 {
 			return
 		}
-		for n, key := range f.w.maps.list.at(r.extra).keys() {
+		for n, key := range f.w.maps.list.at(r.extra).at {
 			if elem >= 0 && n != elem {
 				continue
 			}
@@ -311,7 +311,7 @@ func (f *pathFinder) handed(t reflect.Type, p unsafe.Pointer, path string, depth
 			return false
 		}
 	}
-	for _, at := range h.entries.keys() {
+	for _, at := range h.entries.at {
 		pair := (*[2]any)(at)
 		text := "{" + keyText(anyType, at) + "}"
 		if !f.value(anyType, at, path+text+"(key)", depth+1, visit) ||

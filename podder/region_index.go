@@ -29,6 +29,7 @@ type regionIndex struct {
 	recent [recentChunks]*chunk // used lately, by the end of their keys
 	free   []int32              // room for numbers, shared by the chunks to come
 	large  map[uintptr][]int32
+	small  uintptr // 1 + a page without large regions that was asked for lately, or 0
 	mask   uint32
 }
 
@@ -47,6 +48,7 @@ const (
 type chunk struct {
 	key    uintptr // address >> chunkBits
 	starts uint64  // granules in which a region starts
+	used   uint64  // granules of which a region that is not large has, or had, a part
 	first  *int32  // of the first regions that start in them, room for so many
 	room   uint32
 	before int32 // region + 1 that reaches into the chunk from below
@@ -179,11 +181,58 @@ func (x *regionIndex) add(st *state, i int32) {
 		for page := a >> pageBits; page <= (end-1)>>pageBits; page++ {
 			x.large[page] = append(x.large[page], i)
 		}
+		x.small = 0
+		c.used |= 1 << g
 		return
 	}
-	for key := a>>chunkBits + 1; key <= (end-1)>>chunkBits; key++ {
-		x.makeChunk(key).before = i + 1
+	last := (end - 1) >> chunkBits
+	c.used |= granules(a, end, a>>chunkBits)
+	for key := a>>chunkBits + 1; key <= last; key++ {
+		c = x.makeChunk(key)
+		c.before = i + 1
+		c.used |= granules(a, end, key)
 	}
+}
+
+// granules returns the granules of chunk key of which [a, end) has a part; there
+// is one.
+func granules(a, end, key uintptr) uint64 {
+	lo, hi := uintptr(0), uintptr(chunkSlots-1)
+	if a>>chunkBits == key {
+		lo = a >> granuleBits % chunkSlots
+	}
+	if (end-1)>>chunkBits == key {
+		hi = (end - 1) >> granuleBits % chunkSlots
+	}
+	return ^uint64(0) >> (chunkSlots - 1 - (hi - lo)) << lo
+}
+
+// vacant reports whether it is easily seen that no region has a part of size
+// bytes at p.
+func (x *regionIndex) vacant(p unsafe.Pointer, size uintptr) bool {
+	a := uintptr(p)
+	end := a + max(size, 1)
+	if end-a >= largeBytes || !x.onlySmall(a>>pageBits) || !x.onlySmall((end-1)>>pageBits) {
+		return false
+	}
+	for key := a >> chunkBits; key <= (end-1)>>chunkBits; key++ {
+		if c := x.chunkAt(key); c != nil && c.used&granules(a, end, key) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// onlySmall reports whether no large region has a part of a page.
+func (x *regionIndex) onlySmall(page uintptr) bool {
+	if x.large == nil || x.small == page+1 {
+		return true
+	}
+	if len(x.large[page]) > 0 {
+		return false
+	}
+	x.small = page + 1
+	return true
 }
 
 // remove takes region i out, as it was added. Marks in chunks above it stay:
@@ -222,8 +271,8 @@ func (x *regionIndex) remove(st *state, i int32) {
 // find returns the region that covers the address p, or -1.
 func (x *regionIndex) find(st *state, p unsafe.Pointer) int32 {
 	a := uintptr(p)
-	if c := x.chunkAt(a >> chunkBits); c != nil {
-		g := a >> granuleBits % chunkSlots
+	g := a >> granuleBits % chunkSlots
+	if c := x.chunkAt(a >> chunkBits); c != nil && c.used&(1<<g) != 0 {
 		if c.starts&(1<<g) != 0 {
 			if i := x.inGranule(st, *c.at(c.rank(g)), a); i >= 0 {
 				return x.covers(st, i, a)

@@ -36,20 +36,19 @@ func (e *encoder) run() error {
 		}
 	}
 	e.saved.Pods += len(st.pods)
-	for i := range st.regions.len() {
-		if st.regions.at(i).kind != pod.SlotFree {
-			e.saved.Objects++
-		}
-	}
 	return nil
 }
 
-// markExports finds the regions that other pods refer to.
+// markExports finds the regions that other pods refer to, and counts all.
 func (e *encoder) markExports() {
 	st := e.st
 	for i := range st.regions.len() {
 		r := st.regions.at(i)
-		if r.kind == pod.SlotFree || len(r.plan.refs) == 0 && r.kind != pod.SlotMap {
+		if r.kind == pod.SlotFree {
+			continue
+		}
+		e.saved.Objects++
+		if r.edge == *e.edgeEnd.at(i) {
 			continue
 		}
 		inChunks := st.chunked[i] != nil // other pods, which refer to all of it

@@ -37,7 +37,7 @@ type podState struct {
 // slotState is one slot. Slots without a region are free, forwarders, or not
 // reached by the variables of this graph.
 type slotState struct {
-	hash   hash128
+	hash   slotHash
 	region int32 // -1 for none
 	kind   pod.Kind
 }
