@@ -277,8 +277,13 @@ func TestADiskThatStaysFullLosesNothing(t *testing.T) {
 
 // One operation of any kind fails with an I/O error.
 func TestAnIOErrorAtAnyOperationLosesNothing(t *testing.T) {
-	ops, failed := operations(t).Ops(), 0
-	for n := 1; n <= ops; n++ {
+	ops, tried, failed := operations(t).Ops(), 0, 0
+	stride := 1
+	if testing.Short() {
+		stride = 5
+	}
+	for n := 1; n <= ops; n += stride {
+		tried++
 		m := vfs.NewMem()
 		f := vfs.NewFault(m)
 		f.FailOp(n, syscall.EIO)
@@ -293,8 +298,8 @@ func TestAnIOErrorAtAnyOperationLosesNothing(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d operations, %d of them fail a call", ops, failed)
-	if failed < ops/2 {
+	t.Logf("%d of %d operations tried, %d of them fail a call", tried, ops, failed)
+	if failed < tried/2 {
 		t.Error("hardly any call failed: the test proves nothing")
 	}
 }

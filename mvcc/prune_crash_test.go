@@ -85,6 +85,9 @@ func TestCrashAtEveryOperationOfPrune(t *testing.T) {
 	step := 1 // with a seed given; else a part of it, which takes seconds
 	if *seedFlag == 0 {
 		step = 5
+		if testing.Short() {
+			step = 11
+		}
 	}
 	images, partly := 0, 0
 	for n := 1; n <= ops+1; n += step {

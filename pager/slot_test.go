@@ -392,8 +392,12 @@ var whatAWriterDoes = []struct {
 // At each step of an inspector's life the writer does something: what the
 // inspector reads is one state, and it gets its slot.
 func TestAWriterAtEveryStepOfAnInspector(t *testing.T) {
+	stride := 1
+	if testing.Short() {
+		stride = 7
+	}
 	for _, what := range whatAWriterDoes {
-		for n, done := 1, false; !done; n++ {
+		for n, done := 1, false; !done; n += stride {
 			mem := newFS(t)
 			w := newWriting(t, mem, uint64(n))
 			for range 4 {
