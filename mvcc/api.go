@@ -54,6 +54,7 @@ type Options struct {
 	// a transaction is streamed; 0 = streamMin.
 	shares     *budget
 	streamFrom int64
+	maxLineage int // replaces the constant
 }
 
 // Durability says what a commit that returned survives.
@@ -77,6 +78,7 @@ type Kind uint8
 // Kinds of commits. Later ones (collect, retire, merge) take further numbers.
 const (
 	KindSave Kind = iota // an ordinary commit
+	KindCopy             // made by CreateBranch on top of many branches; Log leaves it out
 )
 
 // CommitInfo is what the committer says about a commit.

@@ -12,20 +12,54 @@ const maxBranchName = 200
 
 // CreateBranch makes a branch whose line begins at a version. Its commits are
 // seen by nobody else, and it sees nothing that is committed elsewhere later.
+// Branches may begin on branches to any depth. Mostly that costs nothing; every
+// dozen or so of forks deep one is created by a commit of its own, hidden from
+// Log, which copies what the nearest forks changed (deepbranch.go): its version
+// is the branch's head then.
 func (s *Store) CreateBranch(ctx context.Context, name string, at Version) error {
 	if name == "" || len(name) > maxBranchName {
 		return fmt.Errorf("%w: branch name of %d bytes, from 1 to %d", dberr.ErrInvalid, len(name), maxBranchName)
 	}
-	q, err := s.sequenceBranch(ctx, name, at)
+	select {
+	case <-s.branching:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { s.branching <- struct{}{} }()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if s.lines.Load().byName[name] != nil {
+		return fmt.Errorf("%w: %q", dberr.ErrBranchExists, name)
+	}
+	from, err := s.At(ctx, at) // open until the line keeps it
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	l := &line{id: uint32(s.published.Load().counters.line), branch: name, lineage: from.lineage}
+	var t *Tx
+	if len(l.lineage) > s.o.maxLineage {
+		if t, err = s.copyForks(ctx, l, from); err != nil {
+			return fmt.Errorf("branch %q, %d forks deep: %w", name, len(from.lineage), err)
+		}
+		defer t.Rollback()
+	}
+	q, err := s.sequenceBranch(ctx, l, t)
 	if err != nil {
 		return err
 	}
 	<-q.finished
+	if q.awaited {
+		s.log.Load().Back()
+	}
 	s.tidy()
 	return q.err
 }
 
-func (s *Store) sequenceBranch(ctx context.Context, name string, at Version) (*queued, error) {
+// sequenceBranch submits a new line, with what t copies to it if that is not nil.
+// Only one branch is created at a time, so the line's number is still the next.
+func (s *Store) sequenceBranch(ctx context.Context, l *line, t *Tx) (*queued, error) {
 	if err := s.seq.acquire(ctx); err != nil {
 		return nil, err
 	}
@@ -33,41 +67,22 @@ func (s *Store) sequenceBranch(ctx context.Context, name string, at Version) (*q
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
-	if s.branchTaken(name) {
-		return nil, fmt.Errorf("%w: %q", dberr.ErrBranchExists, name)
+	q := &queued{line: l, head: l.fresh(), newLine: true}
+	if t != nil {
+		if err := s.copyGroup(q, t); err != nil {
+			return nil, err
+		}
+	} else {
+		q.g = &group{db: s.logID, kind: groupBranch, counters: s.seq.counters}
+		q.g.puts = append(q.g.puts, keyValue{branchKey(l.branch), branchValue(l.id, l.forkVersion())})
 	}
-	if s.open.gone.Load().Contains(at) { // nothing is retired while the token is held
-		return nil, versionGone(at)
-	}
-	lineage, _, err := s.lineageOf(at)
-	if err != nil {
-		return nil, err
-	}
-	if len(lineage) > maxLineage {
-		return nil, fmt.Errorf("%w: version %d is %d forks deep, at most %d", dberr.ErrTooLarge, at, len(lineage), maxLineage)
-	}
-	c := s.seq.counters
-	l := &line{id: uint32(c.line), branch: name, lineage: lineage}
-	c.line++
-	q := &queued{
-		line: l, head: l.fresh(), newLine: true,
-		g: &group{db: s.logID, kind: groupBranch, counters: c, puts: []keyValue{
-			{lineKey(l.id), lineValue(l)},
-			{branchKey(name), branchValue(l.id, l.forkVersion())},
-		}},
-	}
+	q.g.counters.line++
+	q.g.puts = append(q.g.puts, keyValue{lineKey(l.id), lineValue(l)})
 	if err := s.submit(q); err != nil {
 		return nil, err
 	}
-	return q, nil
-}
-
-// branchTaken also knows branches that are queued.
-func (s *Store) branchTaken(name string) bool {
-	for _, q := range s.seq.queue {
-		if q.newLine && q.line.branch == name {
-			return true
-		}
+	if t != nil {
+		s.remember(q)
 	}
-	return s.lines.Load().byName[name] != nil
+	return q, nil
 }

@@ -18,8 +18,8 @@ import (
 // The way leads back from each snapshot to the newest state that both have
 // behind them, which is one of the two if they are on one line. If both see
 // the same version of the pod, nothing is read but two index entries. What was
-// between is not known where versions were retired since: then every slot was
-// out of use.
+// between is not known where versions were retired since, or behind hundreds of
+// forks: then every slot was out of use.
 func (sn *Snapshot) Freed(ctx context.Context, id pod.ID, other *Snapshot) (func(pod.Slot) bool, error) {
 	v, err := sn.view(ctx)
 	if err != nil {
@@ -40,9 +40,14 @@ func (sn *Snapshot) Freed(ctx context.Context, id pod.ID, other *Snapshot) (func
 	case a.number == b.number:
 		return func(pod.Slot) bool { return false }, nil
 	}
-	common := meet(sn.lineage, other.lineage)
-	used, ok, err := v.usedBetween(ctx, sn.lineage, other.lineage, common, id)
-	if v.retiredSince(sn.lineage, common) || v.retiredSince(other.lineage, common) {
+	one, okA := v.s.logical(sn.lineage)
+	two, okB := v.s.logical(other.lineage)
+	if !okA || !okB {
+		return func(pod.Slot) bool { return true }, nil
+	}
+	common := meet(one, two)
+	used, ok, err := v.usedBetween(ctx, one, two, common, id)
+	if v.retiredSince(one, common) || v.retiredSince(two, common) {
 		ok, err = false, ctx.Err() // whatever was found: part of it may have been gone
 	}
 	if err != nil {

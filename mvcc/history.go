@@ -26,7 +26,7 @@ func (s *Store) Log(ctx context.Context, branch string) iter.Seq2[Commit, error]
 			if err != nil {
 				break
 			}
-			if !yield(c, nil) {
+			if c.Kind != KindCopy && !yield(c, nil) {
 				return
 			}
 			version = 0
@@ -60,9 +60,7 @@ func (s *Store) keptBelow(ctx context.Context, branch string, gone Version) (Ver
 			if err != nil {
 				return err
 			}
-			if below = 0; len(row.parents) > 0 {
-				below = row.parents[0]
-			}
+			below = s.parent(row)
 		}
 		return nil
 	})
@@ -124,8 +122,12 @@ func (s *Store) commit(ctx context.Context, version Version) (Commit, error) {
 	if l == nil {
 		return Commit{}, corrupt("version %d is on line %d, which does not exist", version, row.line)
 	}
+	parents := row.parents
+	if p := s.parent(row); p != 0 && (len(parents) == 0 || p != parents[0]) {
+		parents = []Version{p} // a commit around whose parent history leads has one
+	}
 	return Commit{
-		Version: version, Line: row.line, Branch: l.branch, Parents: row.parents,
+		Version: version, Line: row.line, Branch: l.branch, Parents: parents,
 		Time: time.Unix(0, row.time).UTC(), Author: row.author, Message: row.message, Kind: row.kind,
 		Pods: int(added), Removed: int(removed), Bytes: row.bytes,
 		FirstNumber: row.first(), LastNumber: row.last,

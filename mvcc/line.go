@@ -16,7 +16,8 @@ import (
 type line struct {
 	id      uint32
 	branch  string
-	lineage []fork // parent first
+	lineage []fork  // parent first
+	origin  *origin // of a line that begins with a copy (deepbranch.go)
 	head    atomic.Pointer[head]
 
 	once       sync.Once
@@ -67,23 +68,39 @@ func (t *lines) with(l *line) *lines {
 	return n
 }
 
-// lineValue is a line row: format 1, text branch name, uvarint n, n × uvarint
-// (line, version, number), parent first.
+// Formats of a line row.
+const (
+	lineFormat       = 1
+	lineFormatOrigin = 2
+)
+
+// lineValue is a line row: format, text branch name, uvarint n, n × uvarint
+// (line, version, number), parent first. In format 2 follow the same three of
+// the origin, and uvarint the version of the copy.
 func lineValue(l *line) []byte {
-	b := appendText([]byte{1}, l.branch)
+	b := appendText([]byte{lineFormat}, l.branch)
 	b = binary.AppendUvarint(b, uint64(len(l.lineage)))
 	for _, f := range l.lineage {
-		b = binary.AppendUvarint(b, uint64(f.line))
-		b = binary.AppendUvarint(b, f.version)
-		b = binary.AppendUvarint(b, f.number)
+		b = f.append(b)
+	}
+	if l.origin != nil {
+		b[0] = lineFormatOrigin
+		b = binary.AppendUvarint(l.origin.append(b), l.origin.copy)
 	}
 	return b
 }
 
+func (f fork) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(f.line))
+	dst = binary.AppendUvarint(dst, f.version)
+	return binary.AppendUvarint(dst, f.number)
+}
+
 func decodeLine(id uint32, b []byte) (*line, error) {
 	r := binenc.NewReader(b)
-	if f := r.Byte(); f != 1 && r.Err() == nil {
-		r.Fail("format %d of a line is unknown", f)
+	format := r.Byte()
+	if format != lineFormat && format != lineFormatOrigin && r.Err() == nil {
+		r.Fail("format %d of a line is unknown", format)
 	}
 	l := &line{id: id, branch: readText(r)}
 	n := r.Count(3)
@@ -92,6 +109,13 @@ func decodeLine(id uint32, b []byte) (*line, error) {
 	}
 	for i := 0; i < n && r.Err() == nil; i++ {
 		l.lineage = append(l.lineage, fork{r.Uvarint32(), r.Uvarint(), r.Uvarint()})
+	}
+	if format == lineFormatOrigin {
+		o := &origin{fork{r.Uvarint32(), r.Uvarint(), r.Uvarint()}, r.Uvarint()}
+		if r.Err() == nil && (o.version <= l.forkVersion() || o.copy <= o.version) {
+			r.Fail("copy %d of version %d on a line that begins at %d", o.copy, o.version, l.forkVersion())
+		}
+		l.origin = o
 	}
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("line %d: %w", id, err)

@@ -22,7 +22,8 @@ var (
 type model struct {
 	versions []*modelVersion // by version, 0 first
 	heads    map[string]Version
-	base     map[string]Version // fork of each branch
+	base     map[string]Version // where each branch begins: its fork, or a copy of that
+	origin   map[string]Version // the fork of those that begin with a copy
 	pods     map[pod.ID]bool    // of any version
 }
 
@@ -38,8 +39,32 @@ type modelVersion struct {
 func newModel() *model {
 	return &model{
 		versions: []*modelVersion{{branch: MainBranch}}, heads: map[string]Version{MainBranch: 0}, base: map[string]Version{MainBranch: 0},
-		pods: map[pod.ID]bool{},
+		origin: map[string]Version{}, pods: map[pod.ID]bool{},
 	}
+}
+
+// branched notes that a branch was created at a version.
+func (m *model) branched(t testing.TB, s *Store, name string, at Version) {
+	t.Helper()
+	head := must(s.Head(bg, name))(t)
+	m.heads[name], m.base[name] = head, head
+	if head == at {
+		return
+	}
+	if head != Version(len(m.versions)) {
+		t.Fatalf("branch %s at version %d begins at version %d, expected %d or %d", name, at, head, at, len(m.versions))
+	}
+	c := m.versions[at]
+	m.versions = append(m.versions, &modelVersion{branch: name, pods: maps.Clone(c.pods), names: maps.Clone(c.names)})
+	m.origin[name] = at
+}
+
+// maxBranches is how many branches a random run makes.
+func maxBranches(o Options) int {
+	if o.maxLineage > 0 {
+		return 16
+	}
+	return 6
 }
 
 // modelTx is one random transaction.
@@ -418,6 +443,7 @@ func runModel(t *testing.T, seed uint64, steps int) {
 	}
 	if seed%2 == 0 {
 		o.CheckpointBytes = 40 << 10
+		o.maxLineage = int(1 + seed/2%3)
 	}
 	s := mustOpen(t, o)
 	m := newModel()
@@ -432,13 +458,13 @@ func runModel(t *testing.T, seed uint64, steps int) {
 				t.Fatal(err)
 			}
 			s = mustOpen(t, o)
-		case r < 8 && len(m.heads) < 6:
+		case r < 8 && len(m.heads) < maxBranches(o):
 			name := fmt.Sprintf("b%d", len(m.heads))
 			at := Version(rng.IntN(len(m.versions)))
 			if err := s.CreateBranch(bg, name, at); err != nil {
 				t.Fatal(err)
 			}
-			m.heads[name], m.base[name] = at, at
+			m.branched(t, s, name, at)
 		case r < 10:
 			m.check(t, s, Version(rng.IntN(len(m.versions))))
 		default:

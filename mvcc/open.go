@@ -51,6 +51,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.streamFrom == 0 {
 		o.streamFrom = streamMin
 	}
+	if o.maxLineage == 0 {
+		o.maxLineage = maxLineage
+	}
 	if o.SlowSync == 0 {
 		o.SlowSync = defaultSlowSync
 	}
@@ -129,6 +132,8 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	s.seq.pending = newPending()
 	s.upkeep = make(chan struct{}, 1)
 	s.upkeep <- struct{}{}
+	s.branching = make(chan struct{}, 1)
+	s.branching <- struct{}{}
 	s.open.gone.Store(&Set{})
 	s.check.token = make(chan struct{}, 1)
 	s.check.token <- struct{}{}

@@ -31,7 +31,7 @@ type pruneRun struct {
 func (p *pruneRun) toKeep(last int) map[Version]bool {
 	keep := map[Version]bool{0: true}
 	for branch, head := range p.heads {
-		keep[head], keep[p.base[branch]] = true, true
+		keep[head], keep[p.base[branch]], keep[p.origin[branch]] = true, true, true
 		n := last
 		for v := head; v > p.base[branch] && n > 0; v-- {
 			if p.versions[v].branch == branch && !p.gone[v] {
@@ -174,7 +174,7 @@ func (p *pruneRun) branch() {
 		p.t.Fatalf("branch at %d, gone %v: %v", at, p.gone[at], err)
 	}
 	if err == nil {
-		p.heads[name], p.base[name] = at, at
+		p.branched(p.t, p.s, name, at)
 	}
 }
 
@@ -193,7 +193,7 @@ func (p *pruneRun) step() {
 		p.reopen(p.o)
 	case r < 7:
 		p.crash()
-	case r < 10 && len(p.heads) < 6:
+	case r < 10 && len(p.heads) < maxBranches(p.o):
 		p.branch()
 	case r < 13:
 		p.prune()
@@ -248,6 +248,9 @@ func TestPrunedDatabaseEqualsTheModel(t *testing.T) {
 			o := testOptions(p.fs)
 			if seed%3 == 0 {
 				o.MemoryBytes = 8 << 20
+			}
+			if seed%2 == 0 {
+				o.maxLineage = int(1 + seed/2%3)
 			}
 			p.reopen(o)
 			for range 2 * *stepsFlag {

@@ -62,14 +62,21 @@ func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 		p = &put{}
 	}
 	p.id, p.base = c.ID, at
-	p.exports = exportedSlots(p.few[:0], next)
+	return t.putMerged(v, p, base, next, len(c.Slots)+len(c.Drop))
+}
+
+// putMerged encodes and records the next state of a pod. base is the one that it
+// replaces, nil if it is new; slots is how many are written.
+func (t *Tx) putMerged(v *view, p *put, base *merged, next *pod.Pod, slots int) error {
+	var old *pod.Pod
 	if base != nil {
-		p.baseSize = base.size
+		old, p.baseSize = base.pod, base.size
 	}
+	p.exports = exportedSlots(p.few[:0], next)
 	if err := t.encode(v, p, base, next); err != nil {
 		return err
 	}
-	t.note(p, old, next, len(c.Slots)+len(c.Drop))
+	t.note(p, old, next, slots)
 	return t.spill()
 }
 

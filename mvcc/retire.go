@@ -18,7 +18,8 @@ import (
 // Invariants:
 //
 //  1. Always kept are the head of every line and the version that any line
-//     begins at. So every run has a target, and what a line inherits from
+//     begins at (of a line that begins with a copy also its origin and the copy,
+//     deepbranch.go). So every run has a target, and what a line inherits from
 //     another is what that one shows at a kept version.
 //  2. Versions with open snapshots are kept; bases of transactions are such. What
 //     is gone and what is open change under one lock (registry). A snapshot is
@@ -156,12 +157,15 @@ func (r *retirement) choose() map[Version]bool {
 	return gone
 }
 
-// forkVersions are the versions that lines begin at, and the heads.
+// forkVersions are the versions that lines begin at, heads, origins and copies.
 func (s *Store) forkVersions() map[Version]bool {
 	fixed := map[Version]bool{}
 	for _, l := range s.lines.Load().byID {
 		fixed[l.forkVersion()] = true
 		fixed[l.head.Load().version] = true
+		if l.origin != nil {
+			fixed[l.origin.version], fixed[l.origin.copy] = true, true
+		}
 	}
 	return fixed
 }

@@ -92,6 +92,7 @@ func (s *salvager) putTogether() error {
 	for _, id := range sortedKeys(s.lines) {
 		s.settleLine(s.lines[id])
 	}
+	s.settleOrigins()
 	s.settleNames()
 	s.hide()
 	return nil
@@ -230,7 +231,7 @@ func (s *salvager) readCounters(keys []string) {
 	}
 	for id, l := range s.lines {
 		c.line = max(c.line, uint64(id)+1)
-		for _, f := range l.lineage {
+		for _, f := range l.forks() {
 			c.version, c.number, c.line = max(c.version, f.version), max(c.number, f.number), max(c.line, uint64(f.line)+1)
 		}
 	}
@@ -304,8 +305,11 @@ func (s *salvager) dropStale() {
 		s.hints[v] = row.line
 	}
 	for _, l := range s.lines {
-		for _, f := range l.lineage {
+		for _, f := range l.forks() {
 			s.hints[f.version] = f.line
+		}
+		if l.origin != nil {
+			s.hints[l.origin.copy] = l.id
 		}
 	}
 }

@@ -95,8 +95,8 @@ func (s *salvager) rebuildCommits() {
 func (s *salvager) lostRuns() []lostRun {
 	pins := map[Version]*fork{}
 	for _, l := range s.lines {
-		for i := range l.lineage {
-			pins[l.lineage[i].version] = &l.lineage[i]
+		for _, f := range l.forks() {
+			pins[f.version] = &f
 		}
 	}
 	var runs []lostRun
@@ -333,7 +333,7 @@ func (s *salvager) readLines() {
 		told[row.line] = true
 	}
 	for _, l := range s.lines {
-		for _, f := range l.lineage {
+		for _, f := range l.forks() {
 			told[f.line] = true
 		}
 	}
@@ -364,16 +364,17 @@ func (s *salvager) rebuildLine(id uint32, branch string) {
 	} else {
 		at := Version(0) // that the line began at
 		lineage, inherited := s.inheritedBy(id)
+		rows := s.onLine(id)
 		if inherited {
 			l.lineage = lineage
-		} else if rows := s.onLine(id); len(rows) > 0 && len(rows[0].parents) > 0 {
+		} else if len(rows) > 0 && len(rows[0].parents) > 0 {
 			at = rows[0].parents[0]
 		} else if len(rows) == 0 {
 			at = s.headOf(branch)
 		}
 		row := s.commits[at]
 		switch {
-		case inherited:
+		case inherited || len(rows) > 0 && len(rows[0].parents) == 0 && rows[0].fold == nil: // or it has no lineage
 		case row == nil || row.line == id || s.lines[row.line] == nil || len(s.lines[row.line].lineage) == maxLineage:
 			return
 		default:
@@ -387,6 +388,31 @@ func (s *salvager) rebuildLine(id uint32, branch string) {
 	}
 	s.lines[id] = l
 	s.lose(Loss{What: fmt.Sprintf("the row of line %d: it was built anew as branch %q", id, l.branch)})
+}
+
+// settleOrigins forgets the origins of lines of which the origin or the copy is
+// lost: the line then begins where its lineage says.
+func (s *salvager) settleOrigins() {
+	for _, id := range sortedKeys(s.lines) {
+		l := s.lines[id]
+		if l.origin == nil {
+			continue
+		}
+		o := *l.origin
+		from, copied := s.commits[o.version], s.commits[o.copy]
+		if from == nil || copied == nil || s.fresh[o.version] || s.fresh[o.copy] || from.line != o.line || from.last != o.number || copied.line != id || copied.pos != 0 {
+			l.origin = nil
+			s.lose(Loss{Version: o.copy, What: fmt.Sprintf("that branch %q began at version %d: its history goes on at version %d", l.branch, o.version, l.forkVersion())})
+		}
+	}
+}
+
+// forks are all versions that the line's row names with their numbers.
+func (l *line) forks() []fork {
+	if l.origin == nil {
+		return l.lineage
+	}
+	return append([]fork{l.origin.fork}, l.lineage...)
 }
 
 // inheritedBy returns the lineage of a line as a line that began on it has it.

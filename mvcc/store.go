@@ -48,6 +48,8 @@ type Store struct {
 	unclean  bool                    // MarkUnclean was done; the token is held
 	poisoned atomic.Pointer[error]
 
+	// branching holds one element while no branch is being created.
+	branching chan struct{}
 	// upkeep holds one element while neither retire nor reclaim runs.
 	upkeep chan struct{}
 	upkept atomic.Uint64 // odd while an upkeep group is being applied

@@ -91,12 +91,19 @@ func (s *Store) Begin(ctx context.Context, branch string, base Version) (*Tx, er
 	if l == nil {
 		return nil, fmt.Errorf("%w: branch %q", dberr.ErrNotFound, branch)
 	}
+	beginning := l.forkVersion()
+	if o := l.origin; o != nil { // the same state, on the line
+		beginning = o.copy
+		if base == o.version {
+			base = o.copy
+		}
+	}
 	t := &Tx{s: s, line: l, blockLen: firstPodBlock, nonce: s.salts.next()}
 	sn := &t.mem.base
 	if err := s.openSnapshot(ctx, sn, base, l); err != nil {
 		return nil, err
 	}
-	if base != l.forkVersion() && (len(sn.lineage) == 0 || sn.lineage[0].line != l.id) {
+	if base != beginning && (len(sn.lineage) == 0 || sn.lineage[0].line != l.id) {
 		sn.Close()
 		return nil, fmt.Errorf("%w: version %d is not on branch %q", dberr.ErrInvalid, base, branch)
 	}

@@ -47,7 +47,7 @@ func (s *Store) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 	ctx, end := s.lasting(ctx, &s.scans)
 	w := &verifier{
 		ctx: ctx, s: s, v: v, o: o, counters: p.counters, lines: v.lines(),
-		states: map[uint32]*lineState{}, forks: map[Version][]*line{}, uses: map[uint64]uint64{},
+		states: map[uint32]*lineState{}, forks: map[Version][]*line{}, origins: map[Version][]*line{}, shown: map[uint32]*lineState{}, uses: map[uint64]uint64{},
 		types: map[pod.TypeID]bool{}, names: map[Version][]nameChange{}, changed: map[string]pod.Ref{}, gone: &Set{},
 	}
 	if damage := s.pager.State().Damage; damage != "" && s.o.ReadOnly { // else Open has repaired it
@@ -95,9 +95,11 @@ type verifier struct {
 	counters counters
 	lines    map[uint32]*line
 	states   map[uint32]*lineState
-	forks    map[Version][]*line // lines by the version they begin at
-	uses     map[uint64]uint64   // of shared bodies, counted
-	types    map[pod.TypeID]bool // in the catalogue
+	forks    map[Version][]*line   // lines by the version they begin at
+	origins  map[Version][]*line   // lines that begin with a copy, by their origin
+	shown    map[uint32]*lineState // by line: what the origin shows, until the copy is met
+	uses     map[uint64]uint64     // of shared bodies, counted
+	types    map[pod.TypeID]bool   // in the catalogue
 	names    map[Version][]nameChange
 	last     uint64 // number after the commits seen
 	unread   bool   // some pod version could not be read
@@ -226,6 +228,9 @@ func (w *verifier) catalogue() error {
 // linesAndNames collects what happens at which version.
 func (w *verifier) linesAndNames() error {
 	for _, l := range w.lines {
+		if l.origin != nil {
+			w.origins[l.origin.version] = append(w.origins[l.origin.version], l)
+		}
 		if len(l.lineage) == 0 {
 			w.states[l.id] = newLineState()
 		} else {
@@ -279,12 +284,36 @@ func (w *verifier) commits() error {
 				w.problem("lineage of line %d is not that of line %d, which it begins at", l.id, row.line)
 			}
 		}
+		w.copies(row)
+	}
+	for _, id := range sortedKeys(w.shown) {
+		w.problem("line %d has no version %d, which copies version %d", id, w.lines[id].origin.copy, w.lines[id].origin.version)
 	}
 	// Retention keeps heads; a salvage may have lost the newest versions.
 	if w.last > w.counters.number || w.last != w.counters.number && !w.gone.Contains(w.counters.version) {
 		w.problem("commits add numbers up to %d, counted are %d", w.last, w.counters.number)
 	}
 	return nil
+}
+
+// copies checks the lines that begin with a copy of what this commit shows, or with
+// this commit (deepbranch.go).
+func (w *verifier) copies(row *commitRow) {
+	for _, l := range w.origins[row.version] {
+		o, inherited := l.origin, w.lines[row.line].lineage
+		if more := len(inherited) - len(l.lineage); o.line != row.line || o.number != row.last || more < 0 || !slices.Equal(inherited[more:], l.lineage) {
+			w.problem("line %d copies version %d with number %d of line %d, and its lineage is not a part of that one's; there it is %d of line %d",
+				l.id, row.version, o.number, o.line, row.last, row.line)
+		}
+		w.shown[l.id] = w.states[row.line].clone()
+	}
+	if l := w.lines[row.line]; l.origin != nil && l.origin.copy == row.version {
+		want := w.shown[l.id]
+		delete(w.shown, l.id)
+		if want == nil || !want.shows(w.states[l.id]) {
+			w.problem("version %d does not show what version %d shows, which it copies", row.version, l.origin.version)
+		}
+	}
 }
 
 // heads compares what is computed from aggregates with what was followed step

@@ -44,6 +44,22 @@ func (st *lineState) clone() *lineState {
 	return c
 }
 
+// shows reports whether two states have the same names and pods, as far as what is
+// kept of pods tells.
+func (st *lineState) shows(o *lineState) bool {
+	if !maps.Equal(st.names, o.names) || len(st.pods) != len(o.pods) {
+		return false
+	}
+	for id, a := range st.pods {
+		b, ok := o.pods[id]
+		if !ok || !a.unknown && !b.unknown && a.number != b.number &&
+			!samePod(&pod.Pod{Refs: a.pod.Refs, Exports: a.pod.Exports}, &pod.Pod{Refs: b.pod.Refs, Exports: b.pod.Exports}) {
+			return false
+		}
+	}
+	return true
+}
+
 func (st *lineState) refer(p *pod.Pod, by int) {
 	if p == nil {
 		return
