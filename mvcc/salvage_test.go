@@ -25,19 +25,22 @@ func salvageModel(t *testing.T, seed uint64, closed bool) (*vfs.MemFS, *model) {
 	t.Helper()
 	fs := newFS(t)
 	o := testOptions(fs)
-	o.SegmentBytes, o.streamFrom = 16<<10, 8<<10
+	o.SegmentBytes, o.streamFrom, o.maxLineage = 16<<10, 8<<10, 1
 	s := mustOpen(t, o)
 	m := newModel()
 	rng := rand.New(rand.NewPCG(seed, 3))
 	for i := range 90 {
 		switch {
-		case i == 12 || i == 40:
+		case i == 12 || i == 40 || i == 44 || i == 60:
 			name := fmt.Sprintf("b%d", len(m.heads))
 			at := Version(rng.IntN(len(m.versions)))
+			if i > 40 { // deep: it begins with a copy
+				at = m.heads[fmt.Sprintf("b%d", len(m.heads)-1)]
+			}
 			if err := s.CreateBranch(bg, name, at); err != nil {
 				t.Fatal(err)
 			}
-			m.heads[name], m.base[name] = at, at
+			m.branched(t, s, name, at)
 		case i%17 == 0 || i == 71:
 			if err := s.Checkpoint(bg); err != nil {
 				t.Fatal(err)

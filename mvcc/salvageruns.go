@@ -207,6 +207,9 @@ func (s *salvager) lineOf(version Version) uint32 {
 	if hint := s.hints[version]; s.mayBe(version, hint) {
 		return hint
 	}
+	if s.linesLost() {
+		return 0
+	}
 	only := uint32(0)
 	for id := range s.lines {
 		if s.mayBe(version, id) {
@@ -217,6 +220,13 @@ func (s *salvager) lineOf(version Version) uint32 {
 		}
 	}
 	return only
+}
+
+// linesLost reports whether there are, or may have been, lines of which no row is
+// left: any version may have been on one of them.
+func (s *salvager) linesLost() bool {
+	return uint64(len(s.lines)) < s.counters.line-mainLine ||
+		s.mayLack(kindLine) && s.inGap(countersKey) && !s.counted
 }
 
 // skipVersions leaves room for versions that nothing tells of.

@@ -310,7 +310,7 @@ func (w *verifier) copies(row *commitRow) {
 	if l := w.lines[row.line]; l.origin != nil && l.origin.copy == row.version {
 		want := w.shown[l.id]
 		delete(w.shown, l.id)
-		if want == nil || !want.shows(w.states[l.id]) {
+		if want == nil || !want.shows(w.states[l.id]) && w.s.lost == nil {
 			w.problem("version %d does not show what version %d shows, which it copies", row.version, l.origin.version)
 		}
 	}
