@@ -33,16 +33,14 @@ type link struct {
 // grow makes a branch on the newest one and commits to it.
 func (c *chain) grow(names int) {
 	c.t.Helper()
-	from, at := MainBranch, Version(0)
+	branch, at := MainBranch, Version(0)
 	if n := len(c.all); n > 0 {
-		from, at = c.all[n-1].branch, c.all[n-1].head
-		branch := fmt.Sprint("b", n)
+		branch, at = fmt.Sprint("b", n), c.all[n-1].head
 		if err := c.s.CreateBranch(bg, branch, at); err != nil {
 			c.t.Fatal(err)
 		}
-		from = branch
 	}
-	tx := begin(c.t, c.s, from)
+	tx := begin(c.t, c.s, branch)
 	c.state = maps.Clone(c.state)
 	for range 1 + c.rng.IntN(3) {
 		name, text := fmt.Sprint("v", c.rng.IntN(names)), fmt.Sprintf("%0*d", c.rng.IntN(1500), c.rng.IntN(50))
@@ -70,7 +68,7 @@ func (c *chain) grow(names int) {
 		c.state[name] = text
 	}
 	head := must(tx.Commit(bg, CommitInfo{}))(c.t)
-	c.all = append(c.all, link{from, at, head, c.state})
+	c.all = append(c.all, link{branch, at, head, c.state})
 }
 
 // check reads the head of one branch.
