@@ -82,8 +82,8 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 		ok := true
 		read := pl.layout.eachGroup((*goMap)(p), func(g mapGroup) {
 			ok = ok && w.plainGroup(pl, g)
-			if len(x.order) == 2*bucketEntries && cap(x.plain)-len(x.plain) < 64 {
-				x.plain = slices.Grow(x.plain, min(used, 1<<24)*(len(x.plain)+bucketEntries)/len(x.order))
+			if n := len(x.order); n >= 2*bucketEntries && cap(x.plain)-len(x.plain) < len(x.plain)/n*bucketEntries {
+				x.plain = slices.Grow(x.plain, (len(x.plain)+bucketEntries)/n*min(max(used-n, bucketEntries), 1<<24))
 			}
 		})
 		if read && len(x.order) == used || !ok {
