@@ -151,7 +151,7 @@ func (a *adopter) region(lr *liveRegion, reach int) {
 		}
 		g.drop(slot.region)
 	}
-	r, i := st.regions.add()
+	r, i := st.addRegion(lr.addr)
 	*r = region{addr: lr.addr, plan: p, kind: lr.kind, extra: -1, parent: -1, pod: n, slot: uint32(lr.slot), next: -1}
 	if lr.kind == pod.SlotArray || lr.kind == pod.SlotString {
 		r.extra = st.spans.put(span{count: lr.count, reach: reach, perRun: lr.perRun})
@@ -181,7 +181,8 @@ func (g *Graph) drop(i int32) {
 			st.memory.remove(st, i)
 		}
 	}
-	r.kind, r.extra, r.addr = pod.SlotBox, -1, nil
+	r.kind, r.extra = pod.SlotBox, -1
+	st.moveRegion(i, nil)
 	delete(st.chunked, i)
 }
 

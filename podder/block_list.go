@@ -5,6 +5,7 @@ package podder
 type blockList[T any] struct {
 	blocks []*[listBlock]T
 	n      int32
+	memory *ownMemory // nil: the heap
 }
 
 // regionList is the list of the regions of a state.
@@ -14,15 +15,6 @@ const (
 	listBlockBits = 8
 	listBlock     = 1 << listBlockBits
 )
-
-// reserve makes room for n elements in an empty list.
-func (l *blockList[T]) reserve(n int32) {
-	all := make([][listBlock]T, (n+listBlock-1)>>listBlockBits)
-	l.blocks = make([]*[listBlock]T, len(all), len(all)+1)
-	for i := range all {
-		l.blocks[i] = &all[i]
-	}
-}
 
 // at returns element i. The pointer stays good while the list lives.
 func (l *blockList[T]) at(i int32) *T {
@@ -43,7 +35,7 @@ func (l *blockList[T]) put(x T) int32 {
 func (l *blockList[T]) add() (*T, int32) {
 	i := l.n
 	if int(i>>listBlockBits) == len(l.blocks) {
-		l.blocks = append(l.blocks, new([listBlock]T))
+		l.blocks = append(l.blocks, ownBlock[T](l.memory))
 	}
 	l.n++
 	return l.at(i), i

@@ -19,8 +19,8 @@ const slotOverhead = 3
 func (p *placer) cut() (first []int32, sizes []uint32) {
 	regions := &p.st.regions
 	n := regions.len()
-	first = make([]int32, n)
-	sizes = make([]uint32, n)
+	first = ownSlice[int32](&p.own, int(n))
+	sizes = ownSlice[uint32](&p.own, int(n))
 	target := uint32(p.cfg.TargetBytes)
 	for i := n - 1; i >= 0; i-- {
 		r := regions.at(i)

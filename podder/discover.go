@@ -12,9 +12,11 @@ import (
 )
 
 // Discovery finds every region that the variables of a save reach. It keeps its
-// queue on the heap and goes breadth first, variable by variable: the regions in
-// the order in which they were met are the queue. Whatever order memory lies in,
-// equal graphs are met in equal order.
+// stack on the heap and goes depth first, variable by variable: what a region
+// refers to is numbered in a row, then each is visited with all that hangs on it.
+// That is the order in which most programs make their objects, so most of what is
+// read is in the cache or about to be, and what is near in the graph gets near
+// numbers. Whatever order memory lies in, equal graphs are met in equal order.
 //
 // Each reference that is not nil becomes an edge, in the order of the plan's
 // operations; encoding consumes the edges in the same order and so never looks
@@ -47,6 +49,7 @@ type walk struct {
 	old  *state
 	st   *state
 	maps mapReader
+	own  ownMemory // what is needed until the save is done
 
 	written writtenRegions
 	// handed is what codecs of the program made of values.
@@ -56,7 +59,8 @@ type walk struct {
 	edgeEnd blockList[uint32] // by region
 	grown   []growth          // parts of scanned regions that came in later
 	arrays  []int32           // that the state before did not know
-	cursor  int32             // regions below it were scanned
+	todo    []regionRange     // regions to visit, the last ones first
+	covered int32             // regions below it are, or were, in todo
 	settled bool              // edges are being collected again: nothing new can appear
 
 	root    int     // number of the root being walked, from 1
@@ -76,6 +80,17 @@ type walk struct {
 	problems []problem
 	dropped  int // problems beyond maxProblems
 }
+
+// newWalk returns a walk that follows the state of g.
+func newWalk(ctx context.Context, g *Graph) *walk {
+	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(), hidden: g.hidden}
+	w.own = newOwnMemory(w)
+	w.edges.memory, w.edgeEnd.memory, w.written.at.memory = &w.own, &w.own, &w.own
+	return w
+}
+
+// regionRange are regions that are visited one after the other.
+type regionRange struct{ next, end int32 }
 
 // growth is a range of elements to scan.
 type growth struct {
@@ -121,7 +136,7 @@ func (w *walk) discover(roots []Root) error {
 	return w.checkNeeds()
 }
 
-// drain scans until nothing is left to scan.
+// drain visits regions until nothing is left to visit.
 func (w *walk) drain() error {
 	for n := 0; ; n++ {
 		if n&0xffff == 0 {
@@ -129,24 +144,23 @@ func (w *walk) drain() error {
 				return err
 			}
 		}
-		switch {
+		if n := w.st.regions.len(); n > w.covered {
+			w.todo = append(w.todo, regionRange{w.covered, n})
+			w.covered = n
+		}
+		switch last := len(w.todo) - 1; {
 		case len(w.grown) > 0:
 			g := w.grown[0]
 			w.grown = w.grown[1:]
 			g.region = w.st.resolve(g.region)
 			w.current = g.region
 			w.scan(g.region, g.from, min(g.to, w.elements(w.st.regions.at(g.region))))
-		case w.cursor < w.st.regions.len():
-			i := w.cursor
-			w.cursor++
-			r := w.st.regions.at(i)
-			r.edge = uint32(w.edges.len())
-			if r.kind != pod.SlotFree && r.flags&(flagSame|flagScanned) == 0 {
-				w.current = i
-				w.scan(i, 0, w.elements(r))
+		case last >= 0:
+			i := w.todo[last].next
+			if w.todo[last].next++; w.todo[last].next == w.todo[last].end {
+				w.todo = w.todo[:last] // before more is added: a list takes no room
 			}
-			w.edgeEnd.put(uint32(w.edges.len()))
-			w.scanEager()
+			w.visit(i)
 		default:
 			return nil
 		}
@@ -154,6 +168,22 @@ func (w *walk) drain() error {
 			return dberr.ErrTooLarge
 		}
 	}
+}
+
+// visit scans region i unless that was done.
+func (w *walk) visit(i int32) {
+	r := w.st.regions.at(i)
+	if r.flags&flagScanned != 0 {
+		return
+	}
+	r.flags |= flagScanned
+	r.edge = uint32(w.edges.len())
+	if r.kind != pod.SlotFree && r.flags&flagSame == 0 {
+		w.current = i
+		w.scan(i, 0, w.elements(r))
+	}
+	*w.edgeEnd.at(i) = uint32(w.edges.len())
+	w.scanEager()
 }
 
 // elements returns how many values of its plan a region holds.
@@ -331,16 +361,17 @@ func roomy[T any](s []T) []T {
 func (w *walk) addBox(r Root) {
 	cell := reflect.New(r.Value.Type())
 	cell.Elem().Set(r.Value)
-	box, i := w.append()
-	box.addr, box.plan, box.kind, box.parent = cell.UnsafePointer(), w.eng.planOf(r.Value.Type()), pod.SlotBox, -1
+	box, i := w.append(cell.UnsafePointer())
+	box.plan, box.kind, box.parent = w.eng.planOf(r.Value.Type()), pod.SlotBox, -1
 	w.cells = append(w.cells, boxCell{name: r.Name, region: i})
 }
 
-// append adds a region that is not in an index and has no place yet.
-func (w *walk) append() (*region, int32) {
-	r, i := w.st.regions.add()
+// append adds a region at addr that is not in an index and has no place yet.
+func (w *walk) append(addr unsafe.Pointer) (*region, int32) {
+	r, i := w.st.addRegion(addr)
 	r.pod, r.next, r.extra = -1, -1, -1
 	w.written.at.put(0)
+	w.edgeEnd.put(0)
 	return r, i
 }
 

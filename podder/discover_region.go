@@ -198,8 +198,8 @@ func (w *walk) longString(s string) int32 {
 
 // add makes a region for c, which touches nothing that is known.
 func (w *walk) add(c candidate) int32 {
-	r, i := w.append()
-	r.addr, r.plan, r.kind, r.parent = c.addr, c.plan, c.kind, w.current
+	r, i := w.append(c.addr)
+	r.plan, r.kind, r.parent = c.plan, c.kind, w.current
 	index := &w.st.memory
 	switch c.kind {
 	case pod.SlotString:
@@ -250,14 +250,9 @@ func (w *walk) reach(i int32, n int) {
 // rescan has elements of region i visited that were not there, or not kept,
 // when it was scanned.
 func (w *walk) rescan(i int32, from, to int) {
-	r := w.st.regions.at(i)
-	switch {
-	case i < w.cursor:
+	if r := w.st.regions.at(i); r.flags&flagScanned != 0 {
 		r.flags |= flagRescan
 		w.grown = append(w.grown, growth{i, from, to})
-	case r.flags&flagScanned != 0: // by now it may lead elsewhere: the queue gets to it
-		r.flags &^= flagScanned
-		r.weight = 0
 	}
 	*w.written.at.at(i) = 0
 }

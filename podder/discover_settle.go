@@ -163,12 +163,14 @@ func (w *walk) replace(index *regionIndex, hits []int32, c candidate) int32 {
 	for _, j := range hits {
 		if j != keep {
 			r := w.st.regions.at(j)
-			r.kind, r.extra, r.addr = pod.SlotFree, keep, nil
+			r.kind, r.extra = pod.SlotFree, keep
+			w.st.moveRegion(j, nil)
 			r.pod, r.flags = -1, r.flags&^(flagSticky|flagSame)
 		}
 	}
 	r := w.st.regions.at(keep)
-	r.addr, r.plan, r.kind = c.addr, c.plan, c.kind
+	w.st.moveRegion(keep, c.addr)
+	r.plan, r.kind = c.plan, c.kind
 	r.pod, r.flags, r.weight = -1, r.flags&^(flagSticky|flagSame), 0
 	r.extra = -1
 	if c.kind == pod.SlotArray || c.kind == pod.SlotString {

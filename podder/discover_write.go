@@ -10,7 +10,7 @@ import (
 // Small regions are written down when they are met, in their stored form but for
 // the codes of references, which depend on placement: encoding puts those in and
 // reads no memory of the program again. Regions that lead nowhere are visited at
-// once, not when the queue gets to them: their memory is near that of who refers
+// once, not when it is their turn: their memory is near that of who refers
 // to them.
 //
 // A region is encoded from memory instead (it is not written down) if it has
@@ -99,6 +99,8 @@ func (w *walk) scanEager() {
 			continue
 		}
 		r.flags |= flagScanned
+		r.edge = uint32(w.edges.len())
+		*w.edgeEnd.at(i) = r.edge
 	}
 	w.written.eager = w.written.eager[:0]
 }
@@ -166,7 +168,7 @@ func (w *walk) keepWritten(i int32, ends []elementEnd, perRun int) bool {
 		if len(x.blocks) == writtenBlocks {
 			return false
 		}
-		x.blocks = append(x.blocks, new([writtenBlock]byte))
+		x.blocks = append(x.blocks, (*[writtenBlock]byte)(ownSlice[byte](&w.own, writtenBlock)))
 		x.used = 1 // 0 stands for nothing
 	}
 	at := x.blocks[len(x.blocks)-1][x.used:x.used]

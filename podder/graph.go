@@ -83,7 +83,7 @@ func NewGraph(cfg Config) (*Graph, error) {
 	return &Graph{
 		cfg:   cfg,
 		eng:   newEngine(cfg.Registry, binary.LittleEndian.Uint64(cfg.Secret[:8]), cfg.ZeroUnsupported),
-		cur:   newState(0),
+		cur:   newState(),
 		roots: map[string]pod.ID{},
 
 		hidden: hiddenValues{},

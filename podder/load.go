@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ import (
 // Errors: ErrNotFound (no such variable), ErrTypeMismatch, ErrUnregistered,
 // ErrCorrupt, ErrTooLarge. After an error the graph is as before.
 func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want []reflect.Type) ([]reflect.Value, error) {
+	defer runtime.KeepAlive(g) // the memory of its state
 	l := newLoader(ctx, &g.cfg, src, want)
 	l.lookup, l.hidden = g.live, hiddenValues{}
 	vars, err := l.load(names, want)

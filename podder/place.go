@@ -297,7 +297,7 @@ func (p *placer) roomForSlots() {
 			total += int(n)
 		}
 	}
-	all := make([]slotState, total)
+	all := ownSlice[slotState](&p.st.own, total)
 	for i, n := range p.fresh {
 		if p.st.pods[i].isNew {
 			p.st.pods[i].slots, all = all[:0:n], all[n:]

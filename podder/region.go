@@ -43,7 +43,7 @@ const (
 	flagRerun                // holds boxed values whose codecs are to run again
 	flagOther                // was reached as something else than it is
 	flagHead                 // heads a piece (cluster.go)
-	flagScanned              // was visited before the queue got to it
+	flagScanned              // was visited
 )
 
 // span is the length of an array or string region.

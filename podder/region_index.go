@@ -28,6 +28,8 @@ type regionIndex struct {
 	count  uint32
 	recent [recentChunks]*chunk // used lately, by the end of their keys
 	free   []int32              // room for numbers, shared by the chunks to come
+	rooms  [][]int32            // all of it
+	own    *ownMemory
 	large  map[uintptr][]int32
 	small  uintptr // 1 + a page without large regions that was asked for lately, or 0
 	mask   uint32
@@ -39,7 +41,7 @@ const (
 	pageBits    = 16
 	largeBytes  = 8 << 10
 	chunkSlots  = 1 << (chunkBits - granuleBits)
-	blockChunks = 256
+	blockChunks = listBlock
 
 	// Objects of different sizes lie in different chunks: a walk goes on in many.
 	recentChunks = 128
@@ -56,7 +58,7 @@ type chunk struct {
 
 // Numbers of chunks come from blocks; most chunks hold a few regions.
 const (
-	leastRoom  = 4
+	leastRoom  = 8
 	roomsBlock = 4096
 )
 
@@ -83,7 +85,8 @@ func (x *regionIndex) put(c *chunk, g uintptr, i int32) {
 func (x *regionIndex) grown(c *chunk) {
 	room := max(leastRoom, 2*int(c.room))
 	if len(x.free) < room {
-		x.free = make([]int32, roomsBlock)
+		x.free = ownSlice[int32](x.own, roomsBlock)
+		x.rooms = append(x.rooms, x.free)
 	}
 	if c.room > 0 {
 		copy(x.free, unsafe.Slice(c.first, c.room))
@@ -99,7 +102,7 @@ func (c *chunk) take(g uintptr) {
 	c.starts &^= 1 << g
 }
 
-type chunkBlock [blockChunks]chunk
+type chunkBlock = [listBlock]chunk
 
 func (x *regionIndex) chunkAt(key uintptr) *chunk {
 	recent := &x.recent[key%recentChunks]
@@ -133,7 +136,7 @@ func (x *regionIndex) makeChunk(key uintptr) *chunk {
 	}
 	n := x.count
 	if n%blockChunks == 0 {
-		x.chunks = append(x.chunks, new(chunkBlock))
+		x.chunks = append(x.chunks, (*chunkBlock)(ownBlock[chunk](x.own)))
 	}
 	x.count++
 	c := &x.chunks[n/blockChunks][n%blockChunks]
@@ -153,7 +156,7 @@ func (x *regionIndex) insert(key uintptr, n uint32) {
 
 func (x *regionIndex) grow() {
 	size := max(64, 2*len(x.table))
-	x.table = make([]uint32, size)
+	x.table = ownSlice[uint32](x.own, size)
 	x.mask = uint32(size - 1)
 	for n := range x.count {
 		x.insert(x.chunks[n/blockChunks][n%blockChunks].key, n+1)

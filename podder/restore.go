@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 	"unsafe"
 
@@ -67,6 +68,7 @@ type History struct {
 //
 // Errors are those of Load.
 func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h History) (*Restored, error) {
+	defer runtime.KeepAlive(g) // the memory of its state
 	want := make([]reflect.Type, len(names))
 	old := make([]reflect.Value, len(names))
 	for i, name := range names {
@@ -94,7 +96,7 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 	for _, s := range l.shadows {
 		l.overwrite(s.pod, s.slot)
 	}
-	g.cur = newState(0)
+	g.cur = newState()
 	clear(g.roots)
 	res := &Restored{Values: make(map[string]reflect.Value, len(vars))}
 	roots := make(map[string]pod.ID, len(vars))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -41,11 +42,17 @@ func (s *Saved) Commit() {
 	s.g.cur = s.next
 	s.g.uncover()
 	maps.Copy(s.g.roots, s.Roots)
+	s.base.release()
 	s.next, s.base = nil, nil
 }
 
 // Abort forgets the save: the next one finds the same changes again.
-func (s *Saved) Abort() { s.next, s.base = nil, nil }
+func (s *Saved) Abort() {
+	if s.next != nil {
+		s.next.release()
+	}
+	s.next, s.base = nil, nil
+}
 
 // Save finds what the variables reach, and puts every pod that differs from its
 // last saved or loaded state into sink. It reads everything that the variables
@@ -62,7 +69,16 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	if err := g.eng.learn(ctx, sink); err != nil {
 		return nil, err
 	}
-	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(g.cur.regions.len()), hidden: g.hidden}
+	defer runtime.KeepAlive(g) // the memory of its state
+	w := newWalk(ctx, g)
+	defer func() {
+		if err != nil {
+			w.st.release()
+		}
+		own := w.own
+		*w = walk{}
+		own.release()
+	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)
 	if err := w.discover(roots); err != nil {

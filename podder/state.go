@@ -10,7 +10,9 @@ import (
 // stored, and what every pod looked like. A save builds the next one beside it;
 // committing is one assignment.
 type state struct {
+	own     ownMemory
 	regions regionList
+	pins    blockList[unsafe.Pointer] // addresses of the regions, for the collector
 	spans   blockList[span]
 	memory  regionIndex // regions of memory by address
 	strings regionIndex // bytes of long strings by address
@@ -52,11 +54,33 @@ type typeKey struct {
 	entries bool
 }
 
-// newState returns an empty state with room for so many regions.
-func newState(regions int32) *state {
+// newState returns an empty state.
+func newState() *state {
 	st := &state{byID: map[pod.ID]int32{}}
-	st.regions.reserve(regions)
+	st.own = newOwnMemory(st)
+	st.regions.memory, st.memory.own, st.strings.own = &st.own, &st.own, &st.own
 	return st
+}
+
+// release gives back the memory of a state that is not used any more.
+func (st *state) release() {
+	own := st.own
+	*st = state{}
+	own.release()
+}
+
+// addRegion adds an empty region, whose memory is at addr.
+func (st *state) addRegion(addr unsafe.Pointer) (*region, int32) {
+	r, i := st.regions.add()
+	r.addr = addr
+	st.pins.put(addr)
+	return r, i
+}
+
+// moveRegion says that the memory of region i is at addr.
+func (st *state) moveRegion(i int32, addr unsafe.Pointer) {
+	st.regions.at(i).addr = addr
+	*st.pins.at(i) = addr
 }
 
 // resolve follows aliases to the region that contains i.

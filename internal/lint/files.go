@@ -17,12 +17,13 @@ var harmless = map[string]*regexp.Regexp{
 	"golang.org/x/exp/mmap": regexp.MustCompile(`^$`),
 }
 
-// Files finds uses of the operating system's files outside internal/vfs. Tests,
+// Files finds uses of the operating system's files outside internal/vfs, and of its
+// memory outside internal/offheap, which has no file. Tests,
 // tools, campaigns and examples may use them.
 func Files(t *Tree) []Finding {
 	var found []Finding
 	for _, f := range t.Files {
-		if !f.library() || layerOf(f.Dir) == "internal/vfs" {
+		if !f.library() || layerOf(f.Dir) == "internal/vfs" || layerOf(f.Dir) == "internal/offheap" {
 			continue
 		}
 		for p, ok := range harmless {

@@ -12,21 +12,22 @@ var leaves = []string{"internal/dberr", "internal/binenc", "internal/pod"}
 // import. A package is found by its directory or the nearest one above it. Who
 // stands in no line must be given one: that is a decision.
 var layers = map[string][]string{
-	"internal/dberr":  {},
-	"internal/binenc": {"internal/dberr"},
-	"internal/pod":    {"internal/dberr", "internal/binenc"},
-	"internal/vfs":    leaves,
-	"wal":             append([]string{"internal/vfs"}, leaves...),
-	"pager":           append([]string{"internal/vfs"}, leaves...),
-	"cache":           append([]string{"internal/vfs", "wal", "pager"}, leaves...),
-	"mvcc":            append([]string{"internal/vfs", "wal", "pager", "cache"}, leaves...),
-	"podder":          leaves,
-	"db":              append([]string{"internal/vfs", "wal", "pager", "cache", "mvcc", "podder"}, leaves...),
-	"internal/lint":   {},
-	"internal/trace":  leaves,
-	"tools":           nil,
-	"fuzz":            nil,
-	"examples":        nil,
+	"internal/dberr":   {},
+	"internal/binenc":  {"internal/dberr"},
+	"internal/pod":     {"internal/dberr", "internal/binenc"},
+	"internal/offheap": {},
+	"internal/vfs":     leaves,
+	"wal":              append([]string{"internal/vfs"}, leaves...),
+	"pager":            append([]string{"internal/vfs"}, leaves...),
+	"cache":            append([]string{"internal/vfs", "wal", "pager"}, leaves...),
+	"mvcc":             append([]string{"internal/vfs", "wal", "pager", "cache"}, leaves...),
+	"podder":           append([]string{"internal/offheap"}, leaves...),
+	"db":               append([]string{"internal/vfs", "wal", "pager", "cache", "mvcc", "podder"}, leaves...),
+	"internal/lint":    {},
+	"internal/trace":   leaves,
+	"tools":            nil,
+	"fuzz":             nil,
+	"examples":         nil,
 }
 
 // top are the packages that may import all others, and nobody them.

@@ -11,6 +11,7 @@ var (
 	// decoder, and the state that knows regions by address. Nobody else has a
 	// reason to.
 	mayUseUnsafe = []string{
+		"internal/offheap/arena.go",
 		"podder/cell.go",
 		"podder/chunk_contents.go",
 		"podder/chunk_load.go",
@@ -50,6 +51,7 @@ var (
 		"podder/opaque.go",
 		"podder/opaque_load.go",
 		"podder/order.go",
+		"podder/own_memory.go",
 		"podder/plan.go",
 		"podder/plan_dynamic.go",
 		"podder/problem.go",
