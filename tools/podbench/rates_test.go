@@ -71,3 +71,19 @@ func TestDeepGraphsComeBackAndHaveTheShapesTheyClaim(t *testing.T) {
 		t.Errorf("comb of 10 nodes is %d deep", depth)
 	}
 }
+
+// A container in chunks is put after its chunks, whose ids are higher.
+func TestPodCodecTakesPodsInAnyOrder(t *testing.T) {
+	want := map[int]*rateUser{}
+	for i := range 5000 {
+		want[i] = &rateUser{ID: int64(i), Name: "a name long enough to fill chunks"}
+	}
+	c := newPodCodec()
+	if err := c.encode(want); err != nil {
+		t.Fatal(err)
+	}
+	var got map[int]*rateUser
+	if err := c.decode(&got); err != nil || !reflect.DeepEqual(got, want) {
+		t.Fatalf("%d entries, %v", len(got), err)
+	}
+}
