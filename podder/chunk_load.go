@@ -3,7 +3,6 @@ package podder
 import (
 	"fmt"
 	"math"
-	"reflect"
 	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
@@ -101,7 +100,7 @@ func (l *loader) allocateChunks(st *storedType, p *loadPod, s pod.Slot) (addr un
 	n := int(list.extent)
 	if isMap {
 		n = min(n, l.chunkBytes(list))
-		return reflect.MakeMapWithSize(st.typ, n).UnsafePointer(), n, true
+		return st.newMap(n), n, true
 	}
 	return makeElems(st, n), n, true
 }
@@ -174,7 +173,7 @@ func (l *loader) fillChunks(p *loadPod, s pod.Slot, r *loadRegion, to unsafe.Poi
 		// Numbers of references are those of the chunk, and damage is in it.
 		c := l.pods[list.chunks[i].id]
 		l.at = loadSlot{c, 0}
-		if l.fillArray(c, 0, &c.merged.Slots[0], r, unsafe.Add(to, uintptr(done)*size)); l.err != nil {
+		if l.fillArray(c, 0, &c.merged.Slots[0], r.typ, unsafe.Add(to, uintptr(done)*size)); l.err != nil {
 			return
 		}
 		done += list.chunks[i].units

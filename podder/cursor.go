@@ -37,6 +37,10 @@ func (c *cursor) uvarint() uint64 {
 }
 
 func (c *cursor) longUvarint() uint64 {
+	if c.off+1 < len(c.buf) && c.buf[c.off+1] < 0x80 && c.buf[c.off+1] > 0 {
+		c.off += 2
+		return uint64(c.buf[c.off-2]&0x7f) | uint64(c.buf[c.off-1])<<7
+	}
 	v, n := binary.Uvarint(c.buf[c.off:])
 	if n <= 0 {
 		c.fail()

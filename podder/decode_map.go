@@ -14,63 +14,83 @@ import (
 type mapHeader struct {
 	count uint64
 	bits  uint64
+	bytes int // of the head
 }
 
 const maxMapBits = 30
 
 func (l *loader) mapHeader(p *loadPod, s pod.Slot, d *pod.Data) (h mapHeader, ok bool) {
-	all := runsOf(d)
-	n := all.count()
-	b, ok := all.next()
-	c := cursor{buf: b}
-	h = mapHeader{count: c.uvarint(), bits: c.uvarint()}
-	if !ok || c.bad || c.off != len(b) || h.bits > maxMapBits || n != 1+1<<h.bits {
+	if len(d.Runs) == 0 || uint64(d.Runs[0]) > uint64(len(d.Bytes)) {
+		l.corrupt("slot %d of pod %d: map without runs", s, p.id)
+		return h, false
+	}
+	c := cursor{buf: d.Bytes[:d.Runs[0]]}
+	h = mapHeader{count: c.uvarint(), bits: c.uvarint(), bytes: len(c.buf)}
+	if c.bad || c.off != len(c.buf) || h.bits > maxMapBits || len(d.Runs) != 1+1<<h.bits {
 		l.corrupt("slot %d of pod %d: damaged head of a map", s, p.id)
 		return h, false
 	}
 	return h, true
 }
 
+// mapFits checks that the memory of a map is in proportion to its bytes.
+func (l *loader) mapFits(p *loadPod, s pod.Slot, d *pod.Data, h mapHeader, st *storedType) bool {
+	if h.count > uint64(len(d.Bytes)) && h.count > 1 {
+		l.corrupt("slot %d of pod %d: map of %d entries in %d bytes", s, p.id, h.count, len(d.Bytes))
+		return false
+	}
+	return l.charge(h.count, uint64(st.entry), len(d.Bytes))
+}
+
 // fillMap inserts the entries of a map. Go's hash of a key depends on what the
 // key holds by value and on addresses, both final when the key is decoded
 // (invariant 1 of loader), never on what pointers lead to. If a pod is
 // missing, nothing is inserted and the map is filled after the fetch.
-func (l *loader) fillMap(p *loadPod, s pod.Slot, d *pod.Data, r *loadRegion, to unsafe.Pointer) {
-	h, ok := l.mapHeader(p, s, d)
-	if !ok {
-		return
+func (l *loader) fillMap(p *loadPod, s pod.Slot, d *pod.Data, st *storedType, to unsafe.Pointer) {
+	if h, ok := l.mapHeader(p, s, d); ok {
+		l.fillEntries(p, s, d, slotHead{entries: h}, st, to)
 	}
-	f := l.filler(p, r.typ, to)
+}
+
+// fillEntries is fillMap of a map whose head was read.
+func (l *loader) fillEntries(p *loadPod, s pod.Slot, d *pod.Data, head slotHead, st *storedType, to unsafe.Pointer) {
+	f := l.filler(p, st, to)
 	f.begin()
-	if f.buckets(d, h) {
-		f.finish(p, s, h.count)
+	if f.buckets(d, head.entries) {
+		f.finish(p, s, head.entries.count)
 	}
 	f.free()
 }
 
 // begin empties the map: it may be filled again.
 func (f *mapFiller) begin() {
-	if f.m.Len() > 0 {
+	if f.len() > 0 {
 		f.m.Clear()
 	}
+}
+
+// len returns how many entries the map has.
+func (f *mapFiller) len() int {
+	// All maps keep their length in the same place, whatever their type.
+	return len(*(*map[int]int)(unsafe.Pointer(&f.to)))
 }
 
 // buckets inserts the entries of one slot. It reports false after an error.
 func (f *mapFiller) buckets(d *pod.Data, h mapHeader) bool {
 	l := f.l
-	all := runsOf(d)
-	all.next()
+	rest := d.Bytes[h.bytes:]
 	before := f.seen
 	if f.noBytes && h.count == 1 {
 		f.entry(&cursor{}) // an entry without bytes
 	}
-	for range uint64(1) << h.bits {
-		b, ok := all.next()
-		if !ok {
+	for _, n := range d.Runs[1:] {
+		if uint64(n) > uint64(len(rest)) {
 			l.corrupt("runs exceed the %d bytes of a map", len(d.Bytes))
 			return false
 		}
-		for c := (cursor{buf: b}); c.off < len(b) && l.err == nil; {
+		c := cursor{buf: rest[:n:n]}
+		rest = rest[n:]
+		for c.off < len(c.buf) && l.err == nil {
 			off := c.off
 			if f.entry(&c); c.off == off && l.err == nil {
 				l.corrupt("bytes in a map whose entries have none")
@@ -81,8 +101,8 @@ func (f *mapFiller) buckets(d *pod.Data, h mapHeader) bool {
 		}
 	}
 	switch {
-	case len(all.rest) > 0:
-		l.corrupt("%d bytes after the runs of a map", len(all.rest))
+	case len(rest) > 0:
+		l.corrupt("%d bytes after the runs of a map", len(rest))
 	case f.seen-before != h.count:
 		l.corrupt("map of %d entries, want %d", f.seen-before, h.count)
 	}
@@ -95,11 +115,11 @@ func (f *mapFiller) finish(p *loadPod, s pod.Slot, count uint64) {
 	switch {
 	case l.err != nil:
 	case l.sawMigration && !l.migrating: // keys may be missing yet
-	case !l.missing && uint64(f.m.Len()) != count && pl.key.changed:
+	case !l.missing && uint64(f.len()) != count && pl.key.changed:
 		l.fail(fmt.Errorf("pod %d slot %d: %s has %d keys, which as %s are only %d different ones: %w",
-			p.id, s, pl.node.text, count, l.reg.typeText(pl.typ), f.m.Len(), dberr.ErrTypeMismatch))
-	case !l.missing && uint64(f.m.Len()) != count:
-		l.corrupt("map has %d different keys, want %d", f.m.Len(), count)
+			p.id, s, pl.node.text, count, l.reg.typeText(pl.typ), f.len(), dberr.ErrTypeMismatch))
+	case !l.missing && uint64(f.len()) != count:
+		l.corrupt("map has %d different keys, want %d", f.len(), count)
 	}
 }
 
@@ -115,6 +135,7 @@ type mapFiller struct {
 	elemAt    unsafe.Pointer
 	keyCode   moveCode
 	elemCode  moveCode
+	insert    mapInsert
 	seen      uint64
 	noBytes   bool // entries have none
 	busy      bool
@@ -128,7 +149,7 @@ func (l *loader) filler(p *loadPod, st *storedType, to unsafe.Pointer) *mapFille
 		pl := st.plan
 		f = &mapFiller{l: l, pl: pl, key: reflect.New(pl.key.typ), elem: reflect.New(pl.elem.typ)}
 		f.keyAt, f.elemAt = f.key.UnsafePointer(), f.elem.UnsafePointer()
-		f.keyCode, f.elemCode = pl.key.only(), pl.elem.only()
+		f.keyCode, f.elemCode, f.insert = pl.key.only(), pl.elem.only(), pl.goMap.insert
 		f.m = reflect.NewAt(pl.typ, unsafe.Pointer(&f.to)).Elem()
 		f.noBytes = leastBytes(pl.node.key)+leastBytes(pl.node.elem) == 0
 		st.filler = f
@@ -156,8 +177,8 @@ func (f *mapFiller) entry(c *cursor) {
 	if l.err != nil || l.missing {
 		return
 	}
-	if f.pl.insert != nil {
-		f.pl.insert(f.to, f.keyAt, f.elemAt)
+	if f.insert != nil {
+		f.insert(f.to, f.keyAt, f.elemAt)
 		return
 	}
 	key := f.key.Elem()

@@ -8,57 +8,77 @@ import (
 // mapInsert stores an entry in a map, as m[*key] = *elem.
 type mapInsert func(m, key, elem unsafe.Pointer)
 
-// inserter returns Go's own insertion for maps that are laid out like t, and
-// nil if there is none here: reflection takes three times as long. A map of
+// typedMap is Go's own making of a map and insertion into it.
+type typedMap struct {
+	insert mapInsert // nil if there are none here
+	make   func(n int) unsafe.Pointer
+}
+
+// typedMapOf returns what Go does for maps that are laid out like t, if that is
+// here: reflection takes three times as long. A map of
 // another type is the same memory if keys have the same kind, hence the same
 // hash and equality, and elements have the same size, alignment and pointers.
-func inserter(t reflect.Type) mapInsert {
+func typedMapOf(t reflect.Type) typedMap {
 	key := t.Key()
 	switch key.Kind() {
 	case reflect.String:
-		return inserterOf[string](t.Elem())
+		return typedMapFor[string](t.Elem())
 	case reflect.Pointer:
-		return inserterOf[unsafe.Pointer](t.Elem())
+		return typedMapFor[unsafe.Pointer](t.Elem())
 	case reflect.Int, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
 		switch key.Size() {
 		case 4:
-			return inserterOf[uint32](t.Elem())
+			return typedMapFor[uint32](t.Elem())
 		case 8:
-			return inserterOf[uint64](t.Elem())
+			return typedMapFor[uint64](t.Elem())
 		}
 	}
-	return nil
+	return typedMap{}
 }
 
-func inserterOf[K comparable](elem reflect.Type) mapInsert {
+func typedMapFor[K comparable](elem reflect.Type) typedMap {
 	switch elem.Kind() {
 	case reflect.Bool, reflect.Int8, reflect.Uint8:
-		return insert[K, uint8]
+		return typedMap{insert[K, uint8], newMap[K, uint8]}
 	case reflect.Int, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint32, reflect.Uint64, reflect.Uintptr,
 		reflect.Float32, reflect.Float64:
 		switch elem.Size() {
 		case 4:
-			return insert[K, uint32]
+			return typedMap{insert[K, uint32], newMap[K, uint32]}
 		case 8:
-			return insert[K, uint64]
+			return typedMap{insert[K, uint64], newMap[K, uint64]}
 		}
 	case reflect.String:
-		return insert[K, string]
+		return typedMap{insert[K, string], newMap[K, string]}
 	case reflect.Pointer, reflect.Map:
-		return insert[K, unsafe.Pointer]
+		return typedMap{insert[K, unsafe.Pointer], newMap[K, unsafe.Pointer]}
 	case reflect.Slice:
-		return insert[K, sliceHeader]
+		return typedMap{insert[K, sliceHeader], newMap[K, sliceHeader]}
 	case reflect.Interface:
-		return insert[K, ifaceWords]
+		return typedMap{insert[K, ifaceWords], newMap[K, ifaceWords]}
 	case reflect.Struct:
 		if elem.Size() == 0 {
-			return insert[K, struct{}]
+			return typedMap{insert[K, struct{}], newMap[K, struct{}]}
 		}
 	}
-	return nil
+	return typedMap{}
 }
 
 // insert is used for maps whose type is laid out like map[K]E.
 func insert[K comparable, E any](m, key, elem unsafe.Pointer) {
 	(*(*map[K]E)(unsafe.Pointer(&m)))[*(*K)(key)] = *(*E)(elem)
+}
+
+// newMap makes an empty map with room for n entries.
+func newMap[K comparable, E any](n int) unsafe.Pointer {
+	m := make(map[K]E, n)
+	return *(*unsafe.Pointer)(unsafe.Pointer(&m)) // a map is a pointer
+}
+
+// newMap makes an empty map of the type with room for n entries.
+func (st *storedType) newMap(n int) unsafe.Pointer {
+	if f := st.plan.goMap.make; f != nil {
+		return f(n)
+	}
+	return reflect.MakeMapWithSize(st.typ, n).UnsafePointer()
 }

@@ -24,7 +24,7 @@ type decodePlan struct {
 	fields   map[uint32]planField // struct: stored field id to place, for interior references
 	elem     *decodePlan          // array: elements; entries: elements
 	key      *decodePlan          // entries: keys
-	insert   mapInsert            // entries: puts one into a map, nil if reflection has to
+	goMap    typedMap             // entries: how to make a map, and to put one into it
 	box      *decodePlan          // a value that is behind a pointer now: the value's
 	fixed    *fixedElem           // element of a SlotArray that is stored with fixed width
 	ifaces   bool                 // the type has interfaces by value: hashing a key of it may fail
@@ -137,7 +137,7 @@ func (c *compiler) compileTop(n *node, t reflect.Type) (*decodePlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &decodePlan{typ: t, node: n, key: key, elem: elem, insert: inserter(t), changed: key.changed || elem.changed, boxes: key.boxes || elem.boxes}, nil
+	return &decodePlan{typ: t, node: n, key: key, elem: elem, goMap: typedMapOf(t), changed: key.changed || elem.changed, boxes: key.boxes || elem.boxes}, nil
 }
 
 func (c *compiler) compile(n *node, t reflect.Type, path string) (*decodePlan, error) {

@@ -59,21 +59,30 @@ func (l *loader) referVia(p *loadPod, c *cursor, code uint64, hops int) (spot, b
 // near reads the reference of the common case: to a whole region, of the very
 // type, in the same pod. In all others it returns nil and has read nothing.
 func (l *loader) near(p *loadPod, c *cursor, same uintptr) *loadRegion {
-	if same == 0 {
+	start := c.off
+	if same == 0 || start >= len(c.buf) {
 		return nil
 	}
-	again := *c
-	y := again.uvarint() - codeBase
-	n := y >> codeShift
-	if again.bad || y&(codeExternal|codeInterior) != 0 || n >= uint64(len(p.slots)) {
+	n := c.uvarint() - codeBase
+	if n&(codeExternal|codeInterior) == 0 {
+		n >>= codeShift
+		if r := l.nearSlot(p, n); r != nil && r.typ != nil && r.typ.same == same {
+			return r
+		}
+	}
+	c.off, c.bad = start, false
+	return nil
+}
+
+// nearSlot returns slot n of a pod if it has one with a place, or can give it one.
+func (l *loader) nearSlot(p *loadPod, n uint64) *loadRegion {
+	if n >= uint64(len(p.slots)) {
 		return nil
 	}
 	r := &p.slots[n]
-	if r.addr == nil && (p.merged.Slots[n].Kind == pod.SlotForward || !l.place(p, pod.Slot(n))) ||
-		r.typ == nil || r.typ.same != same {
+	if r.addr == nil && (p.merged.Slots[n].Kind == pod.SlotForward || !l.place(p, pod.Slot(n))) {
 		return nil
 	}
-	c.off = again.off
 	return r
 }
 

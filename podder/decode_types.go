@@ -23,6 +23,8 @@ type storedType struct {
 	predefined pod.TypeID // the id that typ has without a catalogue, 0 for none; not id, which may be read as another type
 	plan       *decodePlan
 	nests      bool           // plan.nests
+	size       uintptr        // of typ
+	entry      uintptr        // of key and element, if it is a map
 	slice      reflect.Type   // []typ, for containers
 	named      string         // the sentinel that it stands for; node is that of its type
 	word       unsafe.Pointer // type word of an interface that holds a typ
@@ -40,6 +42,9 @@ func (st *storedType) setType(t reflect.Type, plan *decodePlan) {
 	st.typ, st.same, st.plan = t, typeAddress(t), plan
 	st.predefined, _ = predeclaredID(t)
 	st.nests = plan.nests()
+	if st.size = t.Size(); t.Kind() == reflect.Map {
+		st.entry = t.Key().Size() + t.Elem().Size()
+	}
 }
 
 // sliceOf returns the type of slices of the type.

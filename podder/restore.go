@@ -224,14 +224,14 @@ func (l *loader) placeOver(p *loadPod, s pod.Slot, lr liveRegion) (done, ok bool
 	if st.named != "" || l.reg.isSentinel(lr.addr) {
 		return false, true // the program's own object is not written
 	}
-	shadow, count, ok := l.allocate(d, st, p, s)
+	head, shadow, ok := l.allocate(d, st, p, s)
 	if !ok {
 		return false, false
 	}
-	if storedKind(d) == pod.SlotArray && lr.count < count {
+	if storedKind(d) == pod.SlotArray && lr.count < head.count {
 		return false, true
 	}
-	p.slots[s] = newRegion(storedKind(d), lr.addr, st, count)
+	p.slots[s] = newRegion(storedKind(d), lr.addr, st, head.count)
 	p.shadow[s] = shadow
 	at := loadSlot{p, s}
 	l.shadows = append(l.shadows, at)
