@@ -27,7 +27,9 @@ func (l *loader) chunksOf(p *loadPod, s pod.Slot) (*chunkList, bool) {
 	}
 	missing := false
 	for i := range list.chunks {
-		if c := l.pod(list.chunks[i].id); c.merged == nil {
+		c := l.pod(list.chunks[i].id)
+		c.keep = true
+		if c.merged == nil {
 			l.need(c)
 			missing = true
 		}

@@ -102,18 +102,45 @@ func (l *loader) referTo(p *loadPod, code uint64, hops int) (spot, bool) {
 			target = l.pod(p.merged.Refs[number].Pod)
 			p.refs[number] = target
 		}
-		if target.merged == nil {
-			return l.referOutside(target, slot, y&codeInterior != 0)
-		}
-		if target != p && !target.merged.Exported(slot) {
-			l.corrupt("reference to slot %d of pod %d, which is not exported", slot, target.id)
-			return spot{}, false
-		}
 	} else if number >= uint64(len(p.slots)) {
 		l.corrupt("reference to slot %d of %d", number, len(p.slots))
 		return spot{}, false
 	}
+	return l.reach(p, loadSlot{target, slot}, y&codeInterior != 0, hops)
+}
+
+// reach returns the start of the region in a slot to which a reference in pod p
+// leads.
+func (l *loader) reach(p *loadPod, to loadSlot, interior bool, hops int) (spot, bool) {
+	target, slot := to.pod, to.slot
+	switch {
+	case target == p:
+	case target.released:
+		if r := target.exports(slot); r != nil {
+			return r.spot(to), true
+		}
+		l.notExported(to)
+		return spot{}, false
+	case target.merged == nil:
+		return l.referOutside(target, slot, interior)
+	case !target.merged.Exported(slot):
+		l.notExported(to)
+		return spot{}, false
+	}
 	return l.base(target, slot, hops)
+}
+
+func (l *loader) notExported(s loadSlot) {
+	l.corrupt("reference to slot %d of pod %d, which is not exported", s.slot, s.pod.id)
+}
+
+// spot is where a placed slot begins.
+func (r *loadRegion) spot(in loadSlot) spot {
+	at := spot{addr: r.addr, avail: r.elements(), kind: r.kind(), in: in}
+	if r.typ != nil {
+		at.typ, at.plan = r.typ.typ, r.typ.plan
+	}
+	return at
 }
 
 // referOutside leads into a pod that was not fetched: to what lives, or
@@ -163,11 +190,7 @@ func (l *loader) base(p *loadPod, s pod.Slot, hops int) (spot, bool) {
 			return spot{}, false
 		}
 	}
-	at := spot{addr: r.addr, avail: r.elements(), kind: storedKind(d), in: loadSlot{p, s}}
-	if r.typ != nil {
-		at.typ, at.plan = r.typ.typ, r.typ.plan
-	}
-	return at, true
+	return r.spot(loadSlot{p, s}), true
 }
 
 // forward leads on from a slot whose object has moved.

@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"math"
 	"reflect"
 	"unsafe"
 
@@ -74,7 +75,7 @@ const maxNested = 8
 // says. It reports false after an error.
 func (l *loader) fillNested(p *loadPod, s pod.Slot, d *pod.Data, head slotHead) bool {
 	outer, at := l.nest, l.at
-	l.nest = nest{level: outer.level + 1}
+	l.nest = nest{level: outer.level + 1, lowest: math.MaxInt}
 	l.at = loadSlot{p, s}
 	r := &p.slots[s]
 	switch d.Kind {
@@ -90,8 +91,9 @@ func (l *loader) fillNested(p *loadPod, s pod.Slot, d *pod.Data, head slotHead) 
 		return false
 	case l.missing:
 		l.blocked = append(l.blocked, l.at)
+		l.awaitPods()
 	default:
-		r.count |= regionFilled
+		l.filled(p, s)
 	}
 	l.nest, l.at = outer, at
 	return true
@@ -118,10 +120,13 @@ func (pl *decodePlan) nests() bool {
 
 func newRegion(kind pod.Kind, addr unsafe.Pointer, st *storedType, count int) loadRegion {
 	r := loadRegion{addr: addr, typ: st, count: uint64(count) << regionFlags}
-	switch {
-	case kind == pod.SlotMap:
+	switch kind {
+	case pod.SlotMap:
 		r.count |= regionMap
-	case count > 0 && (kind == pod.SlotObject || kind == pod.SlotArray):
+	case pod.SlotArray:
+		r.count |= regionArray
+	}
+	if count > 0 && (kind == pod.SlotObject || kind == pod.SlotArray) {
 		r.count |= regionPlain
 	}
 	return r

@@ -69,6 +69,7 @@ func (l *loader) target(p *loadPod, code uint64) (*loadPod, pod.Slot, bool) {
 	}
 	ref := p.merged.Refs[number]
 	to := l.pod(ref.Pod)
+	to.keep = true
 	if to.merged == nil {
 		l.need(to)
 		return nil, 0, false

@@ -65,10 +65,15 @@ func (l *loader) decodeStrays() error {
 	list := l.strayed
 	l.strayed = nil
 	for _, x := range list {
-		l.at, l.missing, l.sawMigration = loadSlot{x.place.pod, x.place.slot}, false, false
+		l.start(loadSlot{x.place.pod, x.place.slot})
 		l.begin(loadSlot{})
 		hooks := len(l.hooks)
-		place, ok := l.inChunk(x.place)
+		place, ok := x.place, x.place.pod.merged != nil
+		if ok {
+			place, ok = l.inChunk(place)
+		} else {
+			l.need(place.pod)
+		}
 		if ok {
 			var n *node
 			var c cursor
@@ -84,6 +89,7 @@ func (l *loader) decodeStrays() error {
 		}
 		if l.missing {
 			l.strayBlocked = append(l.strayBlocked, x)
+			l.awaitPods()
 			l.dropHooks(hooks, loadSlot{})
 		}
 	}

@@ -180,7 +180,7 @@ func (l *loader) str(p *loadPod, c *cursor, at unsafe.Pointer) {
 }
 
 func (l *loader) pointer(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) {
-	start, missing := c.off, l.missing
+	start, missing, lowest := c.off, l.missing, l.lowest
 	if r := l.near(p, c, m.same); r != nil && r.count&regionPlain != 0 {
 		*(*unsafe.Pointer)(at) = r.addr
 		return
@@ -193,8 +193,8 @@ func (l *loader) pointer(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer
 	if l.err == nil && l.scratch == 0 && !c.bad {
 		again := cursor{buf: c.buf, off: start}
 		if code := again.uvarint(); (code-codeBase)&codeInterior == 0 {
-			l.late = append(l.late, latePointer{slot: l.at, at: at, code: code, typ: m.typ, loose: m.loose})
-			l.missing = missing
+			l.waits(p, code, m, at)
+			l.missing, l.lowest = missing, lowest
 		}
 	}
 }

@@ -48,7 +48,12 @@ func Decode(ctx context.Context, cfg Config, src pod.Source, names []string, wan
 		cfg.Registry = NewRegistry()
 	}
 	l := newLoader(ctx, &cfg, src, want)
+	l.recycler, _ = src.(pod.Recycler)
 	vars, err := l.load(names, want)
+	if errors.Is(err, errReleased) {
+		l = newLoader(ctx, &cfg, src, want)
+		vars, err = l.load(names, want)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -84,12 +89,13 @@ func (l *loader) load(names []string, want []reflect.Type) ([]variable, error) {
 		}
 		vars[i] = variable{name: name, root: root}
 		if p := l.pod(root); !p.asked {
-			p.asked = true
-			l.ask = append(l.ask, p)
+			l.need(p)
 		}
 	}
-	if err := l.fetch(); err != nil {
-		return nil, err
+	for len(l.ask) > 0 {
+		if err := l.fetch(); err != nil {
+			return nil, err
+		}
 	}
 	for i := range vars {
 		if err := l.placeBox(&vars[i], want[i]); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"unsafe"
 
@@ -27,14 +28,17 @@ import (
 //     once, whether it is filled or not. Cycles need nothing else.
 //  2. Everything a slot refers to is placed when the slot is filled. If the pod
 //     of a target has not been fetched, a plain pointer is noted and stored
-//     after the fetch (late); for anything else the slot is blocked and decoded
-//     again, which stores the same addresses.
+//     after the fetch (late); for anything else the slot is blocked and, when all
+//     pods that it needs are here, decoded again, which stores the same addresses.
 //  3. Memory is allocated with its true type, and pointers, slices, strings and
 //     interfaces are stored through Go types, so that the collector sees them.
 //  4. What is allocated is bounded by the bytes that ask for it, times
 //     memoryPerByte, plus a budget for what is known to be zero (limits.go).
-//  5. Recursion follows types and interface values inside one slot, never
-//     references; the queue is the only memory of what is left to do.
+//  5. Recursion follows types and interface values inside one slot, and references
+//     a few slots deep; what is left to do is in the queue, and in the stack of
+//     pods to be fetched.
+//  6. A pod whose slots are all filled is let go of if the source can use its memory
+//     again (release). The addresses of exported slots stay.
 //
 // After an error the loader is dropped as a whole; nothing that it made has
 // been seen by anyone.
@@ -65,14 +69,20 @@ type loader struct {
 	itabs  map[itabKey]unsafe.Pointer
 
 	pods    map[pod.ID]*loadPod
-	fetched []*loadPod    // in order of fetching
-	ask     []*loadPod    // needed, not fetched
-	queue   []loadSlot    // placed, not filled
-	head    int           // first of queue that is not done
-	blocked []loadSlot    // to be decoded again after the next fetch
-	late    []latePointer // plain pointers to be stored after the next fetch
-	spare   []latePointer // memory for the next late
-	shadows []loadSlot    // live regions that have shadow memory
+	fetched []*loadPod // in order of fetching
+	ask     []*loadPod // needed, not fetched; the newest is fetched first
+	awaited int        // how long ask is when blocked may be decoded again
+	queue   []loadSlot // placed, not filled
+	head    int        // first of queue that is not done
+	blocked []loadSlot // to be decoded again
+	late    lateList
+	// recycler takes back pods that were released; nil if they stay.
+	recycler pod.Recycler
+	done     []*loadPod // filled, to be released
+	exported []exportedSlot
+	idle     idleLists
+	batch    []*loadPod // being fetched
+	shadows  []loadSlot // live regions that have shadow memory
 	// forwarders that were followed, with the address they lead to
 	forwarders map[loadSlot]unsafe.Pointer
 
@@ -89,7 +99,7 @@ type loader struct {
 	// strays are parts that the program no longer has (decode_stray.go).
 	strays       map[string]*stray
 	strayed      []*stray // to be decoded
-	strayBlocked []*stray // to be decoded after the next fetch
+	strayBlocked []*stray // to be decoded again, like blocked
 	warnings     []string
 	// migrations are slots that hold values to be migrated (migrate.go).
 	migrations []loadSlot
@@ -109,21 +119,30 @@ type loader struct {
 // nest is what is true of the slot being decoded alone, also if it is decoded in
 // the midst of another one.
 type nest struct {
-	level        int  // slots being decoded inside each other
-	scratch      int  // >0 while decoding to memory that will be copied
-	depth        int  // interface values inside each other
-	missing      bool // it refers to a pod that is not here
-	sawMigration bool // it holds a value to be migrated
+	level        int      // slots being decoded inside each other
+	scratch      int      // >0 while decoding to memory that will be copied
+	depth        int      // interface values inside each other
+	lowest       int      // of ask, among the pods that it needs
+	lacks        *loadPod // one that it needs and that is not here
+	missing      bool     // it refers to a pod that is not here
+	sawMigration bool     // it holds a value to be migrated
 }
 
 type loadPod struct {
 	id     pod.ID
-	merged *pod.Pod // nil until fetched
+	merged *pod.Pod // nil until fetched, and when released
 	asked  bool
+	keep   bool       // is not released: what is stored in it will be read again
+	at     int        // in ask, until fetched
+	late   int32      // first of the pointers that wait for it
+	left   int        // slots that are not filled
 	refs   []*loadPod // targets by reference number
 	slots  []loadRegion
-	shadow []unsafe.Pointer // where to decode live regions to, if inPlace
-	freed  func(pod.Slot) bool
+	// released says that only exported is left of it.
+	released bool
+	exported []exportedSlot
+	shadow   []unsafe.Pointer // where to decode live regions to, if inPlace
+	freed    func(pod.Slot) bool
 	// justified is the memory of containers for which it, a chunk, has stood.
 	justified uint64
 }
@@ -141,19 +160,35 @@ type loadRegion struct {
 }
 
 const (
-	regionLive   = 1 << iota // was there before; must not be written
-	regionFilled             // decoded completely
-	regionPlain              // holds values that a plain pointer may point to
-	regionMap                // is a map
-	regionFlags  = 4
+	regionLive     = 1 << iota // was there before; must not be written
+	regionFilled               // decoded completely
+	regionPlain                // holds values that a plain pointer may point to
+	regionMap                  // is a map
+	regionArray                // is an array
+	regionExported             // other pods may refer to it; known when its pod is released
+	regionFlags    = 6
 )
+
+// kind returns what is stored in the slot.
+func (r *loadRegion) kind() pod.Kind {
+	switch {
+	case r.typ == nil:
+		return pod.SlotString
+	case r.count&regionMap != 0:
+		return pod.SlotMap
+	case r.count&regionArray != 0:
+		return pod.SlotArray
+	case r.count&regionPlain != 0:
+		return pod.SlotObject
+	}
+	return pod.SlotBox
+}
 
 func (r *loadRegion) elements() int { return int(r.count >> regionFlags) }
 
-const (
-	// fetchBatch is how many pods are asked for at once.
-	fetchBatch = 512
-)
+// fetchBatch is how many pods are asked for at once: what is decoded next stays
+// in the processor's caches.
+const fetchBatch = 64
 
 func newLoader(ctx context.Context, cfg *Config, src pod.Source, want []reflect.Type) *loader {
 	l := &loader{
@@ -163,7 +198,8 @@ func newLoader(ctx context.Context, cfg *Config, src pod.Source, want []reflect.
 		itabs: map[itabKey]unsafe.Pointer{},
 		pods:  map[pod.ID]*loadPod{},
 
-		nodes: map[nodeType]*storedType{},
+		nodes:   map[nodeType]*storedType{},
+		awaited: math.MaxInt,
 
 		forwarders: map[loadSlot]unsafe.Pointer{},
 	}
@@ -207,87 +243,6 @@ func (l *loader) pod(id pod.ID) *loadPod {
 	return p
 }
 
-// latePointer is a pointer whose target was not here when its slot was decoded.
-type latePointer struct {
-	slot loadSlot
-	at   unsafe.Pointer // where it belongs
-	code uint64
-	typ  reflect.Type // of the target
-	// loose says that the target is stored as another type.
-	loose bool
-}
-
-// storeLate stores the pointers that waited for the pods just fetched. Those
-// that lead to a forwarder into yet another pod wait on.
-func (l *loader) storeLate() error {
-	late := l.late
-	l.late, l.spare = l.spare[:0], late
-	for _, f := range late {
-		l.at, l.missing = f.slot, false
-		if f.loose {
-			l.want = f.typ
-		}
-		s, ok := l.referTo(f.slot.pod, f.code, 0)
-		l.want = nil
-		switch {
-		case l.err != nil:
-			return l.err
-		case !ok:
-			l.late = append(l.late, f)
-		case !l.fits(&s, f.typ):
-			l.wrongTarget("*"+l.reg.typeText(f.typ), &s, f.loose)
-			return l.err
-		default:
-			*(*unsafe.Pointer)(f.at) = s.addr
-		}
-	}
-	return nil
-}
-
-// need asks for a pod that is not here, and blocks the slot being decoded.
-func (l *loader) need(p *loadPod) {
-	l.missing = true
-	if !p.asked {
-		p.asked = true
-		l.ask = append(l.ask, p)
-	}
-}
-
-// fetch gets the pods that were asked for.
-func (l *loader) fetch() error {
-	ask := l.ask
-	l.ask = nil
-	ids := make([]pod.ID, 0, min(len(ask), fetchBatch))
-	for len(ask) > 0 {
-		n := min(len(ask), fetchBatch)
-		ids = ids[:0]
-		for _, p := range ask[:n] {
-			ids = append(ids, p.id)
-		}
-		pods, err := l.src.Pods(l.ctx, ids)
-		if errors.Is(err, dberr.ErrNotFound) {
-			return dberr.Corrupt("", -1, "a pod that others refer to is not in the snapshot (one of %d from pod %d): %v", n, ids[0], err)
-		}
-		if err != nil {
-			return fmt.Errorf("read pods: %w", err)
-		}
-		if len(pods) != n {
-			return fmt.Errorf("source returned %d pods for %d ids", len(pods), n)
-		}
-		for i, p := range ask[:n] {
-			p.merged = pods[i]
-			p.refs = make([]*loadPod, len(pods[i].Refs))
-			p.slots = make([]loadRegion, len(pods[i].Slots))
-			if l.inPlace {
-				p.shadow = make([]unsafe.Pointer, len(pods[i].Slots))
-			}
-			l.fetched = append(l.fetched, p)
-		}
-		ask = ask[n:]
-	}
-	return nil
-}
-
 // run fills every placed slot, and what they reach.
 func (l *loader) run() error {
 	for n := 0; ; n++ {
@@ -297,24 +252,7 @@ func (l *loader) run() error {
 			}
 		}
 		if l.head == len(l.queue) {
-			if len(l.strayed) > 0 {
-				if err := l.decodeStrays(); err != nil {
-					return err
-				}
-				continue
-			}
-			if len(l.blocked)+len(l.late)+len(l.strayBlocked) == 0 {
-				if err := l.migrateSlots(); err != nil {
-					return err
-				}
-				return l.runHooks()
-			}
-			if err := l.fetch(); err != nil {
-				return err
-			}
-			l.queue, l.blocked, l.head = l.blocked, l.queue[:0], 0
-			l.strayed, l.strayBlocked = l.strayBlocked, nil
-			if err := l.storeLate(); err != nil {
+			if done, err := l.next(); done || err != nil {
 				return err
 			}
 			continue
@@ -331,10 +269,39 @@ func (l *loader) run() error {
 	}
 }
 
+// next finds more to fill when the queue is empty, and ends the load if there is
+// nothing.
+func (l *loader) next() (done bool, err error) {
+	l.release()
+	switch blocked := len(l.blocked) + len(l.strayBlocked); {
+	case len(l.strayed) > 0:
+		return false, l.decodeStrays()
+	case blocked > 0 && len(l.ask) <= l.awaited:
+		l.queue, l.blocked, l.head = l.blocked, l.queue[:0], 0
+		l.strayed, l.strayBlocked = l.strayBlocked, nil
+		l.awaited = math.MaxInt
+		return false, nil
+	case len(l.ask) > 0:
+		return false, l.fetch()
+	}
+	if err := l.migrateSlots(); err != nil {
+		return true, err
+	}
+	return true, l.runHooks()
+}
+
+// start prepares for decoding something that is stored in slot s.
+func (l *loader) start(s loadSlot) {
+	l.at, l.missing, l.sawMigration = s, false, false
+	l.lowest, l.lacks = math.MaxInt, nil
+}
+
+// awaitPods has what was decoded wait for all pods that it needs.
+func (l *loader) awaitPods() { l.awaited = min(l.awaited, l.lowest) }
+
 // fillSlot decodes one placed slot.
 func (l *loader) fillSlot(s loadSlot) error {
-	l.at, l.filling = s, s
-	l.missing, l.sawMigration = false, false
+	l.start(s)
 	hooks := len(l.hooks)
 	l.begin(s)
 	l.fill(s.pod, s.slot)
@@ -343,15 +310,25 @@ func (l *loader) fillSlot(s loadSlot) error {
 	}
 	if l.missing {
 		l.blocked = append(l.blocked, s)
+		l.awaitPods()
 		l.dropHooks(hooks, s)
 	} else {
-		s.pod.slots[s.slot].count |= regionFilled
 		if l.sawMigration {
 			l.migrations = append(l.migrations, s)
+			s.pod.keep = true
 		}
+		l.filled(s.pod, s.slot)
 	}
 	if l.sawMigration || l.missing && l.sawHook {
 		l.remember(s)
 	}
 	return nil
+}
+
+// filled notes that a slot is decoded completely.
+func (l *loader) filled(p *loadPod, s pod.Slot) {
+	p.slots[s].count |= regionFilled
+	if p.left--; p.left == 0 && l.recycler != nil {
+		l.done = append(l.done, p)
+	}
 }

@@ -250,7 +250,7 @@ func (l *loader) migrateSlots() error {
 	l.dropHooks(0, l.migrations...)
 	for i := len(l.migrations) - 1; i >= 0; i-- {
 		s := l.migrations[i]
-		l.at, l.missing = s, false
+		l.start(s)
 		l.begin(s)
 		if l.fill(s.pod, s.slot); l.err != nil {
 			return l.err

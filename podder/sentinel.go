@@ -193,7 +193,7 @@ func (l *loader) placeNamed(p *loadPod, s pod.Slot, st *storedType) bool {
 		return false
 	}
 	p.slots[s] = newRegion(pod.SlotObject, v.addr, st, 1)
-	p.slots[s].count |= regionFilled
+	l.filled(p, s)
 	return true
 }
 

@@ -108,6 +108,8 @@ type Pod struct {
 	Refs    []Ref
 	Slots   []Data
 	Exports []Export
+
+	reused *reused // of ReadWhole, else nil
 }
 
 // Exported reports whether slot s is exported, by binary search.

@@ -82,7 +82,7 @@ func sameList(a, b []uint32) bool {
 
 // Bytes that each takes in memory on a 64-bit machine.
 const (
-	podBytes    = 72
+	podBytes    = 80
 	refBytes    = 16
 	dataBytes   = 56
 	exportBytes = 40

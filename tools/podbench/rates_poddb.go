@@ -26,7 +26,7 @@ const podCodecRoot = "value"
 
 func (c *podCodec) encode(v any) error {
 	c.bytes, c.at, c.types, c.roots = c.bytes[:0], c.at[:0], nil, map[string]pod.ID{}
-	graph, err := podder.NewGraph(podder.Config{Registry: podder.NewRegistry(), Secret: podSource{c}.Secret()})
+	graph, err := podder.NewGraph(podder.Config{Registry: podder.NewRegistry(), Secret: (&podSource{}).Secret()})
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (c *podCodec) size() int { return len(c.bytes) }
 
 func (c *podCodec) decode(into any) error {
 	v := reflect.ValueOf(into).Elem()
-	got, err := podder.Decode(context.Background(), podder.Config{}, podSource{c}, []string{podCodecRoot}, []reflect.Type{v.Type()})
+	got, err := podder.Decode(context.Background(), podder.Config{}, &podSource{c: c}, []string{podCodecRoot}, []reflect.Type{v.Type()})
 	if err != nil {
 		return err
 	}
@@ -93,35 +93,43 @@ func (c *podCodec) Type(_ context.Context, descriptor []byte) (pod.TypeID, error
 	return pod.FirstCatalogType + pod.TypeID(len(c.types)-1), nil
 }
 
-// podSource reads what a podCodec keeps.
-type podSource struct{ c *podCodec }
+// podSource reads what a podCodec keeps, for one decoding.
+type podSource struct {
+	c    *podCodec
+	free []*pod.Pod
+}
 
-func (s podSource) Pods(_ context.Context, ids []pod.ID) ([]*pod.Pod, error) {
+// Pods reads pods, into memory that was recycled if there is some.
+func (s *podSource) Pods(_ context.Context, ids []pod.ID) ([]*pod.Pod, error) {
 	out := make([]*pod.Pod, len(ids))
 	for i, id := range ids {
 		if id == 0 || int(id) > len(s.c.at) {
 			return nil, fmt.Errorf("pod %d: %w", id, dberr.ErrNotFound)
 		}
-		at := s.c.at[id-1]
-		v, err := pod.DecodeVersion(s.c.bytes[at[0]:at[1]:at[1]])
-		if err == nil {
-			out[i], err = pod.Merge(nil, v, nil)
+		if n := len(s.free); n > 0 {
+			out[i], s.free = s.free[n-1], s.free[:n-1]
+		} else {
+			out[i] = &pod.Pod{}
 		}
-		if err != nil {
+		at := s.c.at[id-1]
+		if err := out[i].ReadWhole(s.c.bytes[at[0]:at[1]:at[1]]); err != nil {
 			return nil, fmt.Errorf("pod %d: %w", id, err)
 		}
 	}
 	return out, nil
 }
 
-func (s podSource) Type(_ context.Context, id pod.TypeID) ([]byte, error) {
+// Recycle implements pod.Recycler.
+func (s *podSource) Recycle(p *pod.Pod) { s.free = append(s.free, p) }
+
+func (s *podSource) Type(_ context.Context, id pod.TypeID) ([]byte, error) {
 	if i := int(id) - int(pod.FirstCatalogType); i >= 0 && i < len(s.c.types) {
 		return s.c.types[i], nil
 	}
 	return nil, fmt.Errorf("type %d: %w", id, dberr.ErrNotFound)
 }
 
-func (s podSource) Root(_ context.Context, name string) (pod.ID, error) {
+func (s *podSource) Root(_ context.Context, name string) (pod.ID, error) {
 	if id, ok := s.c.roots[name]; ok {
 		return id, nil
 	}
@@ -129,4 +137,4 @@ func (s podSource) Root(_ context.Context, name string) (pod.ID, error) {
 }
 
 // Secret keys map order and hashes; any will do.
-func (s podSource) Secret() [32]byte { return [32]byte{7} }
+func (s *podSource) Secret() [32]byte { return [32]byte{7} }

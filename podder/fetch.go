@@ -1,0 +1,257 @@
+package podder
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Pods that a load needs are on a stack (loader.ask), of which the newest are
+// fetched first: so a pod is decoded soon after the one that refers to it, and
+// few pods are under way at a time, however large the graph is.
+//
+// What waits for pods:
+//
+//   - a plain pointer, in the list of the one pod that it leads into;
+//   - a slot that is blocked, for several: it is decoded again when the stack is
+//     below all of them (loader.awaited).
+
+// need asks for a pod that is not here, and blocks the slot being decoded.
+func (l *loader) need(p *loadPod) {
+	if p.released {
+		l.fail(errReleased)
+	}
+	l.missing, l.lacks = true, p
+	if !p.asked {
+		p.asked, p.at = true, len(l.ask)
+		l.ask = append(l.ask, p)
+	}
+	l.lowest = min(l.lowest, p.at)
+}
+
+// fetch gets the pods that were asked for last, and stores the pointers that
+// waited for them.
+func (l *loader) fetch() error {
+	first := max(0, len(l.ask)-fetchBatch)
+	batch := l.ask[first:]
+	l.ask = l.ask[:first]
+	ids := make([]pod.ID, len(batch))
+	for i, p := range batch {
+		ids[i] = p.id
+	}
+	pods, err := l.src.Pods(l.ctx, ids)
+	if errors.Is(err, dberr.ErrNotFound) {
+		return dberr.Corrupt("", -1, "a pod that others refer to is not in the snapshot (one of %d from pod %d): %v", len(ids), ids[0], err)
+	}
+	if err != nil {
+		return fmt.Errorf("read pods: %w", err)
+	}
+	if len(pods) != len(ids) {
+		return fmt.Errorf("source returned %d pods for %d ids", len(pods), len(ids))
+	}
+	// What is stored now may ask for more, where the batch lies in ask.
+	l.batch = append(l.batch[:0], batch...)
+	batch = l.batch
+	for i, p := range batch {
+		l.arrived(p, pods[i])
+	}
+	for _, p := range batch {
+		if err := l.storeLate(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// arrived takes in a pod.
+func (l *loader) arrived(p *loadPod, merged *pod.Pod) {
+	n := len(merged.Slots)
+	p.merged = merged
+	p.refs, p.slots = take(&l.idle.refs, len(merged.Refs)), take(&l.idle.slots, n)
+	if l.inPlace {
+		p.shadow = make([]unsafe.Pointer, n)
+	}
+	if l.recycler == nil {
+		l.fetched = append(l.fetched, p)
+		return
+	}
+	for i := range merged.Slots {
+		switch merged.Slots[i].Kind {
+		case pod.SlotFree:
+			n--
+		case pod.SlotObject, pod.SlotArray, pod.SlotMap:
+		default:
+			p.keep = true // there is more to ask than addresses
+		}
+	}
+	p.left = n
+}
+
+// release lets go of pods whose slots are all filled, but for the addresses that
+// other pods may ask for.
+func (l *loader) release() {
+	for _, p := range l.done {
+		if p.keep {
+			continue
+		}
+		first := len(l.exported)
+		if n := len(p.merged.Exports); n > cap(l.exported)-first {
+			l.exported, first = make([]exportedSlot, 0, max(n, exportBlock)), 0
+		}
+		for i := range p.merged.Exports {
+			s := p.merged.Exports[i].Slot
+			l.exported = append(l.exported, exportedSlot{s, p.slots[s]})
+		}
+		p.exported = l.exported[first:]
+		l.idle.give(p)
+		l.recycler.Recycle(p.merged)
+		p.merged, p.refs, p.slots, p.released = nil, nil, nil, true
+	}
+	l.done = l.done[:0]
+}
+
+// exportedSlot is a slot of a released pod to which other pods may refer.
+type exportedSlot struct {
+	slot   pod.Slot
+	region loadRegion
+}
+
+// exportBlock is for how many of them memory is made at once.
+const exportBlock = 1024
+
+// exports returns the region of a slot of a released pod, nil if other pods may
+// not refer to it.
+func (p *loadPod) exports(s pod.Slot) *loadRegion {
+	i, ok := slices.BinarySearchFunc(p.exported, s, func(e exportedSlot, s pod.Slot) int { return cmp.Compare(e.slot, s) })
+	if !ok {
+		return nil
+	}
+	return &p.exported[i].region
+}
+
+// errReleased ends a load that needs what is stored in a pod that was released.
+// That is when it finds a type that has changed in a way that makes it read things
+// twice; the load begins again, and releases nothing.
+var errReleased = errors.New("a pod that was released is needed again")
+
+// idleLists are lists of pods that can be used again.
+type idleLists struct {
+	refs  [][]*loadPod
+	slots [][]loadRegion
+}
+
+func (i *idleLists) give(p *loadPod) {
+	clear(p.refs)
+	clear(p.slots)
+	i.refs, i.slots = append(i.refs, p.refs[:0]), append(i.slots, p.slots[:0])
+}
+
+// take returns n zero elements.
+func take[T any](idle *[][]T, n int) []T {
+	last := len(*idle) - 1
+	if last < 0 {
+		return make([]T, n)
+	}
+	list := (*idle)[last]
+	*idle = (*idle)[:last]
+	if cap(list) < n {
+		return make([]T, n, n+n/4)
+	}
+	return list[:n]
+}
+
+// latePointer is a pointer whose target was not here when its slot was decoded.
+type latePointer struct {
+	from loadSlot
+	to   loadSlot
+	at   unsafe.Pointer // where it belongs
+	move *decodeMove
+	next int32 // in the list of the pod, 0 for none
+}
+
+// lateList has the pointers that wait for pods, in a list for each pod, and a
+// list of free places. Number 0 is not used.
+type lateList struct {
+	all  []latePointer
+	free int32
+}
+
+// await has a pointer wait for pod p.
+func (l *lateList) await(p *loadPod, f latePointer) {
+	n := l.free
+	switch {
+	case n > 0:
+		l.free = l.all[n].next
+	case len(l.all) == 0:
+		l.all = make([]latePointer, 2, 256)
+		n = 1
+	default:
+		n = int32(len(l.all))
+		l.all = append(l.all, latePointer{})
+	}
+	f.next = p.late
+	l.all[n] = f
+	p.late = n
+}
+
+// take removes pointer n, of which the next one is returned.
+func (l *lateList) take(n int32) (latePointer, int32) {
+	f := l.all[n]
+	l.all[n] = latePointer{next: l.free}
+	l.free = n
+	return f, f.next
+}
+
+// inOrder turns the list of a pod around, which was made from its end.
+func (l *lateList) inOrder(p *loadPod) int32 {
+	before := int32(0)
+	for n := p.late; n != 0; {
+		f := &l.all[n]
+		n, f.next, before = f.next, before, n
+	}
+	p.late = 0
+	return before
+}
+
+// waits has the pointer at `at`, which is being decoded, wait for the pod that is
+// missing.
+func (l *loader) waits(p *loadPod, code uint64, m *decodeMove, at unsafe.Pointer) {
+	to := loadSlot{p, pod.Slot((code - codeBase) >> codeShift)}
+	if (code-codeBase)&codeExternal != 0 {
+		ref := p.merged.Refs[to.slot]
+		to = loadSlot{l.pod(ref.Pod), ref.Slot}
+	}
+	l.late.await(l.lacks, latePointer{from: l.at, to: to, at: at, move: m})
+}
+
+// storeLate stores the pointers that waited for a pod. Those that lead to a
+// forwarder into yet another pod wait on.
+func (l *loader) storeLate(p *loadPod) error {
+	for n := l.late.inOrder(p); n != 0; {
+		var f latePointer
+		f, n = l.late.take(n)
+		l.start(f.from)
+		if f.move.loose {
+			l.want = f.move.typ
+		}
+		s, ok := l.reach(f.from.pod, f.to, false, 0)
+		l.want = nil
+		switch {
+		case l.err != nil:
+			return l.err
+		case !ok:
+			l.late.await(l.lacks, f)
+		case !l.fits(&s, f.move.typ):
+			l.wrongTarget("*"+l.reg.typeText(f.move.typ), &s, f.move.loose)
+			return l.err
+		default:
+			*(*unsafe.Pointer)(f.at) = s.addr
+		}
+	}
+	return nil
+}
