@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -30,12 +31,35 @@ func (s *fakeStore) config() Config { return Config{Secret: s.key} }
 func (s *fakeStore) Pods(_ context.Context, ids []pod.ID) ([]*pod.Pod, error) {
 	ps := make([]*pod.Pod, len(ids))
 	for i, id := range ids {
-		if ps[i] = s.pods[id]; ps[i] == nil {
+		if s.pods[id] == nil {
 			return nil, fmt.Errorf("pod %d: %w", id, dberr.ErrNotFound)
 		}
+		ps[i] = lent(s.pods[id])
 	}
 	return ps, nil
 }
+
+// lent is a copy of a pod whose lists may be taken back by scribble.
+func lent(p *pod.Pod) *pod.Pod {
+	return &pod.Pod{Refs: slices.Clone(p.Refs), Slots: slices.Clone(p.Slots), Exports: slices.Clone(p.Exports)}
+}
+
+// scribble makes a pod that was taken back useless to whoever still looks at it.
+func scribble(p *pod.Pod) {
+	for i := range p.Refs {
+		p.Refs[i] = pod.Ref{Pod: 1 << 60, Slot: 7}
+	}
+	for i := range p.Slots {
+		p.Slots[i] = pod.Data{Kind: 99}
+	}
+	for i := range p.Exports {
+		p.Exports[i] = pod.Export{Slot: 1 << 30}
+	}
+}
+
+// Recycle makes the store a pod.Recycler, so that every test of Decode is one of
+// pods that are let go of.
+func (s *fakeStore) Recycle(p *pod.Pod) { scribble(p) }
 
 func (s *fakeStore) Type(_ context.Context, id pod.TypeID) ([]byte, error) {
 	for d, t := range s.types {

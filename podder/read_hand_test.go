@@ -30,12 +30,16 @@ func (h *handStore) Pods(_ context.Context, ids []pod.ID) ([]*pod.Pod, error) {
 	ps := make([]*pod.Pod, len(ids))
 	for i, id := range ids {
 		h.asked[id]++
-		if ps[i] = h.pods[id]; ps[i] == nil {
+		if h.pods[id] == nil {
 			return nil, fmt.Errorf("pod %d: %w", id, dberr.ErrNotFound)
 		}
+		ps[i] = lent(h.pods[id])
 	}
 	return ps, nil
 }
+
+// Recycle makes the store a pod.Recycler.
+func (h *handStore) Recycle(p *pod.Pod) { scribble(p) }
 
 func (h *handStore) Type(_ context.Context, id pod.TypeID) ([]byte, error) {
 	if i := int(id) - int(pod.FirstCatalogType); i >= 0 && i < len(h.descs) {
