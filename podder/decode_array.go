@@ -157,20 +157,23 @@ func (l *loader) valueRun(p *loadPod, pl *decodePlan, b []byte, n uint64, at uns
 	if size == 0 && len(b) == 0 {
 		return // nothing to see, however many they are said to be
 	}
-	// The caller bounds n by the elements that are left in the array.
+	elem := func(i uint64) unsafe.Pointer {
+		// The caller bounds n by the elements that are left in the array.
+		return unsafe.Add(at, uintptr(i)*size)
+	}
 	switch code := pl.only(); {
 	case len(pl.moves) == 0:
 	case code == moveString:
 		for i := uint64(0); i < n && l.err == nil && !c.bad; i++ {
-			l.str(p, &c, unsafe.Add(at, uintptr(i)*size))
+			l.str(p, &c, elem(i))
 		}
 	case code == movePointer:
 		for i := uint64(0); i < n && l.err == nil && !c.bad; i++ {
-			l.pointer(p, &c, &pl.moves[0], unsafe.Add(at, uintptr(i)*size))
+			l.pointer(p, &c, &pl.moves[0], elem(i))
 		}
 	default:
 		for i := uint64(0); i < n && l.err == nil && !c.bad; i++ {
-			l.value(p, &c, pl, unsafe.Add(at, uintptr(i)*size))
+			l.value(p, &c, pl, elem(i))
 		}
 	}
 	switch {
