@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -112,6 +113,9 @@ func (d *DB) Backup(ctx context.Context, w io.Writer, opts ...BackupOptions) (Ba
 	if len(opts) > 0 {
 		o = opts[len(opts)-1]
 	}
+	if w == nil {
+		return BackupReport{}, fmt.Errorf("%w: Backup to a nil writer", ErrInvalid)
+	}
 	rep, err := d.store.Backup(ctx, w, o.Progress)
 	return rep, d.named(err)
 }
@@ -120,6 +124,9 @@ func (d *DB) Backup(ctx context.Context, w io.Writer, opts ...BackupOptions) (Ba
 // gives the file its name only when it is whole and durable; a file that is
 // already there is not touched and is an error that matches fs.ErrExist.
 func Restore(ctx context.Context, r io.Reader, path string) error {
+	if r == nil || path == "" {
+		return fmt.Errorf("%w: Restore needs a reader and the path of a new file", ErrInvalid)
+	}
 	return nameFile(path, mvcc.Restore(ctx, vfs.OS(), r, path))
 }
 
@@ -140,6 +147,9 @@ func Salvage(ctx context.Context, from, to string, opts ...SalvageOptions) (Salv
 	var o SalvageOptions
 	if len(opts) > 0 {
 		o = opts[len(opts)-1]
+	}
+	if from == "" || to == "" {
+		return SalvageReport{}, fmt.Errorf("%w: Salvage needs the paths of the damaged file and of a new one", ErrInvalid)
 	}
 	rep, err := mvcc.Salvage(ctx, mvcc.SalvageOptions{FS: vfs.OS(), From: from, To: to, Progress: o.Progress})
 	return rep, nameFile(from, err)

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"fmt"
 	"iter"
 
 	"github.com/poddb/poddb/internal/vfs"
@@ -45,6 +46,9 @@ func Open(ctx context.Context, path string, opts *Options) (*DB, error) {
 	reg, err := o.Types.registry()
 	if err != nil {
 		return nil, err
+	}
+	if path == "" {
+		return nil, fmt.Errorf("%w: Open needs the path of a file", ErrInvalid)
 	}
 	store, err := mvcc.Open(ctx, o.engine(path))
 	if err != nil {

@@ -158,6 +158,9 @@ func checkName(name string) error {
 	if name == "" || len(name) > maxNameBytes {
 		return fmt.Errorf("%w: a variable's name has 1 to %d bytes, not %d", ErrInvalid, maxNameBytes, len(name))
 	}
+	if err := mvcc.CheckName(name); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	return nil
 }
 

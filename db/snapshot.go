@@ -97,7 +97,10 @@ func load(ctx context.Context, r Reader, dst any, has func(string) (bool, error)
 		return loadMap(ctx, r, m, all)
 	}
 	p := reflect.ValueOf(dst)
-	if p.Kind() != reflect.Pointer || p.IsNil() || p.Elem().Kind() != reflect.Struct {
+	if p.Kind() == reflect.Pointer && p.IsNil() {
+		return fmt.Errorf("%w: Load into a nil %T", ErrInvalid, dst)
+	}
+	if p.Kind() != reflect.Pointer || p.Elem().Kind() != reflect.Struct {
 		return fmt.Errorf("%w: Load needs a pointer to a struct or a *map[string]any, not %T", ErrInvalid, dst)
 	}
 	fields, names, want, err := loadPlan(p.Elem(), has)

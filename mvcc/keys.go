@@ -135,6 +135,10 @@ func splitNameKey(k []byte) (name string, nk []byte, line uint32, v Version, err
 	return string(out), k[:end], be.Uint32(k[end:]), ^be.Uint64(k[end+4:]), nil
 }
 
+// CheckName returns the error of setting a variable of that name, nil if it can
+// be set.
+func CheckName(name string) error { return checkName("variable", name) }
+
 func checkName(what, name string) error {
 	if name == "" {
 		return fmt.Errorf("%w: empty %s name", dberr.ErrInvalid, what)
