@@ -3,8 +3,10 @@
 package db_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -195,4 +197,59 @@ func TestAClosedDatabaseIsSaidToEveryHolder(t *testing.T) {
 	said(t, err, db.ErrClosed)
 	_, err = d.At(ctx, v)
 	said(t, err, db.ErrClosed)
+}
+
+// Objects that belong to the program, by their addresses.
+var (
+	defaultGadget = gadget{Size: 7}
+	otherGadget   = gadget{Size: 8}
+	primes        = [...]int{2, 3, 5}
+)
+
+// Objects of a package are objects of their own after a load, unless they are
+// registered. The save that first meets one says which they are, and what to do.
+func TestObjectsOfAPackageAreAWarning(t *testing.T) {
+	ctx := context.Background()
+	var log bytes.Buffer
+	d := must(db.OpenMemory(ctx, &db.Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Types: db.Types(db.Value("gadget.other", &otherGadget), db.Type[gadget]("gadget"))}))(t)
+	defer d.Close()
+	ns := namespace(t, d)
+	type holder struct {
+		Name   string
+		Best   *gadget
+		Things map[string]any
+		Of     *int
+		List   []int
+		Text   string
+		Own    *gadget
+		None   []int
+		Empty  *struct{}
+	}
+	h := &holder{Name: "a", Things: map[string]any{"b": &otherGadget, "c": 1}, Own: new(gadget), None: []int{}, Empty: &struct{}{}, Text: strings.Repeat("constant", 10)}
+	warned := func() string {
+		log.Reset()
+		save(t, ns)
+		return log.String()
+	}
+	set(t, ns, "h", h)
+	if w := warned(); w != "" {
+		t.Errorf("without such objects: %s", w)
+	}
+	h.Best, h.Of, h.List, h.Things["d"] = &defaultGadget, &primes[1], primes[1:], &defaultGadget
+	w := warned()
+	for _, part := range []string{"2 objects", "h.Best (db_test.gadget)", "h.Of (int)", "db.Value("} {
+		if !strings.Contains(w, part) {
+			t.Errorf("no %q in %s", part, w)
+		}
+	}
+	h.Name = "b"
+	if w := warned(); w != "" {
+		t.Errorf("again: %s", w)
+	}
+	s := must(d.At(ctx, ns.Base()))(t)
+	defer s.Close()
+	g := must(db.Get[*holder](ctx, s, "h"))(t)
+	if g.Things["b"] != any(&otherGadget) || g.Best == &defaultGadget || *g.Best != defaultGadget {
+		t.Errorf("loaded %+v", g)
+	}
 }

@@ -52,7 +52,9 @@ type Options struct {
 	// SlowSync is how long a sync of the log takes to count as slow
 	// (Events.SlowSync). 0 means a second.
 	SlowSync time.Duration
-	// Logger receives what an operator may want to know; nil is silent.
+	// Logger receives what an operator may want to know, and what a save or load
+	// met that is no error, such as objects of a package that no Value registers;
+	// nil is silent.
 	Logger *slog.Logger
 
 	// FS replaces the operating system's files in the project's own tests.

@@ -88,6 +88,7 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	p.place(g, roots)
 	w.edges.put(0) // so that one past the last edge can be looked at
 	g.warnZeroed(w)
+	g.warnModuleData(w)
 	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: w.st}
 	e := &encoder{placer: p, ctx: ctx, saved: s, numbers: map[pod.Ref]uint32{}}
 	if err := e.run(); err != nil {
