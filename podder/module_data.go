@@ -19,7 +19,7 @@ import (
 // far from there. Should a heap lie near, nothing is said: a warning may be missing,
 // and memory that C allocated may be taken for module data, but no heap object.
 
-// moduleReach is how far from a package variable others are looked for.
+// moduleReach is how far from code package variables are looked for.
 const moduleReach = 1 << 30
 
 // addressRange is [low, low+span).
@@ -32,7 +32,7 @@ func moduleData() addressRange {
 	if bits.UintSize < 64 {
 		return addressRange{}
 	}
-	mark := reflect.ValueOf(&timeType).Pointer()
+	mark := reflect.ValueOf(moduleData).Pointer() // of code
 	low := mark - min(mark, moduleReach)
 	return withoutHeap(addressRange{low, mark + moduleReach - low}, reflect.ValueOf(new([64]byte)).Pointer())
 }
