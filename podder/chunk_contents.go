@@ -235,6 +235,9 @@ func (c *encodedContents) cut(from int) (int, hash128) {
 		}
 	}
 	e.noting = false
+	if e.err != nil {
+		return c.n, hash128{} // nothing comes of it, but the matcher must get to its end
+	}
 	return c.to, c.sum()
 }
 
@@ -349,12 +352,15 @@ func (e *encoder) entryUnits(r *region, c *encodedContents, m *mapEntries) []ent
 	units := make([]entryUnit, 0, m.count())
 	e.noting = true
 	e.edge, e.numbers = r.edge, map[pod.Ref]uint32{}
-	neutral := func(u *entryUnit) {
+	key := func(u *entryUnit) []byte {
 		c.begin(0)
 		e.edge, e.holes = u.edge, e.holes[:0]
 		e.value(pl.key, u.at)
 		c.neutralUnit(0)
-		u.hash = e.eng.hashKey(c.neutral)
+		return c.neutral
+	}
+	neutral := func(u *entryUnit) {
+		u.hash = e.eng.hashKey(key(u))
 		e.value(pl.elem, unsafe.Add(u.at, pl.layout.elem))
 		c.neutralUnit(0)
 	}
@@ -373,6 +379,11 @@ func (e *encoder) entryUnits(r *region, c *encodedContents, m *mapEntries) []ent
 		}
 		return bytes.Compare(text(a), text(b))
 	})
+	for k := 1; k < len(units); k++ {
+		if a, b := &units[k-1], &units[k]; a.hash == b.hash && bytes.Equal(slices.Clone(key(a)), key(b)) {
+			e.alike(pl.key.typ, a.at, b.at)
+		}
+	}
 	e.noting = false
 	c.from, c.to = -1, -1
 	return units

@@ -2,7 +2,6 @@ package podder
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -209,12 +208,7 @@ func (c *chunker) settleList(i int32, contents storableContents, list *chunkList
 // edgeless reports whether region i refers to nothing.
 func (st *state) edgeless(w *walk, i int32) bool { return st.regions.at(i).edge == *w.edgeEnd.at(i) }
 
-func (c *chunker) failed() error {
-	if c.sub.err != nil {
-		return fmt.Errorf("%s: %w", c.faultPath(), c.sub.err)
-	}
-	return nil
-}
+func (c *chunker) failed() error { return c.sub.failure() }
 
 // mostUses is how often a list of flat memory may name one chunk: what is loaded
 // must stay in proportion to what is stored.

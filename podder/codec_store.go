@@ -138,7 +138,7 @@ func (e *encoder) hand(o *op, p unsafe.Pointer) {
 	all := make([]entryBytes, 0, len(h.keys))
 	for _, at := range h.entries.at {
 		pair := (*[2]any)(at)
-		x := entryBytes{from: len(e.buf) - start}
+		x := entryBytes{from: len(e.buf) - start, at: at}
 		e.value(box, unsafe.Pointer(&pair[0]))
 		x.mid = len(e.buf) - start
 		e.value(box, unsafe.Pointer(&pair[1]))
@@ -150,6 +150,7 @@ func (e *encoder) hand(o *op, p unsafe.Pointer) {
 	slices.SortStableFunc(all, func(x, y entryBytes) int {
 		return cmp.Or(cmp.Compare(x.hash, y.hash), bytes.Compare(b[x.from:x.mid], b[y.from:y.mid]), bytes.Compare(b[x.mid:x.end], b[y.mid:y.end]))
 	})
+	e.alikeKeys(anyType, all, b, 0)
 	e.buf = e.buf[:start]
 	for _, x := range all {
 		e.buf = append(e.buf, b[x.from:x.end]...)

@@ -42,7 +42,7 @@ func (m *plainMap) unit(k int) []byte { return m.data[m.order[k].from:m.order[k]
 func (w *walk) scanPlain(i int32) bool {
 	r := w.st.regions.at(i)
 	p := r.plan
-	if !p.key.plain || !p.elem.plain || !w.plainEntries(p, r.addr) {
+	if !p.key.plain || !p.wholeKey || !p.elem.plain || !w.plainEntries(p, r.addr) {
 		return false
 	}
 	r.weight = clampWeight(4 + len(w.maps.plain))

@@ -25,6 +25,7 @@ func mapBits(n int) int {
 type entryBytes struct {
 	hash           uint64
 	from, mid, end int
+	at             unsafe.Pointer // the key in memory
 }
 
 // mapSlot appends a map: header, then a run for each bucket.
@@ -67,7 +68,7 @@ func (e *encoder) sortedEntries(pl *plan, m *mapEntries, bits int) {
 	start := len(e.buf)
 	e.entries = e.entries[:0]
 	for _, at := range m.at {
-		x := entryBytes{from: len(e.buf)}
+		x := entryBytes{from: len(e.buf), at: at}
 		e.value(pl.key, at)
 		x.mid = len(e.buf)
 		e.value(pl.elem, unsafe.Add(at, pl.layout.elem))
@@ -85,6 +86,7 @@ func (e *encoder) sortedEntries(pl *plan, m *mapEntries, bits int) {
 		}
 		return bytes.Compare(e.keys[x.mid-start:x.end-start], e.keys[y.mid-start:y.end-start])
 	})
+	e.alikeKeys(pl.key.typ, e.entries, e.keys, start)
 	e.buf = e.buf[:start]
 	b := newBuckets(e, bits)
 	for _, x := range e.entries {

@@ -32,6 +32,7 @@ type plan struct {
 	done     bool // compiled
 	// Of a map.
 	key, elem *plan
+	wholeKey  bool // all of the key is stored
 	layout    mapLayout
 	// Of a type with a codec of the program.
 	hand *handCodec
@@ -273,6 +274,7 @@ func (e *engine) compile(ops *[]op, p *plan, t reflect.Type, off uintptr) {
 	case reflect.Map:
 		o.code, o.sub = opMap, e.named(t)
 		o.sub.key, o.sub.elem, o.sub.layout = e.named(t.Key()), e.named(t.Elem()), layoutOf(t)
+		o.sub.wholeKey = storedWhole(t.Key())
 	case reflect.Interface:
 		o.code = opIface
 		if t.NumMethod() == 0 {

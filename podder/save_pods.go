@@ -1,7 +1,6 @@
 package podder
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 
@@ -78,7 +77,7 @@ func (e *encoder) pod(i int32, moves []*move) error {
 			e.current = r
 			e.slot(e.st.regions.at(r), ps.slots[s])
 			if e.err != nil {
-				return fmt.Errorf("%s: %w", e.faultPath(), e.err)
+				return e.failure()
 			}
 			e.slots = append(e.slots, slot)
 			if s == 0 || e.st.regions.at(r).flags&flagExported != 0 {

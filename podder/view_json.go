@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,7 +31,8 @@ const maxJSONDepth = 10_000
 
 // WriteJSON writes the stored object at a path such as x.Items[3].Name or
 // m["key"] as JSON, without the program's types. Unexported fields are
-// written too. An object met a second time is {"$ref": path of the first}.
+// written too. An object, map or slice of what may refer further met a second time
+// is {"$ref": path of the first}.
 // []byte is base64, NaN and infinities are strings, maps whose keys are not
 // text or numbers are lists of [key, value].
 func WriteJSON(ctx context.Context, src pod.Source, w io.Writer, path string, o JSONOptions) error {
@@ -281,19 +283,33 @@ func (j *jsonWriter) sliceValue(w *view, path string, depth int) error {
 	if sl.shown == nil && sl.elemN.kind == nodeBasic && sl.elemN.basic == typeUint8 {
 		return j.byteSlice(sl)
 	}
-	// Overlapping slices are written in full each time; only a slice inside
-	// itself would not end.
-	key := seenKey{sl.at, sl.from, "slice"}
-	if sl.shown != nil {
-		key.steps += sl.shown.text
+	// Numbers and text are written for each slice that has them. What leads further
+	// is not: slices in slices have more ways through them than anybody could write.
+	if sl.elemN.leads() {
+		key := seenKey{sl.at, sl.from, fmt.Sprint("slice ", sl.length)}
+		if sl.shown != nil {
+			key.steps += sl.shown.text
+		}
+		if first, ok := j.seen[key]; ok {
+			j.note("$ref", first)
+			return nil
+		}
+		j.seen[key] = path
 	}
-	if first, ok := j.seen[key]; ok {
-		j.note("$ref", first)
-		return nil
-	}
-	j.seen[key] = path
-	defer delete(j.seen, key)
 	return j.list(&sl, path, depth)
+}
+
+// leads reports whether values may refer to others.
+func (n *node) leads() bool {
+	switch n.kind {
+	case nodeBasic, nodeCodec, nodeNilOnly:
+		return false
+	case nodeArray:
+		return n.elem.leads()
+	case nodeStruct:
+		return slices.ContainsFunc(n.fields, func(f nodeField) bool { return f.node.leads() })
+	}
+	return true
 }
 
 func (j *jsonWriter) byteSlice(sl sliceView) error {

@@ -263,3 +263,36 @@ func TestJSONShowsArraysOverElements(t *testing.T) {
 		}
 	}
 }
+
+// TestJSONOfSlicesInSlicesEnds: there are 2^60 ways through sixty slices of two, and
+// endless ones through slices of each other; each slice is written once.
+func TestJSONOfSlicesInSlicesEnds(t *testing.T) {
+	type tower []tower
+	var top tower
+	for range 60 {
+		top = tower{top, top}
+	}
+	got := jsonOf(t, viewSource(t, &top), "x.y", JSONOptions{})
+	if !strings.Contains(got, `,{"$ref":"x.y[0][0]`) || len(got) > 30_000 {
+		t.Errorf("%d bytes: %.200s", len(got), got)
+	}
+	circle := make(tower, 50)
+	for i := range circle {
+		circle[i] = circle[i:]
+	}
+	if got := jsonOf(t, viewSource(t, &circle), "x.y", JSONOptions{}); len(got) > 1_000_000 {
+		t.Errorf("%d bytes", len(got))
+	}
+	// Shared numbers are written for each.
+	type two struct{ A, B, C []int }
+	n := []int{1, 2, 3}
+	if got := jsonOf(t, viewSource(t, &two{n, n, n[:2]}), "x.y", JSONOptions{}); got != `{"A":[1,2,3],"B":[1,2,3],"C":[1,2]}` {
+		t.Errorf("shared numbers: %s", got)
+	}
+	// A shorter slice of what leads further is not the longer one.
+	type links struct{ A, B, C []*int }
+	p := []*int{&n[0], nil, nil}
+	if got := jsonOf(t, viewSource(t, &links{p, p[:2], p}), "x.y", JSONOptions{}); got != `{"A":[1,null,null],"B":[{"$ref":"x.y.A[0]"},null],"C":{"$ref":"x.y.A"}}` {
+		t.Errorf("shared pointers: %s", got)
+	}
+}
