@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"unsafe"
 
 	"github.com/poddb/poddb/internal/dberr"
 )
@@ -16,16 +15,15 @@ import (
 // keep one of their entries only, so the save is refused. Keys that differ from
 // themselves (NaN) stay apart whatever is stored.
 
-// alike fails the save because of two keys of type t with equal stored bytes, in
-// the region being encoded, unless a load keeps both.
-func (e *encoder) alike(t reflect.Type, a, b unsafe.Pointer) {
-	key := reflect.NewAt(t, a).Elem()
-	if e.err != nil || !key.Equal(key) {
+// alike fails the save because of two keys with equal stored bytes, in the region
+// being encoded, unless a load keeps both.
+func (e *encoder) alike(a, b reflect.Value) {
+	if e.err != nil || !a.Equal(a) {
 		return
 	}
 	reason := fmt.Sprintf("two keys, %s and %s, differ only in what is not stored, so a load could keep one of them only: remove one, or skip the map with the tag `pod:\"-\"`",
-		keyText(t, a), keyText(t, b))
-	e.problems = append(e.problems, problem{region: e.current, typ: t, reason: reason})
+		keyText(a), keyText(b))
+	e.problems = append(e.problems, problem{region: e.current, typ: a.Type(), reason: reason})
 	e.fail(e.unsupported())
 }
 
@@ -35,7 +33,7 @@ func (e *encoder) alikeKeys(t reflect.Type, entries []entryBytes, buf []byte, st
 	for k := 1; k < len(entries); k++ {
 		a, b := &entries[k-1], &entries[k]
 		if a.hash == b.hash && bytes.Equal(buf[a.from-start:a.mid-start], buf[b.from-start:b.mid-start]) {
-			e.alike(t, a.at, b.at)
+			e.alike(reflect.NewAt(t, a.at).Elem(), reflect.NewAt(t, b.at).Elem())
 		}
 	}
 }

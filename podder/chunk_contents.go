@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"reflect"
 	"slices"
 	"unsafe"
 
@@ -381,7 +382,7 @@ func (e *encoder) entryUnits(r *region, c *encodedContents, m *mapEntries) []ent
 	})
 	for k := 1; k < len(units); k++ {
 		if a, b := &units[k-1], &units[k]; a.hash == b.hash && bytes.Equal(slices.Clone(key(a)), key(b)) {
-			e.alike(pl.key.typ, a.at, b.at)
+			e.alike(reflect.NewAt(pl.key.typ, a.at).Elem(), reflect.NewAt(pl.key.typ, b.at).Elem())
 		}
 	}
 	e.noting = false

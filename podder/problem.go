@@ -287,7 +287,7 @@ func (f *pathFinder) each(i int32, elem int, visit visitor) {
 			if elem >= 0 && n != elem {
 				continue
 			}
-			text := "[" + keyText(r.plan.key.typ, key) + "]"
+			text := "[" + keyText(reflect.NewAt(r.plan.key.typ, key).Elem()) + "]"
 			if !f.value(r.plan.key.typ, key, text+"(key)", 0, visit) ||
 				!f.value(r.plan.elem.typ, unsafe.Add(key, r.plan.layout.elem), text, 0, visit) {
 				return
@@ -313,7 +313,7 @@ func (f *pathFinder) handed(t reflect.Type, p unsafe.Pointer, path string, depth
 	}
 	for _, at := range h.entries.at {
 		pair := (*[2]any)(at)
-		text := "{" + keyText(anyType, at) + "}"
+		text := "{" + keyText(reflect.NewAt(anyType, at).Elem()) + "}"
 		if !f.value(anyType, at, path+text+"(key)", depth+1, visit) ||
 			!f.value(anyType, unsafe.Pointer(&pair[1]), path+text, depth+1, visit) {
 			return false
@@ -322,9 +322,8 @@ func (f *pathFinder) handed(t reflect.Type, p unsafe.Pointer, path string, depth
 	return true
 }
 
-func keyText(t reflect.Type, p unsafe.Pointer) string {
+func keyText(v reflect.Value) string {
 	s := ""
-	v := reflect.NewAt(t, p).Elem()
 	if v.Kind() == reflect.Interface && !v.IsNil() {
 		v = v.Elem()
 	}
