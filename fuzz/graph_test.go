@@ -142,6 +142,9 @@ func graphTypes(family *graph.Family) db.TypeSet {
 		}
 		entries = append(entries, db.TypeOf(t, name))
 	}
+	for name, v := range graph.Values() {
+		entries = append(entries, db.Value(name, v))
+	}
 	return db.Types(entries...)
 }
 

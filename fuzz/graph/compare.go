@@ -221,6 +221,12 @@ func (w *walk) pointer(i int, a, b reflect.Value, off uintptr) error {
 	if why := w.same(a.Pointer(), b.Pointer(), a.Type().Elem().Size()); why != "" {
 		return w.mismatch(i, off, a.Type().String()+": "+why)
 	}
+	if isShared(a.Pointer()) || isShared(b.Pointer()) {
+		if a.Pointer() != b.Pointer() {
+			return w.mismatch(i, off, a.Type().String()+": an object that the program knows by its address became another one")
+		}
+		return nil
+	}
 	if w.enter(visit{a.Pointer(), a.Type(), -1}) {
 		w.push(item{a: a.Elem(), b: b.Elem(), n: -1, parent: int32(i), off: off, step: stepPointer})
 	}

@@ -1,10 +1,15 @@
 package graph
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"math"
+	"math/big"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +58,7 @@ func differences() map[string][2]any {
 	}
 	k1, k2 := &Leaf{}, &Leaf{}
 	type edges struct{ M map[*Leaf]*Leaf }
+	big1, r := big.NewInt(1), rand.New(rand.NewPCG(1, 2))
 	type wild struct {
 		M map[float64]*int
 		P *int
@@ -102,6 +108,16 @@ func differences() map[string][2]any {
 		"time":                   {&Node{When: time.Unix(5, 0).UTC()}, &Node{When: time.Unix(5, 1).UTC()}},
 		"zone":                   {&Node{When: time.Unix(5, 0).UTC()}, &Node{When: time.Unix(5, 0).In(time.FixedZone("X", 0))}},
 		"type of a variable":     {new(int), new(int8)},
+		"big number":             {&Standard{PInt: big.NewInt(1)}, &Standard{PInt: big.NewInt(2)}},
+		"shared big number":      {&Standard{PInt: big1, Ints: []*big.Int{big1}}, &Standard{PInt: big1, Ints: []*big.Int{big.NewInt(1)}}},
+		"precision":              {&Standard{Float: *new(big.Float).SetPrec(30)}, &Standard{Float: *new(big.Float).SetPrec(31)}},
+		"address":                {&Standard{Addr: address(r)}, &Standard{Addr: netip.MustParseAddr("9.9.9.9")}},
+		"longest match":          {&Standard{Re: regexp.MustCompile("a|ab")}, &Standard{Re: regexp.MustCompilePOSIX("a|ab")}},
+		"key that is an address": {&map[netip.Addr]int{netip.MustParseAddr("::1"): 1}, &map[netip.Addr]int{netip.MustParseAddr("::2"): 1}},
+		"state of a source":      {&Standard{PCG: *rand.NewPCG(1, 2)}, &Standard{PCG: *rand.NewPCG(1, 3)}},
+		"known object":           {&Embeds{tail: defaultLeaf}, &Embeds{tail: &Leaf{A: 1, B: 2}}},
+		"part of a known object": {&two{A: &defaultLeaf.B}, &two{A: &defaultLeaf.A}},
+		"sentinel":               {&Standard{Err: io.EOF}, &Standard{Err: errors.New("EOF")}},
 		"func":                   {&Guarded{F: func() {}}, &Guarded{}},
 	}
 }
@@ -314,7 +330,7 @@ func TestOneFlippedBitIsNoticed(t *testing.T) {
 // flip changes v in one thing.
 func flip(r *rand.Rand, v reflect.Value) bool {
 	switch k := v.Kind(); {
-	case comparers[v.Type()] != nil, k == reflect.Struct, k == reflect.Array, k == reflect.Func, k == reflect.Chan:
+	case means(v.Type()), k == reflect.Struct, k == reflect.Array, k == reflect.Func, k == reflect.Chan:
 		return false
 	case k == reflect.Bool:
 		v.SetBool(!v.Bool())

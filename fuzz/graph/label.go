@@ -47,7 +47,11 @@ func (l *labeller) known(p uintptr) bool {
 func (l *labeller) value(v reflect.Value, depth int) {
 	t := v.Type()
 	layout := l.w.layoutOf(t)
-	if len(l.out) > labelBytes || layout.same != nil {
+	if len(l.out) > labelBytes {
+		return
+	}
+	if layout.same != nil {
+		l.out = append(l.out, meanings[t].text(v.Addr().Interface())...)
 		return
 	}
 	if layout.dense {

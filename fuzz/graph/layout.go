@@ -6,7 +6,6 @@ import (
 	"math"
 	"reflect"
 	"strings"
-	"time"
 )
 
 // layout is what the comparison knows of a type.
@@ -48,7 +47,7 @@ func (w *walk) layoutOf(t reflect.Type) *layout {
 	if l != nil {
 		return l
 	}
-	l = &layout{typ: t, dense: dense(t), pointers: pointers(t), same: comparers[t], number: t.Kind() >= reflect.Bool && t.Kind() <= reflect.Complex128}
+	l = &layout{typ: t, dense: dense(t), pointers: pointers(t), same: sameMeaning(t), number: t.Kind() >= reflect.Bool && t.Kind() <= reflect.Complex128}
 	w.layouts[t] = l
 	switch {
 	case l.same != nil:
@@ -86,16 +85,22 @@ func array(v reflect.Value) []byte {
 	return reflect.SliceAt(reflect.TypeFor[byte](), v.UnsafePointer(), v.Len()*int(v.Type().Elem().Size())).Bytes()
 }
 
-// comparers compare values of types that are stored as what they mean.
-var comparers = map[reflect.Type]func(a, b reflect.Value) string{
-	reflect.TypeFor[time.Time](): func(a, b reflect.Value) string {
-		x, y := a.Interface().(time.Time), b.Interface().(time.Time)
-		if !x.Equal(y) || x.Location().String() != y.Location().String() || x.Format(time.RFC3339Nano) != y.Format(time.RFC3339Nano) {
-			return fmt.Sprintf("times %v and %v", x, y)
+// sameMeaning compares values of a type that is stored as what it means.
+func sameMeaning(t reflect.Type) func(a, b reflect.Value) string {
+	m, ok := meanings[t]
+	if !ok {
+		return nil
+	}
+	return func(a, b reflect.Value) string {
+		if x, y := m.text(a.Addr().Interface()), m.text(b.Addr().Interface()); x != y {
+			return fmt.Sprintf("%v means %s and %s", t, brief(x), brief(y))
 		}
 		return ""
-	},
+	}
 }
+
+// means reports whether a type is stored as what it means.
+func means(t reflect.Type) bool { return meanings[t].text != nil }
 
 // StoredFields lists the fields of a struct that a database keeps.
 func StoredFields(t reflect.Type) []int {
@@ -121,7 +126,7 @@ func lock(t reflect.Type) bool {
 }
 
 func dense(t reflect.Type) bool {
-	if t.Size() == 0 || comparers[t] != nil {
+	if t.Size() == 0 || means(t) {
 		return false
 	}
 	switch k := t.Kind(); k {

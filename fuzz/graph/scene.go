@@ -75,7 +75,7 @@ func (s *scene) value(v reflect.Value, spot bool) {
 	if t.Size() == 0 {
 		return
 	}
-	if comparers[t] == nil && t.PkgPath() != "sync/atomic" {
+	if !means(t) && t.PkgPath() != "sync/atomic" {
 		s.parts(v, spot)
 	}
 	if spot {
@@ -110,7 +110,7 @@ func (s *scene) parts(v reflect.Value, spot bool) {
 			s.queue = append(s.queue, v)
 		}
 	case reflect.Pointer:
-		if !v.IsNil() && t.Elem().Size() > 0 && s.enter(visit{v.Pointer(), t, -1}) {
+		if !v.IsNil() && t.Elem().Size() > 0 && !isShared(v.Pointer()) && s.enter(visit{v.Pointer(), t, -1}) {
 			s.queue = append(s.queue, v)
 		}
 	case reflect.Slice:

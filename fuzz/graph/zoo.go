@@ -3,10 +3,24 @@ package graph
 //lint:file-ignore U1000 fields are reached by reflection
 
 import (
+	"bytes"
+	"container/list"
+	"container/ring"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/big"
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
 	"reflect"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 )
 
 // The zoo has the types that reflection cannot build: named, recursive, with
@@ -300,4 +314,8 @@ var zoo = []reflect.Type{
 	reflect.TypeFor[Tail](), reflect.TypeFor[Guarded](), reflect.TypeFor[Tagged](), reflect.TypeFor[Numbers](), reflect.TypeFor[Wide](),
 	reflect.TypeFor[Pair[string, *Node]](), reflect.TypeFor[Pair[*Leaf, any]](), reflect.TypeFor[Pair[Key, []Pair[int8, Celsius]]](),
 	reflect.TypeFor[Pair[any, Shape]](), reflect.TypeFor[Pair[int8, Celsius]](), reflect.TypeFor[time.Time](),
+	reflect.TypeFor[Standard](), reflect.TypeFor[big.Int](), reflect.TypeFor[big.Float](), reflect.TypeFor[netip.Addr](), reflect.TypeFor[netip.Prefix](),
+	reflect.TypeFor[regexp.Regexp](), reflect.TypeFor[rand.PCG](), reflect.TypeFor[unique.Handle[string]](), reflect.TypeFor[*time.Location](), reflect.TypeFor[url.URL](),
+	reflect.TypeFor[list.List](), reflect.TypeFor[ring.Ring](), reflect.TypeFor[bytes.Buffer](), reflect.TypeFor[url.Values](), reflect.TypeFor[json.RawMessage](),
+	reflect.TypeOf(io.EOF).Elem(), reflect.TypeOf(errors.Join(io.EOF)).Elem(), reflect.TypeOf(fmt.Errorf("%w", io.EOF)).Elem(), reflect.TypeFor[fs.PathError](), runtimeType,
 }
