@@ -191,7 +191,7 @@ func (w *world) checkpoint() error {
 
 func (w *world) reopen() error {
 	if err := w.close(); err != nil {
-		return err
+		return fmt.Errorf("closing: %w", err)
 	}
 	w.m.durable()
 	return w.open()
@@ -200,6 +200,9 @@ func (w *world) reopen() error {
 // look compares one version with the model while the store is in use.
 func (w *world) look() error {
 	v := mvcc.Version(w.rng.Uint64N(w.m.newest + 1))
+	for w.m.pending.mayGo(v) { // a prune that failed may have retired it
+		v++
+	}
 	return w.m.version(w.ctx, w.s, v)
 }
 

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
+	"github.com/poddb/poddb/internal/vfs"
 )
 
 // Disks of many sizes fill up with commits of all kinds; whatever was answered
@@ -127,6 +130,52 @@ func TestAFullDiskIsTidiedUpInTheBackground(t *testing.T) {
 				t.Fatalf("commit %d is refused, and nobody makes room: %v", n, err)
 			}
 		}
+	}
+	verifyClean(t, s)
+}
+
+// fullForLog has no room for what is written to a log while full.
+type fullForLog struct {
+	vfs.FS
+	full atomic.Bool
+}
+
+type fullForLogFile struct {
+	vfs.File
+	fs *fullForLog
+}
+
+func (f *fullForLog) Open(name string, flag vfs.Flag) (vfs.File, error) {
+	file, err := f.FS.Open(name, flag)
+	if err == nil && strings.Contains(name, ".wal/") {
+		file = fullForLogFile{file, f}
+	}
+	return file, err
+}
+
+func (f fullForLogFile) WriteAt(b []byte, off int64) (int, error) {
+	if f.fs.full.Load() {
+		return 0, vfs.ErrDiskFull
+	}
+	return f.File.WriteAt(b, off)
+}
+
+// The end of the log does not fit on the disk: the page file has everything, so
+// Close does without it.
+func TestCloseNeedsNoRoomForTheEndOfTheLog(t *testing.T) {
+	fs := &fullForLog{FS: newFS(t)}
+	s := mustOpen(t, testOptions(fs))
+	if _, _, err := commitBox(t, s, MainBranch, "x", 0, "text"); err != nil {
+		t.Fatal(err)
+	}
+	fs.full.Store(true)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, testOptions(fs))
+	defer s.Close()
+	if head, err := s.Head(bg, MainBranch); err != nil || head != 1 {
+		t.Fatalf("head %d: %v", head, err)
 	}
 	verifyClean(t, s)
 }

@@ -196,7 +196,9 @@ func (s *Store) finish() error {
 	if err != nil {
 		return dberr.Join(err, s.closeLog(log))
 	}
-	if err := log.Close(); err != nil {
+	// The page file has everything, so the log goes, with or without an end: a full
+	// disk may have no room for one.
+	if err := log.Close(); err != nil && (errors.Is(err, dberr.ErrPoisoned) || !errors.Is(err, dberr.ErrDiskFull)) {
 		return err
 	}
 	if err := s.pager.Present(); err != nil {
