@@ -59,6 +59,7 @@ func (p *Pager) NewExtent() (*Extent, error) {
 	}
 	e := &Extent{p: p, pages: pageSet{}, startSize: p.size.Load()}
 	e.out = output{p: p, written: &p.writtenExtents}
+	e.out.early, _ = p.file.(vfs.EarlyWriter)
 	e.records.out.output, e.records.source = &e.out, e
 	return e, nil
 }

@@ -4,7 +4,27 @@ import (
 	"errors"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
+
+var _ EarlyWriter = (*osFile)(nil)
+
+func (o *osFile) StartWrite(off, n int64) error {
+	return o.syncRange(off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
+func (o *osFile) AwaitWrite(off, n int64) error {
+	return o.syncRange(off, n, unix.SYNC_FILE_RANGE_WAIT_BEFORE)
+}
+
+func (o *osFile) syncRange(off, n int64, flags int) error {
+	err := control(o.f, func(fd int) error { return unix.SyncFileRange(fd, off, n, flags) })
+	if errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EINVAL) {
+		return errors.ErrUnsupported
+	}
+	return o.fail("sync", err)
+}
 
 func syncData(f *os.File) error {
 	return control(f, syscall.Fdatasync)

@@ -137,3 +137,31 @@ func TestAFailedPreallocationKeepsNothing(t *testing.T) {
 		}
 	}
 }
+
+// Early writes are a hint: they succeed on written and unwritten ranges, and what
+// was written reads back.
+func TestEarlyWritesChangeNothing(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "data")
+	file := open(t, OS(), name, ReadWrite|Create)
+	defer file.Close()
+	_, err := file.WriteAt([]byte("some bytes"), 4090)
+	must(t, err)
+	early := file.(EarlyWriter)
+	for _, off := range []int64{0, 4090, 1 << 30} {
+		for _, err := range []error{early.StartWrite(off, 10), early.AwaitWrite(off, 10)} {
+			if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+				t.Fatalf("early write at %d: %v", off, err)
+			}
+		}
+	}
+	b := make([]byte, 10)
+	_, err = file.ReadAt(b, 4090)
+	must(t, err)
+	if string(b) != "some bytes" {
+		t.Fatalf("read %q", b)
+	}
+	must(t, file.Close())
+	if err := early.StartWrite(0, 1); err == nil {
+		t.Fatal("a closed file writes early")
+	}
+}

@@ -100,3 +100,15 @@ type File interface {
 	// Close drops the handle's locks.
 	Close() error
 }
+
+// EarlyWriter is a File whose system can be told to begin with the work of a
+// later sync. Neither call makes anything durable. Both match
+// errors.ErrUnsupported where it cannot; after any other error nothing is known of
+// what was written, as after a sync that failed.
+type EarlyWriter interface {
+	// StartWrite begins to move what was written to [off, off+n) to the medium.
+	StartWrite(off, n int64) error
+	// AwaitWrite waits until what StartWrite began in [off, off+n) has come to an
+	// end.
+	AwaitWrite(off, n int64) error
+}
