@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/vfs"
 	"github.com/poddb/poddb/pager"
 	"github.com/poddb/poddb/wal"
 )
@@ -157,6 +157,9 @@ func (s *Store) writeFrozen(ctx context.Context, frozen *overlay, clean bool) er
 		return err
 	}
 	defer b.Abort()
+	if !clean {
+		b.Spare(s.othersCommit())
+	}
 	learn := func() {}
 	if frozen != nil {
 		if learn, err = s.fill(ctx, b, frozen); err != nil {
@@ -183,6 +186,23 @@ func (s *Store) writeFrozen(ctx context.Context, frozen *overlay, clean bool) er
 	return nil
 }
 
+// quietWrites is after how many writes of a checkpoint without a commit nobody
+// commits any more: one takes about as long as a commit.
+const quietWrites = 32
+
+// othersCommit returns what tells the checkpoint before each write whether there
+// are commits beside it, and none that waits for its end.
+func (s *Store) othersCommit() func() bool {
+	last, quiet := s.commits.Load(), 0
+	return func() bool {
+		if n := s.commits.Load(); n != last {
+			last, quiet = n, 0
+		}
+		quiet++
+		return quiet <= quietWrites && !s.check.awaited()
+	}
+}
+
 // yieldRows is how many rows a checkpoint writes before it lets others run: it
 // is never done with its slice of a processor's time while committers wait for
 // theirs, and uses what they leave while the log is synced.
@@ -202,7 +222,7 @@ func (s *Store) fill(ctx context.Context, b *pager.Batch, o *overlay) (learn fun
 	i := 0
 	for n := o.head.following(); n != nil; n = n.following() {
 		if i++; i%yieldRows == 0 {
-			runtime.Gosched()
+			vfs.Yield()
 		}
 		if i%stepRows == 0 {
 			s.check.step()

@@ -88,6 +88,14 @@ func (p *Pager) Begin() (*Batch, error) {
 	return b, nil
 }
 
+// Spare has the batch write so that others' syncs of files on the same disk wait
+// as little as possible, at the cost of its own speed, whenever fn says that
+// there are such. It comes before the first Put.
+func (b *Batch) Spare(fn func() bool) {
+	b.out.spare = fn
+	b.out.early, _ = b.p.file.(vfs.EarlyWriter)
+}
+
 // release makes usable what roots freed and no older root needs any more: none
 // on disk, in a View or in a reader slot. p.mu is held, the space is loaded.
 func (p *Pager) release() {

@@ -29,8 +29,13 @@ import (
 // An extent does not wait for its steps to be durable, only for the one before to
 // have left the machine's memory, where the file can say so (vfs.EarlyWriter): so
 // the processor prepares a step while the disk takes another.
+//
+// A sync also has the file system write down where new bytes lie, and the log's
+// sync waits behind that. So where a batch has others to spare a step is a short
+// piece, and the batch waits until it has left.
 type output struct {
 	p        *Pager
+	spare    func() bool     // whether there are others to spare; nil: none
 	early    vfs.EarlyWriter // nil: each step ends with a sync
 	unsynced int64
 	step     int64          // of them, since the last step
@@ -40,14 +45,36 @@ type output struct {
 }
 
 const (
-	pacedBytes = 1 << 20 // written between two syncs
-	writeBytes = 1 << 20 // of one write
+	pacedBytes = 1 << 20  // written between two syncs
+	writeBytes = 1 << 20  // of one write
+	pieceBytes = 64 << 10 // of a step that spares others
 )
 
 // span is a range of bytes of the file; an empty one has to = 0.
 type span struct{ from, to int64 }
 
 func (o *output) writeAt(data []byte, off int64) error {
+	for len(data) > 0 {
+		n, paced := len(data), int64(pacedBytes)
+		gently := o.early != nil && o.spare != nil && o.spare()
+		if gently {
+			n, paced = min(n, pieceBytes), 0
+		}
+		if err := o.write(data[:n], off, paced); err != nil {
+			return err
+		}
+		if gently {
+			if err := o.await(); err != nil {
+				return err
+			}
+		}
+		data, off = data[n:], off+int64(n)
+	}
+	return nil
+}
+
+// write writes some bytes, and ends the step if it has as many as paced.
+func (o *output) write(data []byte, off, paced int64) error {
 	if _, err := o.p.file.WriteAt(data, off); err != nil {
 		return fmt.Errorf("writing %s at byte %d: %w", o.p.path, off, err)
 	}
@@ -58,7 +85,7 @@ func (o *output) writeAt(data []byte, off int64) error {
 		o.now.from = off
 	}
 	o.now = span{min(o.now.from, off), max(o.now.to, off+n)}
-	if o.step += n; o.step < pacedBytes {
+	if o.step += n; o.step < paced {
 		return nil
 	}
 	if o.early == nil {

@@ -177,6 +177,34 @@ func TestConformanceReadWrite(t *testing.T) {
 	})
 }
 
+func TestConformanceEarlyWriter(t *testing.T) {
+	forEachFS(t, func(t *testing.T, f FS, root string) {
+		file := open(t, f, root+"/file", ReadWrite|Create)
+		defer file.Close()
+		write(t, file, 5000, "tail")
+		early, ok := file.(EarlyWriter)
+		if !ok {
+			return // this system knows no such thing
+		}
+		for _, r := range [][2]int64{{0, 5004}, {4096, 8192}, {5000, 0}, {1 << 20, 1}} {
+			for _, err := range []error{early.StartWrite(r[0], r[1]), early.AwaitWrite(r[0], r[1])} {
+				if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+					t.Fatalf("%d bytes at %d: %v", r[1], r[0], err)
+				}
+			}
+		}
+		if early.StartWrite(-1, 1) == nil || early.AwaitWrite(0, -1) == nil {
+			t.Fatal("a negative range was taken")
+		}
+		if got, want := read(t, file), append(make([]byte, 5000), "tail"...); !bytes.Equal(got, want) {
+			t.Fatal("the file changed")
+		}
+		must(t, file.Close())
+		mustBe(t, early.StartWrite(0, 1), fs.ErrClosed)
+		mustBe(t, early.AwaitWrite(0, 1), fs.ErrClosed)
+	})
+}
+
 func TestConformanceSize(t *testing.T) {
 	forEachFS(t, func(t *testing.T, f FS, root string) {
 		file := open(t, f, root+"/file", ReadWrite|Create)

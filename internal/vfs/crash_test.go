@@ -374,6 +374,24 @@ func TestFailedSyncIsNotHealedByTheNext(t *testing.T) {
 	})
 }
 
+func TestWhatIsWrittenEarlyIsNotDurable(t *testing.T) {
+	mem, file := durableFile(t)
+	write(t, file, 0, "later")
+	must(t, file.(EarlyWriter).StartWrite(0, 5))
+	must(t, file.(EarlyWriter).AwaitWrite(0, 5))
+	if got := contents(t, mem.Crash(CrashLoseAll, 0), "file"); strings.HasPrefix(got, "later") {
+		t.Fatal("written early and durable")
+	}
+	fault := NewFault(mem)
+	again := open(t, fault, "file", ReadWrite)
+	fault.FailKind(OpSync, syscall.EIO, false)
+	mustBe(t, again.(EarlyWriter).AwaitWrite(0, 5), syscall.EIO)
+	must(t, again.Sync())
+	if got := contents(t, mem.Crash(CrashLoseAll, 0), "file"); strings.HasPrefix(got, "later") {
+		t.Fatal("a sync healed a failed early write")
+	}
+}
+
 func TestFailedSizeIsHealedBySettingItAgain(t *testing.T) {
 	for name, again := range map[string]func(File) error{
 		"truncate":    func(f File) error { return f.Truncate(1000) },

@@ -1,6 +1,11 @@
 package vfs
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
+
+var _ EarlyWriter = (*faultFile)(nil)
 
 // faultFile is a handle of a FaultFS.
 type faultFile struct {
@@ -118,6 +123,22 @@ func (f *faultFile) extend(kind OpKind, end int64, do func() error) (err error) 
 }
 
 func (f *faultFile) SyncData() error { return f.sync(f.file.SyncData) }
+
+func (f *faultFile) StartWrite(off, n int64) error {
+	below, ok := f.file.(EarlyWriter)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return below.StartWrite(off, n)
+}
+
+func (f *faultFile) AwaitWrite(off, n int64) error {
+	below, ok := f.file.(EarlyWriter)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return f.sync(func() error { return below.AwaitWrite(off, n) })
+}
 
 func (f *faultFile) Sync() error { return f.sync(f.file.Sync) }
 

@@ -8,7 +8,7 @@ import (
 // OpKind is a kind of operation that FaultFS counts and fails.
 type OpKind int
 
-// The kinds. SyncData and Sync are both OpSync.
+// The kinds. SyncData, Sync and AwaitWrite are all OpSync.
 const (
 	OpOpen OpKind = iota
 	OpRemove

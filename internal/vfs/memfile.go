@@ -7,6 +7,8 @@ import (
 	"syscall"
 )
 
+var _ EarlyWriter = (*memFile)(nil)
+
 // memFile is a handle. Closed and the inode's fields are guarded by fs.mu.
 type memFile struct {
 	fs       *MemFS
@@ -99,6 +101,16 @@ func (f *memFile) Preallocate(off, n int64) error {
 		return nil
 	})
 }
+
+// StartWrite changes nothing: a crash may keep or lose each write anyway.
+func (f *memFile) StartWrite(off, n int64) error {
+	f.fs.mu.RLock()
+	defer f.fs.mu.RUnlock()
+	return f.usable("write early", false, off, n)
+}
+
+// AwaitWrite changes as little.
+func (f *memFile) AwaitWrite(off, n int64) error { return f.StartWrite(off, n) }
 
 func (f *memFile) SyncData() error { return f.Sync() }
 

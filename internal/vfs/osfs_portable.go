@@ -11,6 +11,8 @@ import (
 
 func syncData(f *os.File) error { return f.Sync() }
 
+func yieldThread() {}
+
 func allocate(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
 // syncDir treats a system that has no sync of directories (Windows writes
