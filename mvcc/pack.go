@@ -28,6 +28,8 @@ const (
 	aloneMin  = 32 << 10 // contents that get a block of their own
 	solidMin  = 2 << 10  // a record that did not shrink alone is not tried again
 	waitMax   = 4096     // rows that wait for a block
+	// togetherMin rows are put into the tree together if they wait for nothing.
+	togetherMin = 64
 )
 
 // packer collects the rows of one checkpoint.
@@ -39,6 +41,7 @@ type packer struct {
 	hot, cold openBlock
 	few       bool         // one block takes it all
 	waiting   []waitingRow // for a block, or behind one that does
+	ready     []pager.Row  // of them, those on their way into the tree
 	needed    baseRef      // version that a current one rests on
 	pod       []byte       // pod and line of the version row before
 	written   uint64       // bytes of blocks
@@ -78,18 +81,11 @@ func newPacker(b *pager.Batch, page *pager.View, o *overlay) (*packer, error) {
 
 // put adds a row as it is; without a value the row goes away.
 func (p *packer) put(key, val []byte) error {
-	if len(p.waiting) == 0 {
-		return p.store(key, val)
-	}
 	p.waiting = append(p.waiting, waitingRow{keyValue: keyValue{key, val}})
-	return p.bound()
-}
-
-func (p *packer) store(key, val []byte) error {
-	if val == nil {
-		return p.b.Delete(key)
+	if len(p.hot.members)+len(p.cold.members) == 0 && len(p.waiting) >= togetherMin {
+		return p.drain()
 	}
-	return p.b.Put(key, val)
+	return p.bound()
 }
 
 // place adds a row of the overlay whose contents go into a block.
@@ -160,7 +156,10 @@ func (p *packer) flush() error {
 	if err := p.close(&p.hot); err != nil {
 		return err
 	}
-	return p.close(&p.cold)
+	if err := p.close(&p.cold); err != nil {
+		return err
+	}
+	return p.drain()
 }
 
 // alone writes a block of one member.
@@ -212,12 +211,22 @@ func (p *packer) write(members []member, compress bool) ([][]byte, error) {
 func (p *packer) drain() error {
 	n := 0
 	for ; n < len(p.waiting) && !p.waiting[n].placed; n++ {
-		if err := p.store(p.waiting[n].key, p.waiting[n].val); err != nil {
+		if row := &p.waiting[n]; row.val != nil {
+			p.ready = append(p.ready, pager.Row{Key: row.key, Val: row.val})
+			continue
+		}
+		if err := p.putReady(); err != nil {
+			return err
+		}
+		if err := p.b.Delete(p.waiting[n].key); err != nil {
 			return err
 		}
 	}
 	if n == 0 {
 		return nil
+	}
+	if err := p.putReady(); err != nil {
+		return err
 	}
 	p.waiting = append(p.waiting[:0], p.waiting[n:]...)
 	for _, o := range []*openBlock{&p.hot, &p.cold} {
@@ -226,6 +235,14 @@ func (p *packer) drain() error {
 		}
 	}
 	return nil
+}
+
+// putReady puts rows into the tree that were collected for it.
+func (p *packer) putReady() error {
+	err := p.b.PutAll(p.ready)
+	clear(p.ready)
+	p.ready = p.ready[:0]
+	return err
 }
 
 // finish closes the last blocks and brings the block rows up to date.

@@ -52,7 +52,8 @@ type Batch struct {
 	root      kid                 // page 0 and no node: empty tree
 	level     int
 	entries   uint64
-	opened    int // nodes in memory
+	opened    int    // nodes in memory
+	memory    []byte // for keys and values
 	changed   bool
 	out       output
 	tree      pageWriter
@@ -115,16 +116,34 @@ func (p *Pager) release() {
 // Put stores a value. Key and value are copied. Any order works, ascending is
 // fastest. An error ends the batch: only Abort is left.
 func (b *Batch) Put(key, val []byte) error {
+	return b.PutAll([]Row{{key, val}})
+}
+
+// Row is a key with its value.
+type Row struct{ Key, Val []byte }
+
+// PutAll is Put for several rows: neighbours that ascend are put into their page
+// together.
+func (b *Batch) PutAll(rows []Row) error {
 	if err := b.usable(); err != nil {
 		return err
 	}
-	if len(key) == 0 || len(key) > MaxKey {
-		return fmt.Errorf("%w: key of %d bytes, at most %d", dberr.ErrTooLarge, len(key), MaxKey)
+	for _, r := range rows {
+		if len(r.Key) == 0 || len(r.Key) > MaxKey {
+			return fmt.Errorf("%w: key of %d bytes, at most %d", dberr.ErrTooLarge, len(r.Key), MaxKey)
+		}
+		if len(r.Val) > b.p.pageSize/4 {
+			return fmt.Errorf("%w: value of %d bytes, at most %d", dberr.ErrTooLarge, len(r.Val), b.p.pageSize/4)
+		}
 	}
-	if len(val) > b.p.pageSize/4 {
-		return fmt.Errorf("%w: value of %d bytes, at most %d", dberr.ErrTooLarge, len(val), b.p.pageSize/4)
+	for len(rows) > 0 {
+		n, err := b.put(rows)
+		if err != nil {
+			return b.broken(err)
+		}
+		rows = rows[n:]
 	}
-	return b.broken(b.put(key, val))
+	return nil
 }
 
 // Delete removes a key; one that is not there is no error.

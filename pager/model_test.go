@@ -83,7 +83,11 @@ func (m *model) change(b *Batch, r *rand.Rand, space, steps int) error {
 	slices.SortFunc(places, func(a, b Place) int { return int(int64(a.Off - b.Off)) })
 	for range steps {
 		switch r.IntN(10) {
-		case 0, 1, 2, 3, 4:
+		case 4:
+			if err := m.putRows(b, r, space); err != nil {
+				return err
+			}
+		case 0, 1, 2, 3:
 			k, v := randomKey(r, space), randomValue(r, b.p.pageSize)
 			if err := b.Put(k, v); err != nil {
 				return err
@@ -118,6 +122,25 @@ func (m *model) change(b *Batch, r *rand.Rand, space, steps int) error {
 			delete(m.records, places[i])
 			places = slices.Delete(places, i, i+1)
 		}
+	}
+	return nil
+}
+
+// putRows puts rows together that ascend, mostly.
+func (m *model) putRows(b *Batch, r *rand.Rand, space int) error {
+	rows := make([]Row, r.IntN(8)*r.IntN(8))
+	for i := range rows {
+		rows[i] = Row{randomKey(r, space), randomValue(r, b.p.pageSize)}
+	}
+	if r.IntN(4) > 0 {
+		slices.SortStableFunc(rows, func(a, b Row) int { return bytes.Compare(a.Key, b.Key) })
+	}
+	if err := b.PutAll(rows); err != nil {
+		return err
+	}
+	for _, row := range rows {
+		m.tree[string(row.Key)] = row.Val
+		clear(row.Key) // the batch has a copy
 	}
 	return nil
 }

@@ -5,9 +5,11 @@ import (
 	"slices"
 )
 
-func (b *Batch) put(key, val []byte) error {
+// put puts the first rows, those that ascend and go into one page, and returns
+// their number.
+func (b *Batch) put(rows []Row) (int, error) {
 	if err := b.spill(); err != nil {
-		return err
+		return 0, err
 	}
 	if b.root.page == 0 && b.root.node == nil {
 		b.root.node = &node{dirty: true}
@@ -15,11 +17,11 @@ func (b *Batch) put(key, val []byte) error {
 	}
 	root, err := b.open(&b.root, b.level, nil, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	more, err := b.insert(root, key, val, nil)
+	put, more, err := b.insert(root, rows, nil)
 	if err != nil || len(more) == 0 {
-		return err
+		return put, err
 	}
 	top := &node{level: b.level + 1, dirty: true}
 	top.insertKid(0, []byte{}, b.root)
@@ -29,7 +31,7 @@ func (b *Batch) put(key, val []byte) error {
 	b.root = kid{node: top}
 	b.level++
 	b.opened += 1 + len(more)
-	return nil
+	return put, nil
 }
 
 // open returns the node of a child, read if it is not in memory.
@@ -64,33 +66,22 @@ func (b *Batch) openKid(n *node, i int, upper []byte) (*node, []byte, error) {
 	return k, upper, err
 }
 
-// insert puts below n and returns the siblings that n was split into.
-func (b *Batch) insert(n *node, key, val, upper []byte) ([]sibling, error) {
-	limit := capacity(b.p.pageSize)
+// insert puts the first rows below n, at least one of them, and none that is
+// upper or above. It returns how many it put and the siblings that n was split into.
+func (b *Batch) insert(n *node, rows []Row, upper []byte) (int, []sibling, error) {
 	if n.level == 0 {
-		i, eq := n.find(key)
-		if eq && bytes.Equal(n.vals[i], val) {
-			return nil, nil
-		}
-		b.changed, n.dirty = true, true
-		if eq {
-			n.sumV += len(val) - len(n.vals[i])
-			n.vals[i] = slices.Clone(val)
-		} else {
-			both := append(append(make([]byte, 0, len(key)+len(val)), key...), val...)
-			n.insertLeaf(i, both[:len(key):len(key)], both[len(key):])
-			b.entries++
-		}
-		return n.split(i, limit), nil
+		put, last := b.insertRows(n, rows, upper)
+		return put, n.split(last, capacity(b.p.pageSize)), nil
 	}
+	key := rows[0].Key
 	i := n.route(key)
 	child, childUpper, err := b.openKid(n, i, upper)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	more, err := b.insert(child, key, val, childUpper)
+	put, more, err := b.insert(child, rows, childUpper)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	n.dirty = n.dirty || child.dirty
 	if bytes.Compare(key, n.keys[0]) < 0 && child.dirty { // what was below it has gone (removeKid)
@@ -101,8 +92,59 @@ func (b *Batch) insert(n *node, key, val, upper []byte) ([]sibling, error) {
 		n.insertKid(i+1+k, s.key, kid{node: s.node})
 		b.opened++
 	}
-	return n.split(i+len(more), limit), nil
+	return put, n.split(i+len(more), capacity(b.p.pageSize)), nil
 }
+
+// insertRows puts the first rows into a leaf: those that ascend and are below upper,
+// up to one with which it outgrows its page. It returns how many it put and where
+// the last one is.
+func (b *Batch) insertRows(n *node, rows []Row, upper []byte) (put, at int) {
+	limit := capacity(b.p.pageSize)
+	for _, r := range rows {
+		if put > 0 && (bytes.Compare(r.Key, rows[put-1].Key) <= 0 || upper != nil && bytes.Compare(r.Key, upper) >= 0) {
+			break
+		}
+		eq := false
+		if at++; put == 0 || at < len(n.keys) && bytes.Compare(n.keys[at], r.Key) < 0 {
+			at, eq = n.find(r.Key)
+		} else if at < len(n.keys) {
+			eq = bytes.Equal(n.keys[at], r.Key)
+		}
+		put++
+		switch {
+		case !eq:
+			n.insertLeaf(at, b.keep(r.Key), b.keep(r.Val))
+			b.entries++
+		case bytes.Equal(n.vals[at], r.Val):
+			continue
+		default:
+			n.sumV += len(r.Val) - len(n.vals[at])
+			n.vals[at] = b.keep(r.Val)
+		}
+		b.changed, n.dirty = true, true
+		if n.size() > limit {
+			break
+		}
+	}
+	return put, at
+}
+
+// keep returns a copy of a key or value. Copies share pieces of memory: those of
+// one page do not last longer than the page is open, more or less.
+func (b *Batch) keep(data []byte) []byte {
+	if len(b.memory)+len(data) > cap(b.memory) {
+		b.memory = make([]byte, 0, max(len(data), min(2*cap(b.memory), keepMost), keepLeast))
+	}
+	at := len(b.memory)
+	b.memory = append(b.memory, data...)
+	return b.memory[at:len(b.memory):len(b.memory)]
+}
+
+// Sizes of the pieces of memory that keep takes, in bytes.
+const (
+	keepLeast = 512
+	keepMost  = 16 << 10
+)
 
 func (b *Batch) del(key []byte) error {
 	if err := b.spill(); err != nil {
