@@ -58,15 +58,6 @@ type memberAt struct {
 	off, length uint64
 }
 
-// appendBlock returns the stored form of a block, and where each member lies.
-func appendBlock(dst []byte, number uint64, members []member, compress bool) (stored []byte, raw int, at []memberAt) {
-	how := squeeze
-	if !compress {
-		how = asItIs
-	}
-	return (&blockBuffers{stored: dst}).block(number, members, how)
-}
-
 // blockBuffers make blocks one after the other.
 type blockBuffers struct{ raw, stored, packed []byte }
 
@@ -122,13 +113,18 @@ func squeezeFast(b []byte, buffer *[]byte) (packed []byte, flags byte) {
 // repeats itself much, the copies repeat themselves, and a second pass over the
 // little that is left is cheap both ways (a tenth to a fifth less on traces of
 // text and tables).
-func squeeze(b []byte, _ *[]byte) (packed []byte, flags byte) {
-	once := s2.EncodeBetter(nil, b)
+func squeeze(b []byte, buffer *[]byte) (packed []byte, flags byte) {
+	n := s2.MaxEncodedLen(len(b))
+	if cap(*buffer) < 2*n {
+		*buffer = make([]byte, 2*n)
+	}
+	room := (*buffer)[:2*n]
+	once := s2.EncodeBetter(room[:n], b)
 	if len(once) > len(b)-len(b)/packGain {
 		return b, 0
 	}
 	if len(once) < len(b)/2 {
-		if twice := s2.EncodeBetter(nil, once); len(twice) < len(once)-len(once)/packGain {
+		if twice := s2.EncodeBetter(room[n:], once); len(twice) < len(once)-len(once)/packGain {
 			return twice, blockCompressed | blockTwice
 		}
 	}

@@ -7,6 +7,15 @@ import (
 	"testing"
 )
 
+// appendBlock returns the stored form of a block, and where each member lies.
+func appendBlock(dst []byte, number uint64, members []member, compress bool) (stored []byte, raw int, at []memberAt) {
+	how := squeeze
+	if !compress {
+		how = asItIs
+	}
+	return (&blockBuffers{stored: dst}).block(number, members, how)
+}
+
 func TestBlockGivesItsMembersBack(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 4))
 	for range 300 {

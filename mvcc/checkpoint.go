@@ -203,10 +203,11 @@ func (s *Store) othersCommit() func() bool {
 	}
 }
 
-// yieldRows is how many rows a checkpoint writes before it lets others run: it
-// is never done with its slice of a processor's time while committers wait for
-// theirs, and uses what they leave while the log is synced.
-const yieldRows = 4
+// yieldRows is how many rows a checkpoint collects before it lets others run, as it
+// does after each block: it is never done with its slice of a processor's time
+// while committers wait for theirs, and uses what they leave while the log is
+// synced.
+const yieldRows = 64
 
 // fill writes an overlay into a batch, and rewrites some sparse blocks. learn
 // is called when the batch is committed.

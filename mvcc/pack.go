@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 
+	"github.com/poddb/poddb/internal/vfs"
 	"github.com/poddb/poddb/pager"
 )
 
@@ -45,7 +46,8 @@ type packer struct {
 	needed    baseRef      // version that a current one rests on
 	pod       []byte       // pod and line of the version row before
 	written   uint64       // bytes of blocks
-	blocks    []keyValue   // rows of new blocks
+	buffers   blockBuffers
+	blocks    []keyValue // rows of new blocks
 	changes   map[uint64]*blockChange
 	adopted   map[uint64]blockRow // blocks of extents that the overlay brings
 	upkeep
@@ -192,7 +194,12 @@ func (p *packer) close(o *openBlock) error {
 func (p *packer) write(members []member, compress bool) ([][]byte, error) {
 	number := p.next
 	p.next += 2
-	stored, raw, at := appendBlock(nil, number, members, compress)
+	how := squeeze
+	if !compress {
+		how = asItIs
+	}
+	stored, raw, at := p.buffers.block(number, members, how)
+	p.buffers.stored = stored[:0]
 	pl, err := p.b.Record(stored)
 	if err != nil {
 		return nil, err
@@ -228,6 +235,7 @@ func (p *packer) drain() error {
 	if err := p.putReady(); err != nil {
 		return err
 	}
+	vfs.Yield()
 	p.waiting = append(p.waiting[:0], p.waiting[n:]...)
 	for _, o := range []*openBlock{&p.hot, &p.cold} {
 		for i := range o.rows {

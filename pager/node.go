@@ -156,20 +156,17 @@ func (n *node) removeKid(i int) {
 
 // cut moves the entries from at on to a new right sibling.
 func (n *node) cut(at int) *node {
-	r := &node{level: n.level, keys: slices.Clone(n.keys[at:]), dirty: true}
+	r := &node{level: n.level, keys: n.keys[at:], dirty: true}
 	for _, k := range r.keys {
 		r.sumK += len(k)
 	}
-	clear(n.keys[at:])
-	n.keys = n.keys[:at]
+	n.keys = n.keys[:at:at] // r has the memory behind
 	if n.level > 0 {
-		r.kids = slices.Clone(n.kids[at:])
-		clear(n.kids[at:])
-		n.kids = n.kids[:at]
+		r.kids = n.kids[at:]
+		n.kids = n.kids[:at:at]
 	} else {
-		r.vals = slices.Clone(n.vals[at:])
-		clear(n.vals[at:])
-		n.vals = n.vals[:at]
+		r.vals = n.vals[at:]
+		n.vals = n.vals[:at:at]
 		for _, v := range r.vals {
 			r.sumV += len(v)
 		}

@@ -155,6 +155,9 @@ func (w *pageWriter) write(data []byte, off int64) error {
 		}
 		w.off = off
 	}
+	if n := len(w.buf) + len(data); n > cap(w.buf) {
+		w.buf = append(make([]byte, 0, max(n, min(2*cap(w.buf), writeBytes))), w.buf...)
+	}
 	w.buf = append(w.buf, data...)
 	return nil
 }
