@@ -33,6 +33,7 @@ type Log struct {
 
 	awaited atomic.Int64  // see gather.go
 	back    chan struct{} // capacity 1: nobody is awaited any more, or may be
+	end     atomic.Uint64 // see End; changed with mu held, for every commit asks
 
 	mu       sync.Mutex
 	queue    []group
@@ -44,7 +45,6 @@ type Log struct {
 	closeErr error
 	segments []held // oldest first; the last one is written to
 	sealing  bool   // the segment before the last one is still in use
-	end      LSN
 	durable  LSN
 	stats    Stats
 
@@ -82,8 +82,9 @@ type Stats struct {
 func start(o Options, w *writer, segments []held) *Log {
 	l := &Log{
 		o: o, w: w, wake: make(chan struct{}, 1), back: make(chan struct{}, 1), gone: make(chan struct{}),
-		segments: segments, end: w.at,
+		segments: segments,
 	}
+	l.end.Store(uint64(w.at))
 	l.publish()
 	go l.run()
 	return l
@@ -157,17 +158,13 @@ func (l *Log) Resume() error {
 }
 
 // End returns the position behind the last group whose done got no error.
-func (l *Log) End() LSN {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.end
-}
+func (l *Log) End() LSN { return LSN(l.end.Load()) }
 
 // Bytes returns how much log is held, from the oldest segment to the end.
 func (l *Log) Bytes() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return int64(l.end-l.segments[0].first) + int64(len(l.segments))*segmentHeader
+	return int64(l.End()-l.segments[0].first) + int64(len(l.segments))*segmentHeader
 }
 
 // Stats returns counters since Open.
@@ -358,7 +355,7 @@ func (l *Log) process(batch *[]group) bool {
 		return false
 	}
 	l.mu.Lock()
-	l.end = l.w.at
+	l.end.Store(uint64(l.w.at))
 	l.publish()
 	l.stats.Groups += uint64(groups)
 	l.stats.Batches++
