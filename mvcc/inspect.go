@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"runtime"
 	"time"
@@ -86,10 +87,12 @@ func (s *Store) outrun(err error, attended bool) error {
 	if moved, failed := s.pager.Moved(); failed == nil && moved {
 		return &outrun{err, true}
 	}
-	came := !attended && s.pager.Attended()
+	now := s.pager.Attended()
 	fleeting := errors.Is(err, dberr.ErrLogMissing) || errors.Is(err, fs.ErrNotExist) ||
 		errors.Is(err, dberr.ErrSnapshotTooOld) || errors.Is(err, errUnfinished)
-	if came || fleeting && s.pager.Attended() {
+	// Close cuts its log and removes it, and may be done with that by now.
+	closed := attended && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, fs.ErrNotExist))
+	if now && (!attended || fleeting) || closed {
 		return &outrun{err, false}
 	}
 	return err
