@@ -83,12 +83,12 @@ func (l *loader) arrayHeader(p *loadPod, s pod.Slot, d *pod.Data) (h arrayHeader
 
 func (l *loader) fillArray(p *loadPod, s pod.Slot, d *pod.Data, st *storedType, to unsafe.Pointer) {
 	if h, ok := l.arrayHeader(p, s, d); ok {
-		l.fillElems(p, d, slotHead{array: h}, st, to)
+		l.fillElems(p, d, &slotHead{array: h}, st, to)
 	}
 }
 
 // fillElems decodes the elements of an array whose head was read.
-func (l *loader) fillElems(p *loadPod, d *pod.Data, head slotHead, st *storedType, to unsafe.Pointer) {
+func (l *loader) fillElems(p *loadPod, d *pod.Data, head *slotHead, st *storedType, to unsafe.Pointer) {
 	h := &head.array
 	rest, lengths := d.Bytes[h.bytes:], d.Runs
 	for done := uint64(0); done < h.stored && l.err == nil; {

@@ -48,12 +48,12 @@ func (l *loader) mapFits(p *loadPod, s pod.Slot, d *pod.Data, h mapHeader, st *s
 // missing, nothing is inserted and the map is filled after the fetch.
 func (l *loader) fillMap(p *loadPod, s pod.Slot, d *pod.Data, st *storedType, to unsafe.Pointer) {
 	if h, ok := l.mapHeader(p, s, d); ok {
-		l.fillEntries(p, s, d, slotHead{entries: h}, st, to)
+		l.fillEntries(p, s, d, &slotHead{entries: h}, st, to)
 	}
 }
 
 // fillEntries is fillMap of a map whose head was read.
-func (l *loader) fillEntries(p *loadPod, s pod.Slot, d *pod.Data, head slotHead, st *storedType, to unsafe.Pointer) {
+func (l *loader) fillEntries(p *loadPod, s pod.Slot, d *pod.Data, head *slotHead, st *storedType, to unsafe.Pointer) {
 	f := l.filler(p, st, to)
 	f.begin()
 	if f.buckets(d, head.entries) {

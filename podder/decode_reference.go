@@ -63,27 +63,15 @@ func (l *loader) near(p *loadPod, c *cursor, same uintptr) *loadRegion {
 	if same == 0 || start >= len(c.buf) {
 		return nil
 	}
-	n := c.uvarint() - codeBase
-	if n&(codeExternal|codeInterior) == 0 {
-		n >>= codeShift
-		if r := l.nearSlot(p, n); r != nil && r.typ != nil && r.typ.same == same {
+	y := c.uvarint() - codeBase
+	if n := y >> codeShift; y&(codeExternal|codeInterior) == 0 && n < uint64(len(p.slots)) {
+		r := &p.slots[n]
+		if (r.addr != nil || l.placeNear(p, pod.Slot(n))) && r.typ != nil && r.typ.same == same {
 			return r
 		}
 	}
 	c.off, c.bad = start, false
 	return nil
-}
-
-// nearSlot returns slot n of a pod if it has one with a place, or can give it one.
-func (l *loader) nearSlot(p *loadPod, n uint64) *loadRegion {
-	if n >= uint64(len(p.slots)) {
-		return nil
-	}
-	r := &p.slots[n]
-	if r.addr == nil && (p.merged.Slots[n].Kind == pod.SlotForward || !l.place(p, pod.Slot(n))) {
-		return nil
-	}
-	return r
 }
 
 // referTo returns the start of the region that a code names.

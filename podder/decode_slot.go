@@ -54,7 +54,8 @@ func (l *loader) place(p *loadPod, s pod.Slot) bool {
 
 // placeFresh makes memory for a slot and queues it, or fills it at once.
 func (l *loader) placeFresh(p *loadPod, s pod.Slot, d *pod.Data, st *storedType) bool {
-	head, addr, ok := l.allocate(d, st, p, s)
+	var head slotHead
+	addr, ok := l.allocate(&head, d, st, p, s)
 	if !ok {
 		return false
 	}
@@ -63,7 +64,7 @@ func (l *loader) placeFresh(p *loadPod, s pod.Slot, d *pod.Data, st *storedType)
 		l.queue = append(l.queue, loadSlot{p, s})
 		return true
 	}
-	return l.fillNested(p, s, d, head)
+	return l.fillNested(p, s, d, &head)
 }
 
 // maxNested is how many slots are filled inside each other before the queue
@@ -73,7 +74,7 @@ const maxNested = 8
 // fillNested decodes a slot as soon as it has its place, while the slot that
 // refers to it is still being decoded: its bytes are near, and so is what its head
 // says. It reports false after an error.
-func (l *loader) fillNested(p *loadPod, s pod.Slot, d *pod.Data, head slotHead) bool {
+func (l *loader) fillNested(p *loadPod, s pod.Slot, d *pod.Data, head *slotHead) bool {
 	outer, at := l.nest, l.at
 	l.nest = nest{level: outer.level + 1, lowest: math.MaxInt}
 	l.at = loadSlot{p, s}
@@ -140,15 +141,15 @@ type slotHead struct {
 }
 
 // allocate makes zeroed memory for a slot: one value, the elements of an
-// array, or an empty map.
-func (l *loader) allocate(d *pod.Data, st *storedType, p *loadPod, s pod.Slot) (head slotHead, addr unsafe.Pointer, ok bool) {
+// array, or an empty map. It fills in head.
+func (l *loader) allocate(head *slotHead, d *pod.Data, st *storedType, p *loadPod, s pod.Slot) (addr unsafe.Pointer, ok bool) {
 	if d.Kind == pod.SlotChunks {
 		addr, head.count, ok = l.allocateChunks(st, p, s)
-		return head, addr, ok
+		return addr, ok
 	}
 	if st.isMap(d) != (d.Kind == pod.SlotMap) {
 		l.corrupt("slot %d of pod %d is of kind %d and type %s", s, p.id, d.Kind, st.node.text)
-		return head, nil, false
+		return nil, false
 	}
 	switch d.Kind {
 	case pod.SlotObject:
@@ -158,17 +159,17 @@ func (l *loader) allocate(d *pod.Data, st *storedType, p *loadPod, s pod.Slot) (
 	case pod.SlotMap:
 		if head.entries, ok = l.mapHeader(p, s, d); ok && l.mapFits(p, s, d, head.entries, st) {
 			head.count = int(head.entries.count)
-			return head, st.newMap(head.count), true
+			return st.newMap(head.count), true
 		}
-		ok = false
+		return nil, false
 	default:
 		if head.array, ok = l.arrayHeader(p, s, d); ok && l.charge(head.array.extent, uint64(st.size), len(d.Bytes)) {
 			head.count = int(head.array.extent)
-			return head, makeElems(st, head.count), true
+			return makeElems(st, head.count), true
 		}
-		ok = false
+		return nil, false
 	}
-	return head, addr, ok
+	return addr, ok
 }
 
 // isMap reports whether a slot of the type holds the entries of a map.

@@ -51,6 +51,10 @@ func newBudget(cfg *Config) budget {
 // are the reason. It reports false, with an error recorded, if that is out of
 // proportion, or more than the program allows.
 func (l *loader) charge(count, size uint64, stored int) bool {
+	if total := count * size; count|size < 1<<31 && total <= uint64(stored)*memoryPerByte && total <= l.budget.all {
+		l.budget.all -= total
+		return true
+	}
 	const most = min(1<<46, math.MaxInt>>1)
 	if count > most || size != 0 && count > most/size {
 		l.corrupt("%d elements of %d bytes", count, size)

@@ -76,6 +76,7 @@ type loader struct {
 	head    int        // first of queue that is not done
 	blocked []loadSlot // to be decoded again
 	late    lateList
+	lacks   *loadPod // the last that was needed and is not here
 	// recycler takes back pods that were released; nil if they stay.
 	recycler pod.Recycler
 	done     []*loadPod // filled, to be released
@@ -119,13 +120,12 @@ type loader struct {
 // nest is what is true of the slot being decoded alone, also if it is decoded in
 // the midst of another one.
 type nest struct {
-	level        int      // slots being decoded inside each other
-	scratch      int      // >0 while decoding to memory that will be copied
-	depth        int      // interface values inside each other
-	lowest       int      // of ask, among the pods that it needs
-	lacks        *loadPod // one that it needs and that is not here
-	missing      bool     // it refers to a pod that is not here
-	sawMigration bool     // it holds a value to be migrated
+	level        int  // slots being decoded inside each other
+	scratch      int  // >0 while decoding to memory that will be copied
+	depth        int  // interface values inside each other
+	lowest       int  // of ask, among the pods that it needs
+	missing      bool // it refers to a pod that is not here
+	sawMigration bool // it holds a value to be migrated
 }
 
 type loadPod struct {
@@ -293,7 +293,7 @@ func (l *loader) next() (done bool, err error) {
 // start prepares for decoding something that is stored in slot s.
 func (l *loader) start(s loadSlot) {
 	l.at, l.missing, l.sawMigration = s, false, false
-	l.lowest, l.lacks = math.MaxInt, nil
+	l.lowest = math.MaxInt
 }
 
 // awaitPods has what was decoded wait for all pods that it needs.

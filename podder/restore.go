@@ -224,7 +224,8 @@ func (l *loader) placeOver(p *loadPod, s pod.Slot, lr liveRegion) (done, ok bool
 	if st.named != "" || l.reg.isSentinel(lr.addr) {
 		return false, true // the program's own object is not written
 	}
-	head, shadow, ok := l.allocate(d, st, p, s)
+	var head slotHead
+	shadow, ok := l.allocate(&head, d, st, p, s)
 	if !ok {
 		return false, false
 	}

@@ -128,6 +128,11 @@ func (p *Pod) readSlots(r *binenc.Reader) (total uint64) {
 	p.Slots = slices.Grow(p.Slots[:0], min(left, r.Len()))
 	p.reused.lengths = slices.Grow(p.reused.lengths, min(left, r.Len()))
 	for left > 0 && r.Err() == nil {
+		n, sum := p.readShort(r, left)
+		total += sum
+		if left -= n; left == 0 {
+			break
+		}
 		g := readGroup(r, left)
 		left -= g.count
 		if g.kind == SlotFree {
@@ -157,6 +162,62 @@ func (p *Pod) readSlots(r *binenc.Reader) (total uint64) {
 		}
 	}
 	return total
+}
+
+// readShort reads at most left slots, as long as each is a group of its own and all
+// its numbers are single bytes. It returns how many there were, and the sum of
+// their bytes.
+func (p *Pod) readShort(r *binenc.Reader, left int) (n int, total uint64) {
+	ahead := *r
+	b := ahead.Bytes(uint64(ahead.Len()))
+	at := 0
+	for n < left && len(b)-at > 2 {
+		g, typ, x := b[at], b[at+1], b[at+2]
+		d := Data{Kind: Kind(g & 15), Type: TypeID(typ)}
+		if d.Kind == SlotFree || d.Kind >= slotKinds || g&^(groupInRuns|15) != 0 || typ|x >= 0x80 {
+			break
+		}
+		length := uint64(x)
+		next := at + 3
+		if g&groupInRuns != 0 {
+			next += int(x)
+			if next > len(b) {
+				break
+			}
+			if d.Runs, length = p.shortRuns(b[at+3 : next]); d.Runs == nil {
+				break
+			}
+		}
+		at = next
+		p.addSlot(d, length)
+		total += length
+		n++
+	}
+	r.Bytes(uint64(at))
+	return n, total
+}
+
+// shortRuns reads the lengths of runs, of which each has a byte of its own; nil if
+// that is not so.
+func (p *Pod) shortRuns(codes []byte) (runs []uint32, sum uint64) {
+	m := p.reused
+	start := len(m.runs)
+	prev := int32(0)
+	for _, code := range codes {
+		z := int32(code >> 1)
+		d := z>>1 ^ -(z & 1)
+		prev += d
+		if code&0x81 != 0 || d == 0 || prev < 0 {
+			m.runs = m.runs[:start]
+			return nil, 0
+		}
+		m.runs = append(m.runs, uint32(prev))
+		sum += uint64(prev)
+	}
+	if len(m.runs) == start {
+		return nil, 0
+	}
+	return m.runs[start:len(m.runs):len(m.runs)], sum
 }
 
 func (p *Pod) addSlot(d Data, length uint64) {

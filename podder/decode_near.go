@@ -1,0 +1,108 @@
+package podder
+
+import (
+	"math"
+	"reflect"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Most references lead to a slot of the same pod that nobody has referred to yet,
+// an object or a small container of a type that was met before. Such a slot is
+// placed and filled here, in one go; everything else is left to place.
+
+// placeNear gives slot s of the pod being decoded its place, and reports false if
+// it has none then: after an error, or because it is a forwarder.
+func (l *loader) placeNear(p *loadPod, s pod.Slot) bool {
+	d := &p.merged.Slots[s]
+	st := l.recent[d.Type%recentTypes]
+	switch {
+	case d.Kind == pod.SlotForward:
+		return false
+	case st == nil || st.id != d.Type || !st.nests || st.named != "" || l.lookup != nil || l.want != nil ||
+		l.capturing != nil || l.level >= maxNested || l.missing || l.scratch+l.depth > 0:
+		return l.place(p, s)
+	}
+	r := &p.slots[s]
+	isMap := st.node.kind == nodeEntries
+	switch {
+	case d.Kind == pod.SlotObject && !isMap:
+		if !l.charge(1, uint64(st.size), len(d.Bytes)) {
+			return false
+		}
+		*r = loadRegion{reflect.New(st.typ).UnsafePointer(), st, 1<<regionFlags | regionPlain}
+		outer := l.enter(p, s)
+		l.fillObject(p, d, r, r.addr)
+		return l.leave(outer)
+	case d.Kind == pod.SlotArray && !isMap && shortRun(d, 3) && d.Bytes[1] <= min(d.Bytes[0], d.Bytes[2]):
+		return l.placeShortArray(p, s, d, st, r)
+	case d.Kind == pod.SlotMap && isMap && shortRun(d, 2) && d.Bytes[1] == 0:
+		return l.placeShortMap(p, s, d, st, r)
+	}
+	return l.place(p, s)
+}
+
+// shortRun reports whether a container has one run that is not empty, and a head of
+// so many single bytes of which the first is not 0.
+func shortRun(d *pod.Data, head uint32) bool {
+	if len(d.Runs) != 2 || d.Runs[0] != head || d.Runs[1] == 0 || uint64(d.Runs[1])+uint64(head) != uint64(len(d.Bytes)) {
+		return false
+	}
+	all := byte(0)
+	for _, b := range d.Bytes[:head] {
+		all |= b
+	}
+	return all < 0x80 && d.Bytes[0] > 0
+}
+
+// placeShortArray places and fills an array whose head says extent, stored and
+// perRun in a byte each, with all that is stored in one run.
+func (l *loader) placeShortArray(p *loadPod, s pod.Slot, d *pod.Data, st *storedType, r *loadRegion) bool {
+	extent := uint64(d.Bytes[0])
+	if !l.charge(extent, uint64(st.size), len(d.Bytes)) {
+		return false
+	}
+	*r = loadRegion{makeElems(st, int(extent)), st, extent<<regionFlags | regionArray | regionPlain}
+	outer := l.enter(p, s)
+	l.elems(p, st.plan, d.Bytes[3:], uint64(d.Bytes[1]), r.addr)
+	return l.leave(outer)
+}
+
+// placeShortMap places and fills a map whose head says its count and no bits in a
+// byte each.
+func (l *loader) placeShortMap(p *loadPod, s pod.Slot, d *pod.Data, st *storedType, r *loadRegion) bool {
+	h := mapHeader{count: uint64(d.Bytes[0]), bytes: 2}
+	if !l.mapFits(p, s, d, h, st) {
+		return false
+	}
+	*r = loadRegion{st.newMap(int(h.count)), st, h.count<<regionFlags | regionMap}
+	outer := l.enter(p, s)
+	l.fillEntries(p, s, d, &slotHead{entries: h}, st, r.addr)
+	return l.leave(outer)
+}
+
+// enter begins to decode a slot in the midst of another one, which lacks nothing
+// so far.
+func (l *loader) enter(p *loadPod, s pod.Slot) (outer loadSlot) {
+	outer = l.at
+	l.at = loadSlot{p, s}
+	l.level++
+	return outer
+}
+
+// leave ends what enter began.
+func (l *loader) leave(outer loadSlot) bool {
+	l.level--
+	switch {
+	case l.err != nil:
+		return false
+	case l.missing:
+		l.blocked = append(l.blocked, l.at)
+		l.awaitPods()
+		l.missing, l.lowest = false, math.MaxInt
+	default:
+		l.filled(l.at.pod, l.at.slot)
+	}
+	l.at = outer
+	return true
+}
