@@ -255,6 +255,24 @@ func TestTransactionsBeginWhereADeepBranchBegan(t *testing.T) {
 			t.Errorf("a transaction on b2 from version %d, which is not on it: %v", base, err)
 		}
 	}
+	// Retention keeps where the branch began, though both branches have gone on.
+	for _, branch := range []string{"b1", "b2", "b2"} {
+		if _, _, err := commitBox(t, s, branch, "x", id, "later"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Prune(bg, PruneOptions{KeepLast: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, s, v, id); got != "1" {
+		t.Errorf("the version that b2 began at reads %q", got)
+	}
+	tx, err := s.Begin(bg, "b2", v)
+	if err != nil {
+		t.Errorf("a transaction from where b2 began, after pruning: %v", err)
+	} else {
+		tx.Rollback()
+	}
 	ctx, cancel := context.WithCancel(bg)
 	cancel()
 	if err := s.CreateBranch(ctx, "never", v); !errors.Is(err, context.Canceled) {
