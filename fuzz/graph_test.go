@@ -405,6 +405,10 @@ func (g *graphRun) adopt(p pastVersion, keep bool) error {
 func (g *graphRun) checkout() error {
 	p := g.past[g.rng.IntN(len(g.past))]
 	g.note("checkout %d", p.version)
+	now := map[string]reflect.Type{} // what the namespace has
+	for _, v := range g.world.Variables() {
+		now[v.Name] = v.Value.Type()
+	}
 	if g.rng.IntN(3) == 0 {
 		g.world.Mutate(5) // given up by force
 	}
@@ -412,7 +416,7 @@ func (g *graphRun) checkout() error {
 		return fmt.Errorf("checkout of %d: %w", p.version, err)
 	}
 	g.count.restored.Add(1)
-	if ok, err := g.keptTypes(p); !ok || err != nil {
+	if ok, err := g.keptTypes(p, now); !ok || err != nil {
 		return err
 	}
 	if err := g.adopt(p, g.rng.IntN(2) == 0); err != nil {
@@ -423,14 +427,10 @@ func (g *graphRun) checkout() error {
 
 // keptTypes is false if a variable that had another type then kept the one that
 // it has now, because what was stored converts to it. Such a graph ends here.
-func (g *graphRun) keptTypes(p pastVersion) (bool, error) {
+func (g *graphRun) keptTypes(p pastVersion, now map[string]reflect.Type) (bool, error) {
 	vars, err := g.read(g.ns, nil)
 	if err != nil {
 		return false, err
-	}
-	now := map[string]reflect.Type{}
-	for _, v := range g.world.Variables() {
-		now[v.Name] = v.Value.Type()
 	}
 	for i, v := range vars {
 		if i < len(p.vars) && v.Name == p.vars[i].Name && v.Value.Type() != p.vars[i].Value.Type() && v.Value.Type() == now[v.Name] {
