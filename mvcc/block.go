@@ -67,33 +67,36 @@ type squeezer func(b []byte, buffer *[]byte) (packed []byte, flags byte)
 // block appends the stored form of a block to what is stored. The next call
 // overwrites it unless the caller takes it away.
 func (w *blockBuffers) block(number uint64, members []member, how squeezer) (stored []byte, raw int, at []memberAt) {
-	b := binary.AppendUvarint(w.raw[:0], uint64(len(members)))
-	var keys keyCoder
+	at = make([]memberAt, len(members))
 	size := 0
-	for _, m := range members {
-		b = binary.AppendUvarint(keys.append(b, m.key), uint64(len(m.data)))
+	for i, m := range members {
+		at[i] = memberAt{key: m.key, length: uint64(len(m.data))}
 		size += len(m.data)
 	}
-	b = slices.Grow(b, size)
-	at = make([]memberAt, len(members))
+	b := slices.Grow(w.directory(at), size)
 	for i, m := range members {
-		at[i] = memberAt{m.key, uint64(len(b)), uint64(len(m.data))}
+		at[i].off = uint64(len(b))
 		b = append(b, m.data...)
 	}
 	w.raw = b
 	dst, start := w.stored, len(w.stored)
 	packed, flags := how(b, &w.packed)
-	dst = slices.Grow(dst, len(packed)+blockHeader+1+2*binary.MaxVarintLen64)
-	dst = append(dst, blockMagic...)
-	dst = append(dst, make([]byte, blockHeader-len(blockMagic))...)
-	dst = append(dst, flags)
-	dst = binary.AppendUvarint(dst, number)
-	dst = binary.AppendUvarint(dst, uint64(len(b)))
-	dst = append(dst, packed...)
-	rest := dst[start+blockHeader:]
-	binary.LittleEndian.PutUint32(dst[start+8:], uint32(len(rest)))
-	binary.LittleEndian.PutUint32(dst[start+12:], crc32.Checksum(rest, crc32.MakeTable(crc32.Castagnoli)))
+	dst = slices.Grow(dst, len(packed)+maxBlockFront)
+	dst = append(appendBlockFront(dst, flags, number, len(b)), packed...)
+	sealBlock(dst[start:])
 	return dst, len(b), at
+}
+
+// directory returns that of a block with these members, in the buffer for raw
+// bytes. Offsets are not looked at.
+func (w *blockBuffers) directory(members []memberAt) []byte {
+	b := binary.AppendUvarint(w.raw[:0], uint64(len(members)))
+	var keys keyCoder
+	for i := range members {
+		b = binary.AppendUvarint(keys.append(b, members[i].key), members[i].length)
+	}
+	w.raw = b
+	return b
 }
 
 func asItIs(b []byte, _ *[]byte) ([]byte, byte) { return b, 0 }

@@ -39,8 +39,13 @@ func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 		return fmt.Errorf("%w: pod %d put as new=%v, but the base, version %d, has it=%v",
 			dberr.ErrInvalid, c.ID, c.New, t.base.version, base != nil)
 	}
-	if base == nil && t.isBig(c) {
-		return t.putBig(v, c)
+	if base == nil {
+		if t.isBig(c) {
+			return t.putBig(v, c)
+		}
+		if done, err := t.putStreamed(v, c); done || err != nil {
+			return err
+		}
 	}
 	var old *pod.Pod
 	if base != nil {

@@ -37,26 +37,17 @@ type stream struct {
 
 	open  *streamBlock
 	rows  []keyValue // of blocks written; the writer's until it has ended
-	ended chan struct{}
+	gone  chan struct{}
 	spare chan []byte // buffers for pieces (bigbody.go)
 
-	mu      sync.Mutex
-	changed sync.Cond
-	queue   []*streamBlock
-	pending int // bytes that wait for the writer or are with it
-	closed  bool
-	err     error
-}
-
-// streamBlock is a block on its way, or a piece of a long one (bigbody.go).
-type streamBlock struct {
-	long      *longBlock
-	piece     []byte // of it
-	last      bool   // piece
-	number    uint64
-	members   []member
-	envelopes []*[]byte // what names each member
-	size      int
+	mu        sync.Mutex
+	changed   sync.Cond
+	queue     []*streamBlock
+	pending   int      // bytes that wait for the writer or are with it
+	free      [][]byte // buffers for blocks (streamblock.go)
+	freeBytes int
+	closed    bool
+	err       error
 }
 
 const (
@@ -100,29 +91,10 @@ func (t *Tx) startStream() error {
 }
 
 func newStream(s *Store, extent *pager.Extent) *stream {
-	w := &stream{s: s, extent: extent, ended: make(chan struct{}), spare: make(chan []byte, streamPending/bigPiece+1)}
+	w := &stream{s: s, extent: extent, gone: make(chan struct{}), spare: make(chan []byte, streamPending/bigPiece+1)}
 	w.changed.L = &w.mu
 	go w.write()
 	return w
-}
-
-// add moves contents from an inline envelope into a block. The envelope is
-// changed later, at the latest when finish returns.
-func (w *stream) add(key []byte, env *[]byte) error {
-	data, _, err := loose((*env)[1:])
-	if err != nil {
-		return err
-	}
-	if w.open == nil {
-		w.open = &streamBlock{number: w.s.next.block.Add(2) - 2}
-	}
-	b := w.open
-	b.members = append(b.members, member{key, data})
-	b.envelopes = append(b.envelopes, env)
-	if b.size += len(data); b.size >= streamBlockBytes {
-		return w.send()
-	}
-	return nil
 }
 
 // send hands the open block over.
@@ -153,7 +125,7 @@ func (w *stream) sendBlock(b *streamBlock) error {
 
 // write is the writer's goroutine.
 func (w *stream) write() {
-	defer close(w.ended)
+	defer close(w.gone)
 	var buf blockBuffers
 	for {
 		b := w.take()
@@ -163,6 +135,7 @@ func (w *stream) write() {
 		err := w.writeBlock(b, &buf)
 		w.mu.Lock()
 		w.pending -= b.size
+		w.recycle(b)
 		if err != nil {
 			w.err = err
 		}
@@ -190,17 +163,15 @@ func (w *stream) writeBlock(b *streamBlock, buf *blockBuffers) error {
 	if b.long != nil {
 		return w.s.extentError(w.writePiece(b))
 	}
-	buf.stored = buf.stored[:0]
-	stored, raw, at := buf.block(b.number, b.members, squeezeFast)
-	buf.stored = stored
+	stored, raw := b.layOut(buf)
 	pl, err := w.extent.Record(stored)
 	if err != nil {
 		return w.s.extentError(err)
 	}
 	for i, env := range b.envelopes {
-		*env = packedIn(b.number, at[i])
+		*env = packedIn(b.number, b.members[i])
 	}
-	w.rows = append(w.rows, keyValue{blockKey(b.number), newBlockRow(pl, raw, at).append(nil)})
+	w.rows = append(w.rows, keyValue{blockKey(b.number), newBlockRow(pl, raw, b.members).append(nil)})
 	return nil
 }
 
@@ -210,7 +181,7 @@ func (w *stream) end() error {
 	w.closed = true
 	w.changed.Broadcast()
 	w.mu.Unlock()
-	<-w.ended
+	<-w.gone
 	return w.err
 }
 

@@ -1,0 +1,76 @@
+package mvcc
+
+import (
+	"github.com/zeebo/blake3"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// putStreamed puts a new pod of a transaction that has a stream, if its body is
+// worth sharing: the body goes from the memory of the change into an open block,
+// without being copied in between. It does nothing and returns false for every
+// other change.
+func (t *Tx) putStreamed(v *view, c *pod.Change) (done bool, err error) {
+	if t.stream == nil {
+		return false, nil
+	}
+	size := 0
+	for i := range c.Slots {
+		size += len(c.Slots[i].Data.Bytes)
+	}
+	if size < shareMin || size > maxForm {
+		return false, nil
+	}
+	next, err := pod.Borrow(nil, c)
+	if err != nil || next.BodyLen() != size { // slots written in runs, or twice
+		return false, err
+	}
+	full := bodyHash(next)
+	key := t.s.contentKey(full)
+	no, found, taken, err := t.equalBody(v, key, full, next)
+	if err != nil || taken {
+		return false, err
+	}
+	if !found {
+		if no, err = t.streamBody(key, full, next, size); err != nil {
+			return false, err
+		}
+	}
+	f := frame{form: pod.AppendWholeShared(nil, next, pod.RecordNo(no))}
+	p := &put{id: c.ID, env: t.envelope(f), size: f.size()}
+	p.exports = exportedSlots(p.few[:0], next)
+	setIn(&t.uses, no, t.uses[no]+1)
+	t.stats.Shared++
+	t.note(p, nil, next, len(c.Slots)+len(c.Drop))
+	return true, t.spill()
+}
+
+// bodyHash is the BLAKE3 of a pod's body.
+func bodyHash(p *pod.Pod) [32]byte {
+	if len(p.Slots) == 1 {
+		return blake3.Sum256(p.Slots[0].Bytes)
+	}
+	hash := blake3.New()
+	for i := range p.Slots {
+		hash.Write(p.Slots[i].Bytes)
+	}
+	return [32]byte(hash.Sum(nil))
+}
+
+// streamBody moves a body into the stream and returns its record number.
+func (t *Tx) streamBody(key contentKey, full [32]byte, next *pod.Pod, size int) (uint64, error) {
+	if err := t.spill(); err != nil { // so that what is shared stays in order
+		return 0, err
+	}
+	n := &body{no: t.s.next.record.Add(1) - 1, key: key, full: full, size: uint64(size) + 1}
+	setIn(&t.bodies, key, n)
+	t.shared = append(t.shared, n)
+	t.spilledBodies++
+	t.stats.Bytes += n.size
+	t.stream.begin(recordKey(kindShared, n.no), &n.env)
+	t.stream.part(appendFrameHead(nil, frame{}))
+	for i := range next.Slots {
+		t.stream.part(next.Slots[i].Bytes)
+	}
+	return n.no, t.stream.complete()
+}
