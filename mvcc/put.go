@@ -13,7 +13,10 @@ import (
 // encodes the result. A pod that did not change is not written. What the base
 // exports stays exported: a change that takes an exported slot away is
 // ErrInvalid.
-func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
+func (t *Tx) Put(ctx context.Context, c *pod.Change) error { return t.put(ctx, c, nil) }
+
+// put is Put; hash is the body's, if it is known.
+func (t *Tx) put(ctx context.Context, c *pod.Change, hash *[32]byte) error {
 	if err := t.usable(ctx); err != nil {
 		return err
 	}
@@ -43,7 +46,7 @@ func (t *Tx) Put(ctx context.Context, c *pod.Change) error {
 		if t.isBig(c) {
 			return t.putBig(v, c)
 		}
-		if done, err := t.putStreamed(v, c); done || err != nil {
+		if done, err := t.putStreamed(v, c, hash); done || err != nil {
 			return err
 		}
 	}

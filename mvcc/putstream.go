@@ -1,6 +1,11 @@
 package mvcc
 
 import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
 	"github.com/zeebo/blake3"
 
 	"github.com/poddb/poddb/internal/pod"
@@ -10,22 +15,19 @@ import (
 // worth sharing: the body goes from the memory of the change into an open block,
 // without being copied in between. It does nothing and returns false for every
 // other change.
-func (t *Tx) putStreamed(v *view, c *pod.Change) (done bool, err error) {
-	if t.stream == nil {
-		return false, nil
-	}
-	size := 0
-	for i := range c.Slots {
-		size += len(c.Slots[i].Data.Bytes)
-	}
-	if size < shareMin || size > maxForm {
+func (t *Tx) putStreamed(v *view, c *pod.Change, hash *[32]byte) (done bool, err error) {
+	size := bodySize(c)
+	if t.stream == nil || size < shareMin || size > maxForm {
 		return false, nil
 	}
 	next, err := pod.Borrow(nil, c)
 	if err != nil || next.BodyLen() != size { // slots written in runs, or twice
 		return false, err
 	}
-	full := bodyHash(next)
+	if hash == nil {
+		hash = new([32]byte(bodyHash(next)))
+	}
+	full := *hash
 	key := t.s.contentKey(full)
 	no, found, taken, err := t.equalBody(v, key, full, next)
 	if err != nil || taken {
@@ -43,6 +45,15 @@ func (t *Tx) putStreamed(v *view, c *pod.Change) (done bool, err error) {
 	t.stats.Shared++
 	t.note(p, nil, next, len(c.Slots)+len(c.Drop))
 	return true, t.spill()
+}
+
+// bodySize is the length of the slots that a change writes whole.
+func bodySize(c *pod.Change) int {
+	n := 0
+	for i := range c.Slots {
+		n += len(c.Slots[i].Data.Bytes)
+	}
+	return n
 }
 
 // bodyHash is the BLAKE3 of a pod's body.
@@ -73,4 +84,48 @@ func (t *Tx) streamBody(key contentKey, full [32]byte, next *pod.Pod, size int) 
 		t.stream.part(next.Slots[i].Bytes)
 	}
 	return n.no, t.stream.complete()
+}
+
+// PutAll is Put of each change, in order, up to the first that fails. All
+// processors hash the bodies that a transaction with a stream is to share.
+func (t *Tx) PutAll(ctx context.Context, changes []pod.Change) error {
+	var hashes [][32]byte
+	if t.stream != nil {
+		hashes = hashBodies(changes)
+	}
+	for i := range changes {
+		var hash *[32]byte
+		if hashes != nil && hashable(&changes[i]) {
+			hash = &hashes[i]
+		}
+		if err := t.put(ctx, &changes[i], hash); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hashable reports whether a change holds its pod's body as it will be.
+func hashable(c *pod.Change) bool {
+	return c.New && len(c.Slots) == 1 && c.Slots[0].Runs == nil && bodySize(c) >= shareMin
+}
+
+// hashBodies hashes the bodies of the changes that are hashable.
+func hashBodies(changes []pod.Change) [][32]byte {
+	hashes := make([][32]byte, len(changes))
+	var next atomic.Int64
+	work := func() {
+		for i := next.Add(1) - 1; i < int64(len(changes)); i = next.Add(1) - 1 {
+			if c := &changes[i]; hashable(c) {
+				hashes[i] = blake3.Sum256(c.Slots[0].Data.Bytes)
+			}
+		}
+	}
+	var others sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(changes)) - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
+	return hashes
 }

@@ -58,7 +58,7 @@ type txMemory struct {
 	request request
 }
 
-var _ pod.Sink = (*Tx)(nil)
+var _ pod.BatchSink = (*Tx)(nil)
 
 // put is one pod version to be.
 type put struct {

@@ -53,7 +53,7 @@ func appendRefBytes(dst []byte, r pod.Ref) []byte {
 type storableContents interface {
 	chunkContents
 	// store returns the slot and the references of a chunk, good until the next
-	// call of any method.
+	// call of any method; of flat memory until the encoder is emptied.
 	store(from, to int) (pod.Data, []pod.Ref)
 }
 
@@ -85,14 +85,15 @@ func (f *flatContents) store(from, to int) (pod.Data, []pod.Ref) {
 		return d, nil
 	}
 	e := f.e
-	e.buf = appendArrayHead(e.buf[:0], to-from, f.perRun)
-	e.runs = append(e.runs[:0], uint32(len(e.buf)))
+	start, first := len(e.buf), len(e.runs)
+	e.buf = appendArrayHead(e.buf, to-from, f.perRun)
+	e.runs = append(e.runs, uint32(len(e.buf)-start))
 	e.buf = append(e.buf, d.Bytes...)
 	step := f.perRun * f.size
 	for left := len(d.Bytes); left > 0; left -= step {
 		e.runs = append(e.runs, uint32(min(step, left)))
 	}
-	d.Bytes, d.Runs = e.buf, e.runs
+	d.Bytes, d.Runs = e.buf[start:len(e.buf):len(e.buf)], e.runs[first:len(e.runs):len(e.runs)]
 	return d, nil
 }
 

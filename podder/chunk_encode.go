@@ -198,6 +198,9 @@ func (c *chunker) settleList(i int32, contents storableContents, list *chunkList
 	if err := s.make(pieces); err != nil {
 		return err
 	}
+	if err := s.flush(); err != nil {
+		return err
+	}
 	if r := c.st.regions.at(i); r.kind == pod.SlotArray && len(r.plan.refs) > 0 && c.st.edgeless(c.walk, i) {
 		c.shadow(r)
 	}
@@ -224,6 +227,7 @@ type listMaker struct {
 	most     int
 	taken    []bool // own chunks that are named as they were, or replaced
 	first    map[hash128]int
+	batch    chunkBatch
 }
 
 func (s *listMaker) owns(index int) bool {
@@ -316,23 +320,30 @@ func (s *listMaker) share(id pod.ID) {
 
 // put stores a piece.
 func (s *listMaker) put(id pod.ID, p *chunkPiece, isNew bool) error {
+	_, flat := s.contents.(*flatContents)
+	if flat && s.batch.empty() {
+		e := s.inner()
+		e.buf, e.runs = e.buf[:0], e.runs[:0]
+	}
 	d, refs := s.contents.store(p.from, p.to)
 	if err := s.failed(); err != nil {
 		return err
 	}
-	e := s.inner()
-	e.writes = append(e.writes[:0], pod.SlotWrite{Data: d})
-	c := &e.change
-	*c = pod.Change{ID: id, New: isNew, Whole: true, Refs: refs, Slots: e.writes}
-	c.Exports = []pod.Export{{Edges: pod.EdgeSet{All: len(refs) > 0}}}
-	if err := s.sink.Put(s.ctx, c); err != nil {
-		return err
-	}
+	s.batch.add(pod.Change{
+		ID: id, New: isNew, Whole: true, Refs: refs, Slots: []pod.SlotWrite{{Data: d}},
+		Exports: []pod.Export{{Edges: pod.EdgeSet{All: len(refs) > 0}}},
+	})
 	s.saved.PodsChanged++
 	s.saved.SlotsChanged++
 	s.saved.Bytes += int64(len(d.Bytes))
-	return nil
+	if flat && s.batch.bytes < chunkBatchBytes {
+		return nil
+	}
+	return s.flush()
 }
+
+// flush hands over the chunks that were stored since the last time.
+func (s *listMaker) flush() error { return s.batch.put(s.ctx, s.sink) }
 
 // finish returns the list; if it names what it named before it is stored as it
 // was, so that a container whose chunks were patched is not written.

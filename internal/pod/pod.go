@@ -175,6 +175,15 @@ type Sink interface {
 	DeleteName(ctx context.Context, name string) error
 }
 
+// BatchSink is a Sink that takes several changes in one call, so that it can
+// prepare them side by side.
+type BatchSink interface {
+	Sink
+	// PutAll is Put of each change, in order, up to the first that fails. Until it
+	// returns several goroutines may read the changes.
+	PutAll(ctx context.Context, changes []Change) error
+}
+
 // Source gives the pods of one snapshot, merged. It is safe for concurrent
 // use, and what it returns is immutable.
 type Source interface {
