@@ -86,23 +86,28 @@ func (t *Tx) streamBody(key contentKey, full [32]byte, next *pod.Pod, size int) 
 	return n.no, t.stream.complete()
 }
 
-// PutAll is Put of each change, in order, up to the first that fails. All
-// processors hash the bodies that a transaction with a stream is to share.
-func (t *Tx) PutAll(ctx context.Context, changes []pod.Change) error {
-	var hashes [][32]byte
+// Prepare begins to hash the bodies that a transaction with a stream is to share,
+// while the caller goes on.
+func (t *Tx) Prepare(changes []pod.Change) (put func(ctx context.Context) error) {
+	var ahead *hashAhead
 	if t.stream != nil {
-		hashes = hashBodies(changes)
+		ahead = startHashing(changes)
 	}
-	for i := range changes {
-		var hash *[32]byte
-		if hashes != nil && hashable(&changes[i]) {
-			hash = &hashes[i]
+	return func(ctx context.Context) error {
+		if ahead != nil {
+			ahead.finish()
 		}
-		if err := t.put(ctx, &changes[i], hash); err != nil {
-			return err
+		for i := range changes {
+			var hash *[32]byte
+			if ahead != nil && hashable(&changes[i]) {
+				hash = &ahead.hashes[i]
+			}
+			if err := t.put(ctx, &changes[i], hash); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
-	return nil
 }
 
 // hashable reports whether a change holds its pod's body as it will be.
@@ -110,22 +115,33 @@ func hashable(c *pod.Change) bool {
 	return c.New && len(c.Slots) == 1 && c.Slots[0].Runs == nil && bodySize(c) >= shareMin
 }
 
-// hashBodies hashes the bodies of the changes that are hashable.
-func hashBodies(changes []pod.Change) [][32]byte {
-	hashes := make([][32]byte, len(changes))
-	var next atomic.Int64
-	work := func() {
-		for i := next.Add(1) - 1; i < int64(len(changes)); i = next.Add(1) - 1 {
-			if c := &changes[i]; hashable(c) {
-				hashes[i] = blake3.Sum256(c.Slots[0].Data.Bytes)
-			}
+// hashAhead hashes bodies of changes with processors that are idle.
+type hashAhead struct {
+	changes []pod.Change
+	hashes  [][32]byte
+	next    atomic.Int64
+	others  sync.WaitGroup
+}
+
+func startHashing(changes []pod.Change) *hashAhead {
+	h := &hashAhead{changes: changes, hashes: make([][32]byte, len(changes))}
+	for range min(runtime.GOMAXPROCS(0)-1, len(changes)) {
+		h.others.Go(h.work)
+	}
+	return h
+}
+
+// work hashes what nobody else has begun with.
+func (h *hashAhead) work() {
+	for i := h.next.Add(1) - 1; i < int64(len(h.changes)); i = h.next.Add(1) - 1 {
+		if c := &h.changes[i]; hashable(c) {
+			h.hashes[i] = blake3.Sum256(c.Slots[0].Data.Bytes)
 		}
 	}
-	var others sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(changes)) - 1 {
-		others.Go(work)
-	}
-	work()
-	others.Wait()
-	return hashes
+}
+
+// finish does what is left.
+func (h *hashAhead) finish() {
+	h.work()
+	h.others.Wait()
 }

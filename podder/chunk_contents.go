@@ -53,13 +53,14 @@ func appendRefBytes(dst []byte, r pod.Ref) []byte {
 type storableContents interface {
 	chunkContents
 	// store returns the slot and the references of a chunk, good until the next
-	// call of any method; of flat memory until the encoder is emptied.
+	// call of any method; of flat memory as long as its batch.
 	store(from, to int) (pod.Data, []pod.Ref)
 }
 
 // flatContents is memory that is stored as it lies.
 type flatContents struct {
 	e      *encoder // of chunks
+	out    *chunkBatches
 	kind   pod.Kind
 	typ    pod.TypeID
 	mem    []byte
@@ -84,16 +85,16 @@ func (f *flatContents) store(from, to int) (pod.Data, []pod.Ref) {
 	if f.kind == pod.SlotString {
 		return d, nil
 	}
-	e := f.e
-	start, first := len(e.buf), len(e.runs)
-	e.buf = appendArrayHead(e.buf, to-from, f.perRun)
-	e.runs = append(e.runs, uint32(len(e.buf)-start))
-	e.buf = append(e.buf, d.Bytes...)
+	o := f.out
+	start, first := len(o.copied), len(o.runs)
+	o.copied = appendArrayHead(o.copied, to-from, f.perRun)
+	o.runs = append(o.runs, uint32(len(o.copied)-start))
+	o.copied = append(o.copied, d.Bytes...)
 	step := f.perRun * f.size
 	for left := len(d.Bytes); left > 0; left -= step {
-		e.runs = append(e.runs, uint32(min(step, left)))
+		o.runs = append(o.runs, uint32(min(step, left)))
 	}
-	d.Bytes, d.Runs = e.buf[start:len(e.buf):len(e.buf)], e.runs[first:len(e.runs):len(e.runs)]
+	d.Bytes, d.Runs = o.copied[start:len(o.copied):len(o.copied)], o.runs[first:len(o.runs):len(o.runs)]
 	return d, nil
 }
 

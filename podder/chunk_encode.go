@@ -56,6 +56,9 @@ func (e *encoder) cutContainers() error {
 	for _, list := range st.chunked {
 		e.saved.Pods += len(list.chunks)
 	}
+	if err := c.batch.finish(e.ctx, e.sink); err != nil {
+		return err
+	}
 	return c.freeze()
 }
 
@@ -67,6 +70,7 @@ type chunker struct {
 	lent map[*chunkList]bool // lists of which others took chunks
 	// known are the chunks in which new containers look.
 	known chunkTable
+	batch chunkBatches
 }
 
 // before returns the list that region r had.
@@ -119,7 +123,7 @@ func (c *chunker) contents(i int32) (storableContents, *chunkList) {
 	case pod.SlotString:
 		n := c.st.spans.at(r.extra).count
 		list.extent, list.stored = uint64(n), uint64(n)
-		return &flatContents{e: e, kind: r.kind, typ: typeString, mem: memory(r.addr, n), size: 1, sizes: sizesFor(flatChunkMean*mean, n)}, list
+		return &flatContents{e: e, out: &c.batch, kind: r.kind, typ: typeString, mem: memory(r.addr, n), size: 1, sizes: sizesFor(flatChunkMean*mean, n)}, list
 	case pod.SlotMap:
 		x := e.mapContents(r)
 		x.typ, x.sizes = e.typeID(typeKey{plan: r.plan, entries: true}), sizesFor(chunkMean*mean, int(r.weight))
@@ -135,7 +139,7 @@ func (c *chunker) contents(i int32) (storableContents, *chunkList) {
 		mem := flatMemory(r.addr, uintptr(sp.reach)*r.plan.size)
 		n := trimZeros(mem, size, sp.count)
 		list.stored = uint64(n)
-		return &flatContents{e: e, kind: r.kind, typ: typ, mem: mem[:n*size], size: size, perRun: sp.perRun, sizes: sizesFor(flatChunkMean*mean, n*size)}, list
+		return &flatContents{e: e, out: &c.batch, kind: r.kind, typ: typ, mem: mem[:n*size], size: size, perRun: sp.perRun, sizes: sizesFor(flatChunkMean*mean, n*size)}, list
 	}
 	x := e.arrayContents(r, sp)
 	x.typ, x.sizes = typ, sizesFor(chunkMean*mean, int(r.weight))
@@ -198,9 +202,6 @@ func (c *chunker) settleList(i int32, contents storableContents, list *chunkList
 	if err := s.make(pieces); err != nil {
 		return err
 	}
-	if err := s.flush(); err != nil {
-		return err
-	}
 	if r := c.st.regions.at(i); r.kind == pod.SlotArray && len(r.plan.refs) > 0 && c.st.edgeless(c.walk, i) {
 		c.shadow(r)
 	}
@@ -227,7 +228,6 @@ type listMaker struct {
 	most     int
 	taken    []bool // own chunks that are named as they were, or replaced
 	first    map[hash128]int
-	batch    chunkBatch
 }
 
 func (s *listMaker) owns(index int) bool {
@@ -320,30 +320,22 @@ func (s *listMaker) share(id pod.ID) {
 
 // put stores a piece.
 func (s *listMaker) put(id pod.ID, p *chunkPiece, isNew bool) error {
-	_, flat := s.contents.(*flatContents)
-	if flat && s.batch.empty() {
-		e := s.inner()
-		e.buf, e.runs = e.buf[:0], e.runs[:0]
-	}
 	d, refs := s.contents.store(p.from, p.to)
 	if err := s.failed(); err != nil {
 		return err
 	}
-	s.batch.add(pod.Change{
-		ID: id, New: isNew, Whole: true, Refs: refs, Slots: []pod.SlotWrite{{Data: d}},
-		Exports: []pod.Export{{Edges: pod.EdgeSet{All: len(refs) > 0}}},
-	})
 	s.saved.PodsChanged++
 	s.saved.SlotsChanged++
 	s.saved.Bytes += int64(len(d.Bytes))
-	if flat && s.batch.bytes < chunkBatchBytes {
-		return nil
+	change := pod.Change{
+		ID: id, New: isNew, Whole: true, Refs: refs, Slots: []pod.SlotWrite{{Data: d}},
+		Exports: []pod.Export{{Edges: pod.EdgeSet{All: len(refs) > 0}}},
 	}
-	return s.flush()
+	if _, flat := s.contents.(*flatContents); !flat {
+		return s.sink.Put(s.ctx, &change)
+	}
+	return s.batch.add(s.ctx, s.sink, change)
 }
-
-// flush hands over the chunks that were stored since the last time.
-func (s *listMaker) flush() error { return s.batch.put(s.ctx, s.sink) }
 
 // finish returns the list; if it names what it named before it is stored as it
 // was, so that a container whose chunks were patched is not written.

@@ -175,13 +175,13 @@ type Sink interface {
 	DeleteName(ctx context.Context, name string) error
 }
 
-// BatchSink is a Sink that takes several changes in one call, so that it can
-// prepare them side by side.
+// BatchSink is a Sink that can begin to work on changes before they are put.
 type BatchSink interface {
 	Sink
-	// PutAll is Put of each change, in order, up to the first that fails. Until it
-	// returns several goroutines may read the changes.
-	PutAll(ctx context.Context, changes []Change) error
+	// Prepare returns what puts each of the changes, in order, up to the first that
+	// fails. It is to be called at most once, and until it returns other goroutines
+	// may read the changes.
+	Prepare(changes []Change) (put func(ctx context.Context) error)
 }
 
 // Source gives the pods of one snapshot, merged. It is safe for concurrent
