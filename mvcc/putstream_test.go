@@ -12,12 +12,12 @@ import (
 // shape, some of them equal to others of it or to stored ones.
 func streamCase(rng *rand.Rand, ids func() pod.ID, old []string) (changes []pod.Change, texts []string) {
 	for i := range 150 {
-		text := randomText(rng, rng.IntN(3000))
+		text := randomBody(rng, rng.IntN(3000))
 		switch {
 		case i%11 == 0:
-			text = randomText(rng, 70_000+rng.IntN(60_000))
+			text = randomBody(rng, 70_000+rng.IntN(60_000))
 		case i%7 == 0:
-			text = strings.Repeat(randomText(rng, 50), 40)
+			text = strings.Repeat(randomBody(rng, 50), 40)
 		case i%5 == 0 && i > 0:
 			text = texts[rng.IntN(i)]
 		case i%9 == 0 && len(old) > 0:
@@ -25,14 +25,14 @@ func streamCase(rng *rand.Rand, ids func() pod.ID, old []string) (changes []pod.
 		}
 		c := box(ids(), text)
 		if i%13 == 0 { // a slot between is free
-			c.Slots = append(c.Slots, pod.SlotWrite{Slot: 2, Data: pod.Data{Kind: pod.SlotObject, Bytes: []byte(randomText(rng, 900))}})
+			c.Slots = append(c.Slots, pod.SlotWrite{Slot: 2, Data: pod.Data{Kind: pod.SlotObject, Bytes: []byte(randomBody(rng, 900))}})
 		}
 		changes, texts = append(changes, *c), append(texts, text)
 	}
 	return changes, texts
 }
 
-func randomText(rng *rand.Rand, n int) string {
+func randomBody(rng *rand.Rand, n int) string {
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte(rng.Uint32())
