@@ -103,7 +103,7 @@ func (t *Tx) bigBody(v *view, next *pod.Pod, size int) (uint64, error) {
 	}
 	full := [32]byte(hash.Sum(nil))
 	key := t.s.contentKey(full)
-	same, found, _, err := t.equalBody(v, key, full, next)
+	same, found, err := t.equalBody(v, key, full, next)
 	if err != nil {
 		return 0, err
 	}
@@ -121,31 +121,30 @@ func (t *Tx) bigBody(v *view, next *pod.Pod, size int) (uint64, error) {
 }
 
 // equalBody looks for a body that is stored already, or by this transaction.
-// taken says that there is another one of the same key.
-func (t *Tx) equalBody(v *view, key contentKey, full [32]byte, next *pod.Pod) (no uint64, found, taken bool, err error) {
+func (t *Tx) equalBody(v *view, key contentKey, full [32]byte, next *pod.Pod) (no uint64, found bool, err error) {
 	if own, ok := t.bodies[key]; ok {
-		return own.no, own.full == full, own.full != full, nil
+		return own.no, own.full == full, nil
 	}
 	row, ok, err := v.get(hashKey(kindContent, key))
 	if err != nil || !ok {
-		return 0, false, false, err
+		return 0, false, err
 	}
 	if len(row) != 8 {
-		return 0, false, false, corrupt("content row of %d bytes", len(row))
+		return 0, false, corrupt("content row of %d bytes", len(row))
 	}
 	no = be.Uint64(row)
 	have, found, err := t.hold(key, no)
 	if err != nil || !found {
-		return 0, false, false, err
+		return 0, false, err
 	}
 	for i := range next.Slots {
 		b := next.Slots[i].Bytes
 		if len(b) > len(have) || string(have[:len(b)]) != string(b) {
-			return 0, false, true, nil
+			return 0, false, nil
 		}
 		have = have[len(b):]
 	}
-	return no, len(have) == 0, len(have) > 0, nil
+	return no, len(have) == 0, nil
 }
 
 // piece returns a buffer, one that the writer is done with if there is one.

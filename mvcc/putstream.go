@@ -29,8 +29,8 @@ func (t *Tx) putStreamed(v *view, c *pod.Change, hash *[32]byte) (done bool, err
 	}
 	full := *hash
 	key := t.s.contentKey(full)
-	no, found, taken, err := t.equalBody(v, key, full, next)
-	if err != nil || taken {
+	no, found, err := t.equalBody(v, key, full, next)
+	if err != nil {
 		return false, err
 	}
 	if !found {
