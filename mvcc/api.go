@@ -128,8 +128,9 @@ type Stats struct {
 	IndexBytes              int64 // pages of the index
 	FreeBytes               int64 // free space in the file
 	FileBytes               int64
-	LogBytes                int64 // of a store that is only read: as found by Open
-	OverlayBytes            int64 // committed, not yet checkpointed, in memory
+	Space                   FileSpace // where these are
+	LogBytes                int64     // of a store that is only read: as found by Open
+	OverlayBytes            int64     // committed, not yet checkpointed, in memory
 	PodCache                cache.Stats
 	PageCacheHits           uint64
 	PageCacheMiss           uint64
@@ -153,6 +154,28 @@ type Stats struct {
 	OldestSnapshot Version // of the open ones, the one open longest
 	OldestAge      time.Duration
 	OldestOwner    string // the stack that opened it, with Options.TraceSnapshots
+}
+
+// FileSpace says where the bytes of the page file are. What other classes than
+// these have (kinds of rows, live contents and history as stored) is not kept:
+// a version that is replaced changes its class, and a checkpoint would have to
+// read the row before of every pod that it writes. SpaceReport counts them.
+type FileSpace struct {
+	// These six add up to Stats.FileBytes.
+	Metas   int64 // the two meta slots
+	Index   int64 // pages of the index
+	Blocks  int64 // pages of blocks and of the map of free pages
+	Extents int64 // pages of big commits that are under way, or wait for a checkpoint
+	Held    int64 // pages that only older states need: of the other meta, of readers
+	Free    int64 // all others, those grown ahead among them
+
+	// Of the pages of blocks, as of the last checkpoint. What is in Blocks and not
+	// in Stored lies unused between blocks, or is the map of free pages. Zero in a
+	// file that no checkpoint has changed since an older program wrote it.
+	BlockCount int64
+	Stored     int64 // the blocks
+	Dead       int64 // of them, contents that nothing refers to any more
+	Directory  int64 // of them, what they need beside their contents
 }
 
 // VerifyOptions says how thorough Verify is.

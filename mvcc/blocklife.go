@@ -115,6 +115,7 @@ func (p *packer) settle() error {
 			if row, err = treeBlock(p.page, number); err != nil {
 				return err
 			}
+			p.changed.add(row, -1)
 		}
 		c := p.changes[number]
 		members, bytes := row.liveMembers+c.gained.members, row.liveBytes+c.gained.bytes
@@ -135,6 +136,8 @@ func (p *packer) settle() error {
 
 func (p *packer) keepOrFree(number uint64, row blockRow) error {
 	if row.liveMembers > 0 {
+		p.changed.add(row, 1)
+		p.settled[number] = row
 		return p.b.Put(blockKey(number), row.append(nil))
 	}
 	p.gone = append(p.gone, number)
@@ -213,6 +216,10 @@ func (p *packer) rewrite(number uint64, row blockRow) error {
 		}
 	}
 	p.moved += uint64(row.place.Len)
+	if now, ok := p.settled[number]; ok {
+		row = now
+	}
+	p.changed.add(row, -1)
 	p.gone = append(p.gone, number)
 	if err := p.b.FreeRecord(row.place); err != nil {
 		return err

@@ -239,7 +239,7 @@ func (s *Store) fill(ctx context.Context, b *pager.Batch, o *overlay) (learn fun
 	if err != nil {
 		return nil, err
 	}
-	return func() { s.check.sparse.learn(p, from) }, p.finish()
+	return func() { s.check.sparse.learn(p, from); s.learnSums(p) }, p.finish()
 }
 
 // row adds a row of the overlay.

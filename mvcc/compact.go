@@ -137,6 +137,7 @@ func (s *Store) compactAlone(ctx context.Context, c *compactor, budget uint64) (
 		return 0, err
 	}
 	s.check.sparse.forget(p)
+	s.learnSums(p)
 	if err := s.pager.Shrink(ctx); err != nil {
 		return p.moved, err
 	}

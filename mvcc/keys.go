@@ -189,5 +189,6 @@ var countersKey = singleKey(singleCounters)
 const (
 	singleCounters = "counters"
 	singleSecret   = "secret"
+	singleSums     = "sums"   // of all blocks (blocksums.go)
 	singleBlocks   = "blocks" // uvarint: the next number that a checkpoint gives to a block
 )

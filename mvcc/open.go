@@ -219,6 +219,11 @@ func (s *Store) load(ctx context.Context) error {
 	if s.lost, err = v.loadLost(); err != nil {
 		return err
 	}
+	sums, _, err := foundSums(v.pv)
+	if err != nil {
+		return err
+	}
+	s.sums.Store(&sums)
 	s.published.Store(&published{c, c.version})
 	s.applied = st.LogPos
 	s.check.done.Store(st.LogPos)

@@ -50,6 +50,9 @@ type packer struct {
 	blocks    []keyValue // rows of new blocks
 	changes   map[uint64]*blockChange
 	adopted   map[uint64]blockRow // blocks of extents that the overlay brings
+	settled   map[uint64]blockRow // rows that the batch changed
+	changed   blockSums           // what the batch does to the sums of all blocks
+	sums      *blockSums          // what they are then; nil if as before
 	upkeep
 }
 
@@ -68,7 +71,7 @@ type waitingRow struct {
 }
 
 func newPacker(b *pager.Batch, page *pager.View, o *overlay) (*packer, error) {
-	p := &packer{b: b, page: page, overlay: o, next: 2, changes: map[uint64]*blockChange{}, adopted: map[uint64]blockRow{}}
+	p := &packer{b: b, page: page, overlay: o, next: 2, changes: map[uint64]*blockChange{}, adopted: map[uint64]blockRow{}, settled: map[uint64]blockRow{}}
 	val, ok, err := page.Get(singleKey(singleBlocks))
 	if err != nil || !ok {
 		return p, err
@@ -209,7 +212,9 @@ func (p *packer) write(members []member, compress bool) ([][]byte, error) {
 		envelopes[i] = packedIn(number, m)
 	}
 	p.written += uint64(len(stored))
-	p.blocks = append(p.blocks, keyValue{blockKey(number), newBlockRow(pl, raw, at).append(nil)})
+	row := newBlockRow(pl, raw, at)
+	p.changed.add(row, 1)
+	p.blocks = append(p.blocks, keyValue{blockKey(number), row.append(nil)})
 	return envelopes, nil
 }
 
@@ -263,6 +268,9 @@ func (p *packer) finish() error {
 	}
 	p.few = false
 	if err := p.rewriteSparse(); err != nil {
+		return err
+	}
+	if err := p.putSums(); err != nil {
 		return err
 	}
 	if len(p.blocks) == 0 {

@@ -56,6 +56,7 @@ func (s *Store) SpaceReport(ctx context.Context) (_ SpaceReport, err error) {
 		return SpaceReport{}, err
 	}
 	r := &w.report
+	r.Blocks, r.Dead, r.Directory = w.sums.blocks, w.sums.dead, w.sums.directory
 	pg := s.pager.Stats()
 	pageSize := int64(s.pager.State().PageSize)
 	r.Index, r.Records = int64(pg.TreePages)*pageSize, int64(pg.RecordPages)*pageSize
@@ -69,6 +70,7 @@ func (s *Store) SpaceReport(ctx context.Context) (_ SpaceReport, err error) {
 type spaceWalk struct {
 	report SpaceReport
 	shares map[uint64]blockShare
+	sums   blockSums
 	pod    []byte // pod and line of the version row before
 }
 
@@ -109,11 +111,8 @@ func (w *spaceWalk) blocks(ctx context.Context, pv *pager.View) error {
 		if err != nil {
 			return err
 		}
-		b := blockShare{uint64(row.place.Len), row.raw}
-		w.shares[number] = b
-		w.report.Blocks++
-		w.report.Dead += b.of(row.contents - row.liveBytes)
-		w.report.Directory += b.of(row.raw - row.contents)
+		w.shares[number] = row.share()
+		w.sums.add(row, 1)
 		return nil
 	})
 }

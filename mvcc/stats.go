@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"sync/atomic"
 	"time"
+
+	"github.com/poddb/poddb/pager"
 )
 
 // Stats returns current figures; it is cheap.
@@ -17,7 +19,7 @@ func (s *Store) Stats() Stats {
 		Versions: c.version - min(gone, c.version), PodVersions: c.number - min(c.freed, c.number), Pods: c.pod - 1, SharedBodies: c.record - 1,
 		LiveBytes: c.bytes - min(c.gone, c.bytes), HistoryBytes: min(c.gone, c.bytes),
 		IndexBytes: int64(pg.TreePages) * pageSize, FreeBytes: int64(pg.FreePages) * pageSize,
-		FileBytes: int64(pg.FileBytes), OverlayBytes: la.bytes(),
+		FileBytes: int64(pg.FileBytes), Space: s.fileSpace(pg, pageSize), OverlayBytes: la.bytes(),
 		PodCache: s.pods.Stats(), PageCacheHits: pg.CacheHits, PageCacheMiss: pg.CacheMisses,
 		Commits: s.commits.Load(), Conflicts: s.conflicts.Load(),
 		Checkpoints: s.check.count.Load(), CheckpointsFailed: s.check.failed.Load(),
@@ -29,6 +31,18 @@ func (s *Store) Stats() Stats {
 	st.LogBytes = s.logBytes()
 	st.OpenSnapshots, st.OldestSnapshot, st.OldestAge, st.OldestOwner = s.open.oldest(s.o.Now())
 	return st
+}
+
+// fileSpace makes the classes of pages add up to the file.
+func (s *Store) fileSpace(pg pager.Stats, pageSize int64) FileSpace {
+	sums := s.sums.Load()
+	f := FileSpace{
+		Metas: int64(pg.MetaPages) * pageSize, Index: int64(pg.TreePages) * pageSize, Blocks: int64(pg.RecordPages) * pageSize,
+		Extents: int64(pg.ExtentPages) * pageSize, Held: int64(pg.HeldPages) * pageSize,
+		BlockCount: sums.blocks, Stored: sums.stored, Dead: sums.dead, Directory: sums.directory,
+	}
+	f.Free = int64(pg.FileBytes) - f.Metas - f.Index - f.Blocks - f.Extents - f.Held
+	return f
 }
 
 // logBytes is how much log there is.

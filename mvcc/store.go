@@ -71,6 +71,7 @@ type Store struct {
 	commits, conflicts atomic.Uint64
 	backups, scans     atomic.Int32
 	syncs              latencies // of the log
+	sums               atomic.Pointer[blockSums]
 
 	named   []namedPlace // by what Open replayed
 	flushed atomic.Bool  // extents wait for the sync before the log's next one

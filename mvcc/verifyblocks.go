@@ -33,6 +33,7 @@ func (w *verifier) blocks() error {
 		return err
 	}
 	var given [2]uint64 // the highest even and odd numbers
+	var sums blockSums
 	err = w.tree([]byte{kindBlock}, func(key, val []byte) error {
 		if len(key) != 9 {
 			return w.damage(corrupt("block key %x", key))
@@ -42,6 +43,7 @@ func (w *verifier) blocks() error {
 		if err != nil {
 			return w.damage(err)
 		}
+		sums.add(row, 1)
 		var n share
 		if l := live[number]; l != nil {
 			n = *l
@@ -60,6 +62,9 @@ func (w *verifier) blocks() error {
 	if err == nil {
 		err = w.blockNumbers(given)
 	}
+	if err == nil {
+		err = w.blockSums(sums)
+	}
 	for _, number := range sortedKeys(live) {
 		w.problem("block %d has %d members and does not exist", number, live[number].members)
 	}
@@ -77,6 +82,18 @@ func (w *verifier) blockNumbers(given [2]uint64) error {
 		if given[i] >= next {
 			w.problem("block %d exists, and the next to be given out is %d", given[i], next)
 		}
+	}
+	return nil
+}
+
+// blockSums compares what the tree says of all blocks together, if it does.
+func (w *verifier) blockSums(counted blockSums) error {
+	sums, ok, err := foundSums(w.v.pv)
+	if err != nil {
+		return w.damage(err)
+	}
+	if ok && sums != counted {
+		w.problem("all blocks together are %+v, the tree says %+v", counted, sums)
 	}
 	return nil
 }

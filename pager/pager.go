@@ -184,6 +184,7 @@ func (p *Pager) State() State {
 // Stats are counters for people.
 type Stats struct {
 	Pages       uint64 // below the highest used one
+	MetaPages   uint64
 	TreePages   uint64
 	RecordPages uint64
 	FreePages   uint64
@@ -213,7 +214,8 @@ func (p *Pager) Size() int64 { return int64(p.size.Load()) * int64(p.pageSize) }
 // page counts are zero if that is damaged, which Check reports.
 func (p *Pager) Stats() Stats {
 	g := p.current.Load()
-	s := Stats{Pages: g.pages, Entries: g.entries, FileBytes: p.size.Load() * uint64(p.pageSize), Generation: g.number}
+	s := Stats{Pages: g.pages, Entries: g.entries, FileBytes: p.size.Load() * uint64(p.pageSize), Generation: g.number,
+		MetaPages: firstPage(p.pageSize)}
 	p.mu.Lock()
 	if err := p.loadSpace(); err == nil {
 		used, rec := p.space.counts()
