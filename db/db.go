@@ -20,6 +20,9 @@ type Commit = mvcc.Commit
 // Stats are figures about an open database.
 type Stats = mvcc.Stats
 
+// FileSpace is Stats.Space: where the bytes of the file are.
+type FileSpace = mvcc.FileSpace
+
 // VerifyOptions says how thorough Verify is.
 type VerifyOptions = mvcc.VerifyOptions
 

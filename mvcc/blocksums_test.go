@@ -15,7 +15,7 @@ func checkSpace(t *testing.T, s *Store, when string) {
 	if sum := sp.Metas + sp.Index + sp.Blocks + sp.Extents + sp.Held + sp.Free; sum != st.FileBytes || sp.Free < 0 {
 		t.Fatalf("%s: %+v add up to %d of a file of %d", when, sp, sum, st.FileBytes)
 	}
-	if sp.Index != r.Index || sp.Blocks != r.Records || sp.BlockCount != r.Blocks || sp.Dead != r.Dead || sp.Directory != r.Directory {
+	if sp.Index != r.Index || sp.Blocks != r.Records || sp.BlockCount != r.Blocks || sp.Stored != r.Stored || sp.Dead != r.Dead || sp.Directory != r.Directory {
 		t.Fatalf("%s: Stats say %+v, the report %+v", when, sp, r)
 	}
 	if sp.Stored > sp.Blocks || sp.Dead+sp.Directory > sp.Stored {

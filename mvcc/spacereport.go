@@ -20,12 +20,12 @@ type SpaceReport struct {
 	// Dead are bytes in blocks that no row refers to any more, and Directory what
 	// blocks need beside their contents.
 	Dead, Directory int64
-	Blocks          int64 // number of blocks
+	Blocks, Stored  int64 // number of blocks, and their bytes
 	// Rows are the bytes of keys and values in the index, contents that lie there
 	// included; Index are its pages.
 	Rows, Index int64
-	// Records are pages of blocks. What lies unused between blocks is Records
-	// minus what the blocks have.
+	// Records are pages of blocks. What lies unused between blocks, and the map of
+	// free pages, is Records minus Stored.
 	Records, Free, File int64
 	Log, Overlay        int64 // not yet in the page file
 }
@@ -56,7 +56,7 @@ func (s *Store) SpaceReport(ctx context.Context) (_ SpaceReport, err error) {
 		return SpaceReport{}, err
 	}
 	r := &w.report
-	r.Blocks, r.Dead, r.Directory = w.sums.blocks, w.sums.dead, w.sums.directory
+	r.Blocks, r.Stored, r.Dead, r.Directory = w.sums.blocks, w.sums.stored, w.sums.dead, w.sums.directory
 	pg := s.pager.Stats()
 	pageSize := int64(s.pager.State().PageSize)
 	r.Index, r.Records = int64(pg.TreePages)*pageSize, int64(pg.RecordPages)*pageSize

@@ -42,14 +42,18 @@ func stat(ctx context.Context, e *env, args []string) error {
 	t.print(e.out)
 	fmt.Fprintln(e.out)
 	t = table{head: []string{"-file", "bytes"}}
-	t.add("index pages", bytesText(space.Index))
-	t.add("pages of blocks", bytesText(space.Records))
-	t.add("  dead in blocks", bytesText(space.Dead))
-	t.add("  their directories", bytesText(space.Directory))
-	t.add("free pages", bytesText(space.Free))
-	t.add("metas, grown ahead", bytesText(space.File-space.Index-space.Records-space.Free))
-	t.add("file", bytesText(space.File))
-	t.add("log", bytesText(space.Log))
+	is := s.Space
+	t.add("index pages", bytesText(is.Index))
+	t.add("pages of blocks", bytesText(is.Blocks))
+	t.add("  blocks", bytesText(space.Stored))
+	t.add("  of them dead", bytesText(space.Dead))
+	t.add("  of them directories", bytesText(space.Directory))
+	t.add("extents of commits", bytesText(is.Extents))
+	t.add("held for older states", bytesText(is.Held))
+	t.add("free", bytesText(is.Free))
+	t.add("metas", bytesText(is.Metas))
+	t.add("file", bytesText(s.FileBytes))
+	t.add("log", bytesText(s.LogBytes))
 	t.print(e.out)
 	return nil
 }
