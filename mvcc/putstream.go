@@ -123,9 +123,12 @@ type hashAhead struct {
 	others  sync.WaitGroup
 }
 
+// bodiesEach is how many bodies are worth a goroutine.
+const bodiesEach = 4
+
 func startHashing(changes []pod.Change) *hashAhead {
 	h := &hashAhead{changes: changes, hashes: make([][32]byte, len(changes))}
-	for range min(runtime.GOMAXPROCS(0)-1, len(changes)) {
+	for range min(runtime.GOMAXPROCS(0)-1, len(changes)/bodiesEach) {
 		h.others.Go(h.work)
 	}
 	return h
