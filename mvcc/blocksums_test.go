@@ -128,7 +128,7 @@ func TestSumsOfAnOlderFile(t *testing.T) {
 		t.Fatalf("the sums are still there, %v", err)
 	}
 	verifyClean(t, s)
-	ids = spaceCommit(t, s, rng, ids)
+	spaceCommit(t, s, rng, ids)
 	if err := s.Checkpoint(bg); err != nil {
 		t.Fatal(err)
 	}
