@@ -50,6 +50,8 @@ type walk struct {
 	st   *state
 	maps mapReader
 	own  ownMemory // what is needed until the save is done
+	// touched is the sum of what was read only to have it in the cache.
+	touched byte
 
 	written writtenRegions
 	// handed is what codecs of the program made of values.
@@ -90,7 +92,7 @@ func newWalk(ctx context.Context, g *Graph) *walk {
 }
 
 // regionRange are regions that are visited one after the other.
-type regionRange struct{ next, end int32 }
+type regionRange struct{ first, next, end int32 }
 
 // growth is a range of elements to scan.
 type growth struct {
@@ -145,7 +147,7 @@ func (w *walk) drain() error {
 			}
 		}
 		if n := w.st.regions.len(); n > w.covered {
-			w.todo = append(w.todo, regionRange{w.covered, n})
+			w.todo = append(w.todo, regionRange{w.covered, w.covered, n})
 			w.covered = n
 		}
 		switch last := len(w.todo) - 1; {
@@ -156,8 +158,12 @@ func (w *walk) drain() error {
 			w.current = g.region
 			w.scan(g.region, g.from, min(g.to, w.elements(w.st.regions.at(g.region))))
 		case last >= 0:
-			i := w.todo[last].next
-			if w.todo[last].next++; w.todo[last].next == w.todo[last].end {
+			t := &w.todo[last]
+			i := t.next
+			if (i-t.first)%lookAheadRegions == 0 && t.end-i > 1 {
+				w.lookAhead(i, t.end)
+			}
+			if t.next++; t.next == t.end {
 				w.todo = w.todo[:last] // before more is added: a list takes no room
 			}
 			w.visit(i)

@@ -44,8 +44,6 @@ type mapReader struct {
 	hashed []uint64
 	plain  []byte // the map being read in its stored form
 	order  []plainEntry
-	// touched is the sum of what was looked at only to have it in the cache.
-	touched byte
 	slabs   map[*plan]*slab
 	iter    reflect.MapIter
 }

@@ -104,12 +104,12 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 // plainGroup writes down the entries of a group. Their strings lie anywhere: a look
 // at all of them first has the processor wait for them at once.
 func (w *walk) plainGroup(pl *plan, g mapGroup) bool {
-	if len(pl.key.ops) > 0 && pl.key.ops[0].code == opString {
+	if mayTouch && len(pl.key.ops) > 0 && pl.key.ops[0].code == opString {
 		for g := g; g.full != 0; {
 			var at unsafe.Pointer
 			at, g = g.next(pl.layout.size)
 			if s := *(*string)(unsafe.Add(at, pl.key.ops[0].off)); s != "" {
-				w.maps.touched += s[0]
+				w.touched += s[0]
 			}
 		}
 	}

@@ -34,6 +34,7 @@ var (
 		"podder/decode_types.go",
 		"podder/decode_value.go",
 		"podder/discover.go",
+		"podder/discover_ahead.go",
 		"podder/discover_map.go",
 		"podder/discover_map_plain.go",
 		"podder/discover_region.go",
