@@ -171,7 +171,7 @@ func (c *encodedContents) begin(from int) {
 	}
 	e.cur, e.free = -1, 0
 	e.buf, e.runs, e.links, e.refs, e.used = e.buf[:0], e.runs[:0], e.links[:0], e.refs[:0], e.used[:0]
-	clear(e.numbers)
+	e.numbers.clear()
 	if c.edges != nil {
 		e.edge = c.edges[from]
 	}
@@ -354,7 +354,8 @@ func (e *encoder) entryUnits(r *region, c *encodedContents, m *mapEntries) []ent
 	pl := r.plan
 	units := make([]entryUnit, 0, m.count())
 	e.noting = true
-	e.edge, e.numbers = r.edge, map[pod.Ref]uint32{}
+	e.edge = r.edge
+	e.numbers.clear()
 	key := func(u *entryUnit) []byte {
 		c.begin(0)
 		e.edge, e.holes = u.edge, e.holes[:0]

@@ -107,7 +107,7 @@ func (c *chunker) unchanged(i int32) bool {
 // inner returns the encoder of chunks.
 func (c *chunker) inner() *encoder {
 	if c.sub == nil {
-		c.sub = &encoder{placer: c.placer, ctx: c.ctx, saved: c.saved, numbers: map[pod.Ref]uint32{}}
+		c.sub = &encoder{placer: c.placer, ctx: c.ctx, saved: c.saved}
 	}
 	return c.sub
 }

@@ -44,8 +44,8 @@ type mapReader struct {
 	hashed []uint64
 	plain  []byte // the map being read in its stored form
 	order  []plainEntry
-	slabs   map[*plan]*slab
-	iter    reflect.MapIter
+	slabs  map[*plan]*slab
+	iter   reflect.MapIter
 }
 
 // slab is memory for copied entries of maps of one type.

@@ -25,7 +25,7 @@ type encoder struct {
 	out     []slotOut
 	links   []uint32 // what slots refer to: slot<<1, or number<<1 | 1
 	refs    []pod.Ref
-	numbers map[pod.Ref]uint32
+	numbers refTable
 	used    []bool
 	free    uint32 // no unused number lies below it
 	steps   []uint64
@@ -270,7 +270,7 @@ func (e *encoder) number(r *region) uint32 {
 }
 
 func (e *encoder) refNumber(ref pod.Ref) uint32 {
-	n, ok := e.numbers[ref]
+	n, ok := e.numbers.get(ref)
 	if !ok {
 		for int(e.free) < len(e.refs) && e.refs[e.free].Pod != 0 {
 			e.free++
@@ -281,7 +281,7 @@ func (e *encoder) refNumber(ref pod.Ref) uint32 {
 			e.used = append(e.used, false)
 		}
 		e.refs[n] = ref
-		e.numbers[ref] = n
+		e.numbers.put(ref, n)
 	}
 	e.used[n] = true
 	return n

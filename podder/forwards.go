@@ -111,7 +111,7 @@ func (e *encoder) forwarder(q unsafe.Pointer, in interior) bool {
 		if f.in.elem != in.elem || !slices.Equal(f.in.steps, in.steps) {
 			continue
 		}
-		n, ok := e.numbers[f.ref]
+		n, ok := e.numbers.get(f.ref)
 		if !ok && slices.Contains(e.via, f.ref) {
 			n, ok = e.refNumber(f.ref), true
 		}

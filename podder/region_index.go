@@ -51,30 +51,41 @@ type chunk struct {
 	key    uintptr // address >> chunkBits
 	starts uint64  // granules in which a region starts
 	used   uint64  // granules of which a region that is not large has, or had, a part
-	first  *int32  // of the first regions that start in them, room for so many
+	first  *int32  // of the first regions that start in them, if room is not 0
 	room   uint32
-	before int32 // region + 1 that reaches into the chunk from below
+	before int32            // region + 1 that reaches into the chunk from below
+	few    [fewStarts]int32 // instead of first, in the same cache line
 }
 
-// Numbers of chunks come from blocks; most chunks hold a few regions.
+// Most chunks hold a few regions. Room for the numbers of more comes from blocks.
 const (
-	leastRoom  = 8
+	fewStarts  = 6
+	leastRoom  = 16
 	roomsBlock = 4096
 )
+
+// list returns the numbers of the granules, and what room there is for more.
+func (c *chunk) list() []int32 {
+	if c.room == 0 {
+		return c.few[:]
+	}
+	return unsafe.Slice(c.first, c.room)
+}
 
 // rank returns how many granules below g have regions that start there.
 func (c *chunk) rank(g uintptr) int { return bits.OnesCount64(c.starts & (1<<g - 1)) }
 
 // at returns the number of the first region of granule number k.
-func (c *chunk) at(k int) *int32 { return &unsafe.Slice(c.first, c.room)[k] }
+func (c *chunk) at(k int) *int32 { return &c.list()[k] }
 
 // put makes region i the first that starts in granule g, where none does.
 func (x *regionIndex) put(c *chunk, g uintptr, i int32) {
 	n := bits.OnesCount64(c.starts)
-	if n == int(c.room) {
+	list := c.list()
+	if n == len(list) {
 		x.grown(c)
+		list = c.list()
 	}
-	list := unsafe.Slice(c.first, c.room)
 	k := c.rank(g)
 	copy(list[k+1:n+1], list[k:n])
 	list[k] = i
@@ -88,16 +99,14 @@ func (x *regionIndex) grown(c *chunk) {
 		x.free = ownSlice[int32](x.own, roomsBlock)
 		x.rooms = append(x.rooms, x.free)
 	}
-	if c.room > 0 {
-		copy(x.free, unsafe.Slice(c.first, c.room))
-	}
+	copy(x.free, c.list())
 	c.first, c.room = &x.free[0], uint32(room)
 	x.free = x.free[room:]
 }
 
 // take removes the number of granule g.
 func (c *chunk) take(g uintptr) {
-	list := unsafe.Slice(c.first, c.room)
+	list := c.list()
 	copy(list[c.rank(g):], list[c.rank(g)+1:])
 	c.starts &^= 1 << g
 }

@@ -90,7 +90,7 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	g.warnZeroed(w)
 	g.warnModuleData(w)
 	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: w.st}
-	e := &encoder{placer: p, ctx: ctx, saved: s, numbers: map[pod.Ref]uint32{}}
+	e := &encoder{placer: p, ctx: ctx, saved: s}
 	if err := e.run(); err != nil {
 		return nil, err
 	}

@@ -95,23 +95,16 @@ func (e *encoder) pod(i int32, moves []*move) error {
 	return e.finish(i, ps)
 }
 
-// manyNumbers is the size from which the table of reference numbers is not used
-// for the next pod.
-const manyNumbers = 1 << 10
-
 // begin makes room for pod i, with the reference numbers it had.
 func (e *encoder) begin(i int32, ps *podState) {
 	e.cur, e.free = i, 0
 	e.buf, e.runs, e.out, e.links = e.buf[:0], e.runs[:0], e.out[:0], e.links[:0]
 	e.refs = append(e.refs[:0], ps.refs...)
 	e.used = append(e.used[:0], make([]bool, len(ps.refs))...)
-	if len(e.numbers) > manyNumbers {
-		e.numbers = map[pod.Ref]uint32{} // clearing takes as long as the largest was
-	}
-	clear(e.numbers)
+	e.numbers.clear()
 	for n, r := range ps.refs {
 		if r.Pod != 0 {
-			e.numbers[r] = uint32(n)
+			e.numbers.put(r, uint32(n))
 		}
 	}
 }
