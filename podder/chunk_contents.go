@@ -338,7 +338,7 @@ func (e *encoder) mapContents(r *region) *encodedContents {
 func (e *encoder) plainContents(m *plainMap) *encodedContents {
 	c := &encodedContents{e: e, kind: pod.SlotMap, n: len(m.order), from: -1}
 	c.key = func(k int) uint64 { return m.order[k].hash }
-	c.unit = func(k int) { e.buf = append(e.buf, m.unit(k)...) }
+	c.unit = func(k int) { e.buf = m.appendUnit(e.buf, k) }
 	return c
 }
 

@@ -34,9 +34,6 @@ const smallBytes = maxWritten
 // maxPlain bounds the stored form of a plain map.
 const maxPlain = math.MaxUint32
 
-// unit returns the stored form of entry k.
-func (m *plainMap) unit(k int) []byte { return m.data[m.order[k].from:m.order[k].end] }
-
 // scanPlain writes down the map region i. It reports false if the map is none of
 // that kind, or has long strings.
 func (w *walk) scanPlain(i int32) bool {
@@ -67,9 +64,8 @@ func (w *walk) scanPlain(i int32) bool {
 
 // keepPlain keeps the entries that were read as those of m.
 func (w *walk) keepPlain(m *mapEntries) {
-	w.spreadPlain(w.maps.order, w.maps.plain)
-	*m = mapEntries{plain: &plainMap{order: w.maps.order, data: w.maps.plain}}
-	w.maps.order, w.maps.plain = nil, nil
+	*m = mapEntries{plain: &plainMap{order: w.spreadPlain(w.maps.order, w.maps.plain), data: w.maps.plain}}
+	w.maps.plain = nil
 }
 
 // plainEntries writes the entries of the map at p to maps.plain, as they lie.
@@ -78,7 +74,9 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 	used := int((*goMap)(p).used)
 	x.order, x.plain = x.order[:0], x.plain[:0]
 	if pl.layout.inGroup {
-		x.order = slices.Grow(x.order, min(used, 1<<24))
+		if n := min(used, 1<<24); n > cap(x.order) && n > slabEntries {
+			x.order = ownSlice[plainEntry](&w.own, n)[:0]
+		}
 		ok := true
 		read := pl.layout.eachGroup((*goMap)(p), func(g mapGroup) {
 			ok = ok && w.plainGroup(pl, g)
@@ -193,31 +191,43 @@ func (w *walk) sortPlain(list []plainEntry, data []byte) {
 	}
 }
 
-// spreadPlain puts any number of entries in stored order. Hashes are spread evenly,
-// so their first bits cut them into pieces of a few; entries are exchanged in place
-// until each lies in its piece (the "American flag sort" of McIlroy, Bostic and
-// McIlroy, "Engineering Radix Sort", Computing Systems 6, 1993).
-func (w *walk) spreadPlain(list []plainEntry, data []byte) {
-	shift := 64 - max(1, bits.Len(uint(len(list)))-2)
-	pieces := 1 << (64 - shift)
-	w.maps.starts = append(w.maps.starts[:0], make([]uint32, 2*pieces+1)...)
-	ends, next := w.maps.starts[:pieces+1], w.maps.starts[pieces+1:]
+// spreadPlain returns any number of entries in stored order. Hashes are spread
+// evenly, so their first bits cut them into pieces of one or two.
+func (w *walk) spreadPlain(list []plainEntry, data []byte) []plainEntry {
+	shift := 64 - max(1, bits.Len(uint(len(list)))-1)
+	starts := append(w.maps.starts[:0], make([]uint32, 1<<(64-shift)+1)...)
 	for i := range list {
-		ends[list[i].hash>>shift+1]++
+		starts[list[i].hash>>shift+1]++
 	}
-	for i := range next {
-		next[i] = ends[i]
-		ends[i+1] += ends[i]
+	for i := 1; i < len(starts); i++ {
+		starts[i] += starts[i-1]
 	}
-	for b := range next {
-		for next[b] < ends[b+1] {
-			at := &list[next[b]]
-			to := at.hash >> shift
-			if int(to) != b {
-				*at, list[next[to]] = list[next[to]], *at
-			}
-			next[to]++
+	out := ownSlice[plainEntry](&w.own, len(list))
+	for i := range list {
+		b := list[i].hash >> shift
+		out[starts[b]] = list[i]
+		starts[b]++
+	}
+	from := uint32(0)
+	for _, end := range starts[:len(starts)-1] {
+		if end-from > 1 {
+			w.sortPlain(out[from:end], data)
 		}
-		w.sortPlain(list[ends[b]:ends[b+1]], data)
+		from = end
 	}
+	w.maps.starts = starts
+	return out
+}
+
+// appendUnit appends the stored form of entry k: of most maps a few bytes, which
+// are copied as many at once.
+func (m *plainMap) appendUnit(dst []byte, k int) []byte {
+	const many = 32
+	x := m.order[k]
+	n := len(dst)
+	if x.end-x.from > many || len(m.data)-int(x.from) < many || cap(dst)-n < many {
+		return append(dst, m.data[x.from:x.end]...)
+	}
+	*(*[many]byte)(dst[n : n+many]) = [many]byte(m.data[x.from:])
+	return dst[:n+int(x.end-x.from)]
 }

@@ -47,7 +47,7 @@ func (e *encoder) mapSlot(r *region) {
 	case m.plain != nil:
 		for k, x := range m.plain.order {
 			b.upTo(x.hash)
-			e.buf = append(e.buf, m.plain.unit(k)...)
+			e.buf = m.plain.appendUnit(e.buf, k)
 		}
 	case m.hashes == nil:
 		e.sortedEntries(r.plan, m, n)
