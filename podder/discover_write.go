@@ -88,7 +88,7 @@ func (w *walk) scanEager() {
 			if !w.scanPlain(i) {
 				continue
 			}
-		case (r.kind == pod.SlotObject || r.kind == pod.SlotArray) && w.writable(r):
+		case (r.kind == pod.SlotObject || r.kind == pod.SlotArray) && r.plan.plain && w.writable(r): // still
 			w.written.leaf = true
 			done := w.write(i, w.elements(r))
 			w.written.leaf = false
