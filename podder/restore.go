@@ -96,7 +96,9 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 	for _, s := range l.shadows {
 		l.overwrite(s.pod, s.slot)
 	}
+	was := g.cur
 	g.cur = newState()
+	was.release()
 	clear(g.roots)
 	res := &Restored{Values: make(map[string]reflect.Value, len(vars))}
 	roots := make(map[string]pod.ID, len(vars))
