@@ -96,7 +96,9 @@ func (w *World) root() reflect.Value {
 		t = reflect.TypeFor[Node]()
 	case 1:
 		if len(w.scene.spots) > 0 {
-			return w.one(w.scene.spots).Addr()
+			if v := w.one(w.scene.spots); !foreign(v.Type()) || v.Type().PkgPath() == "sync/atomic" {
+				return v.Addr()
+			}
 		}
 	case 2:
 		for _, u := range []reflect.Type{reflect.TypeFor[AnyMap](), reflect.TypeFor[Set](), reflect.TypeFor[Bag](), t} {

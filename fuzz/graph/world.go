@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"time"
 )
 
 // World is a set of variables over the types of a family, and what a program
@@ -104,7 +105,7 @@ func (o Orders) Follow(twins *Twins) Orders {
 // one: 0 and -0. The order holds a copy of the key: the memory that it is taken
 // from may change.
 func (w *World) put(m, key, elem reflect.Value) {
-	if !hashable(key) {
+	if !hashable(key) || zoned(key) {
 		return
 	}
 	key = boxOf(key)
@@ -148,6 +149,32 @@ func hashable(v reflect.Value) bool {
 		}
 	}
 	return true
+}
+
+// zoned reports whether a key has a location: a save refuses two that are equal and
+// not the same, as the program's own and the one that a load made.
+func zoned(v reflect.Value) bool {
+	switch v.Type() {
+	case reflect.TypeFor[time.Time](), reflect.TypeFor[*time.Location]():
+		return true
+	}
+	switch v.Kind() {
+	case reflect.Interface:
+		return !v.IsNil() && zoned(v.Elem())
+	case reflect.Array:
+		for k := range v.Len() {
+			if zoned(v.Index(k)) {
+				return true
+			}
+		}
+	case reflect.Struct:
+		for k := range v.NumField() {
+			if zoned(v.Field(k)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // remove deletes an entry of a map.
