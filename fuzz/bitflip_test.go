@@ -42,7 +42,7 @@ import (
 const (
 	flipsDefault = 4000
 	flipSlowest  = time.Minute // for one case, on a busy machine
-	flipMemory   = 32 << 20    // bytes allocated beyond twice what all workers need for an undamaged one
+	flipMemory   = 32 << 20    // bytes allocated beyond twice what an undamaged one needs
 )
 
 type verdict int
@@ -140,7 +140,8 @@ type flips struct {
 	wrong     atomic.Int64
 	corrupt   atomic.Int64 // databases that read as damaged without any damage
 	mostBytes atomic.Uint64
-	limit     uint64 // of bytes allocated while a case runs, by all workers
+	limit     uint64       // of bytes allocated while a case runs
+	alone     sync.RWMutex // held to write by who must be the only one to allocate
 	report    func(string)
 }
 
@@ -172,13 +173,22 @@ func (c *flips) one(o *original, w wound, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	before := allocated()
-	v, err := o.judge(m, seed)
-	if used := allocated() - before; used > c.mostBytes.Load() {
-		c.mostBytes.Store(used)
+	c.alone.RLock()
+	v, used, err := o.judgeMeasured(m, seed)
+	c.alone.RUnlock()
+	if used > c.limit { // by all workers together: what by this one?
+		if m, err = o.copyWith(w); err != nil {
+			return err
+		}
+		c.alone.Lock()
+		v, used, err = o.judgeMeasured(m, seed)
+		c.alone.Unlock()
 		if used > c.limit {
 			return fmt.Errorf("%d MiB were allocated", used>>20)
 		}
+	}
+	for most := c.mostBytes.Load(); used > most && !c.mostBytes.CompareAndSwap(most, used); {
+		most = c.mostBytes.Load()
 	}
 	if err == nil && v == shorter {
 		var s *mvcc.Store
@@ -193,6 +203,13 @@ func (c *flips) one(o *original, w wound, seed uint64) error {
 		c.counts[v].Add(1)
 	}
 	return err
+}
+
+// judgeMeasured also returns how many bytes the process allocated meanwhile.
+func (o *original) judgeMeasured(m *vfs.MemFS, seed uint64) (v verdict, used uint64, err error) {
+	before := allocated()
+	v, err = o.judge(m, seed)
+	return v, allocated() - before, err
 }
 
 func newWorldOptions(m *vfs.MemFS, seed uint64) mvcc.Options { return newWorld(m, seed).options() }
@@ -215,7 +232,7 @@ func (c *flips) undamaged() {
 		}
 		most = max(most, allocated()-before)
 	}
-	c.limit = 2*uint64(runtime.GOMAXPROCS(0))*most + flipMemory
+	c.limit = 2*most + flipMemory
 }
 
 // TestBitflip damages databases and their logs in one place each and reads
