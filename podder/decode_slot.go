@@ -147,7 +147,7 @@ func (l *loader) allocate(head *slotHead, d *pod.Data, st *storedType, p *loadPo
 		addr, head.count, ok = l.allocateChunks(st, p, s)
 		return addr, ok
 	}
-	if st.isMap(d) != (d.Kind == pod.SlotMap) {
+	if (st.node.kind == nodeEntries) != (d.Kind == pod.SlotMap) {
 		l.corrupt("slot %d of pod %d is of kind %d and type %s", s, p.id, d.Kind, st.node.text)
 		return nil, false
 	}
@@ -170,11 +170,6 @@ func (l *loader) allocate(head *slotHead, d *pod.Data, st *storedType, p *loadPo
 		return nil, false
 	}
 	return addr, ok
-}
-
-// isMap reports whether a slot of the type holds the entries of a map.
-func (st *storedType) isMap(d *pod.Data) bool {
-	return st.node.kind == nodeEntries || d.Kind == pod.SlotMap && st.typ.Kind() == reflect.Map
 }
 
 // makeElems allocates n zero elements. Go code that knows the type, or grows a
