@@ -35,6 +35,7 @@ func (c typeCodec) append(dst []byte, p unsafe.Pointer) ([]byte, error) {
 
 func (c typeCodec) decode(b []byte, p unsafe.Pointer) error {
 	if len(b) == 0 {
+		*(*unsafe.Pointer)(p) = nil
 		return nil
 	}
 	if len(b) > maxTypeText {

@@ -179,6 +179,21 @@ func TestReflectTypesAndHandlesAreTheSameAgain(t *testing.T) {
 	}
 }
 
+// Entries of a map are decoded in the same memory, one after the other.
+func TestNilTypesAmongTheEntriesOfAMapStayNil(t *testing.T) {
+	m := reflect.MakeMap(reflect.MapOf(reflect.TypeFor[int](), runtimeType))
+	for i := range 40 {
+		v := reflect.Zero(runtimeType)
+		if i%2 == 0 {
+			v = reflect.ValueOf(reflect.TypeFor[int]())
+		}
+		m.SetMapIndex(reflect.ValueOf(i), v)
+	}
+	if got := loaded(t, m.Interface()); !reflect.DeepEqual(got, m.Interface()) {
+		t.Errorf("%v, want %v", got, m)
+	}
+}
+
 func TestATypeThatNobodyCouldKnowIsRefusedAsAValue(t *testing.T) {
 	type holder struct{ A []reflect.Type }
 	s := newFakeStore()
@@ -208,6 +223,10 @@ func TestDamagedCodecBytesAreErrors(t *testing.T) {
 		if err := codec.decode(good, p.UnsafePointer()); err != nil {
 			t.Errorf("%v: zero again: %v", typ, err)
 		}
+		fresh := reflect.New(typ) // the zero value as a load makes it
+		if err := codec.decode(good, fresh.UnsafePointer()); err != nil {
+			t.Errorf("%v: zero again: %v", typ, err)
+		}
 		for seed := range uint64(2000) {
 			rnd := randv2.New(randv2.NewPCG(seed, 1))
 			b := make([]byte, rnd.IntN(40))
@@ -228,6 +247,10 @@ func TestDamagedCodecBytesAreErrors(t *testing.T) {
 			}
 			if err := codec.decode(again, q.UnsafePointer()); err != nil {
 				t.Fatalf("%v of %x, stored as %x: %v", typ, b, again, err)
+			}
+			// Memory is used again.
+			if err := codec.decode(good, q.UnsafePointer()); err != nil || !reflect.DeepEqual(q.Interface(), fresh.Interface()) {
+				t.Fatalf("%v of %x is left in a zero value, %v", typ, b, err)
 			}
 		}
 	}

@@ -67,6 +67,9 @@ func (l *loader) near(p *loadPod, c *cursor, same uintptr) *loadRegion {
 	if n := y >> codeShift; y&(codeExternal|codeInterior) == 0 && n < uint64(len(p.slots)) {
 		r := &p.slots[n]
 		if (r.addr != nil || l.placeNear(p, pod.Slot(n))) && r.typ != nil && r.typ.same == same {
+			if l.named.g != nil {
+				l.named.follow(l.at, loadSlot{p, pod.Slot(n)}, r.addr)
+			}
 			return r
 		}
 	}
@@ -100,6 +103,41 @@ func (l *loader) referTo(p *loadPod, code uint64, hops int) (spot, bool) {
 // reach returns the start of the region in a slot to which a reference in pod p
 // leads.
 func (l *loader) reach(p *loadPod, to loadSlot, interior bool, hops int) (spot, bool) {
+	at, ok := l.regionAt(p, to, interior, hops)
+	if ok && hops == 0 && l.named.g != nil {
+		if at.in.pod != nil {
+			to = at.in
+		}
+		l.named.follow(l.at, to, at.addr)
+	}
+	return at, ok
+}
+
+// follow notes that a reference in slot from leads to slot `to`, which is at addr.
+func (x *namedLinks) follow(from, to loadSlot, addr unsafe.Pointer) {
+	p := x.g.eng.sentinels.at(addr)
+	if p == nil {
+		return
+	}
+	ref := pod.Ref{Pod: to.pod.id, Slot: to.slot}
+	first, ok := x.first[p]
+	if !ok {
+		first = ref
+		if i := x.g.cur.firstNamed(p); i >= 0 && !x.anew {
+			first = x.g.cur.placeOf(i)
+		}
+		if x.first == nil {
+			x.first, x.from = map[*plan]pod.Ref{}, map[namedLink]loadSlot{}
+		}
+		x.first[p] = first
+	}
+	if ref != first {
+		x.from[namedLink{from, p}] = to
+	}
+}
+
+// regionAt is reach, and notes nothing.
+func (l *loader) regionAt(p *loadPod, to loadSlot, interior bool, hops int) (spot, bool) {
 	target, slot := to.pod, to.slot
 	switch {
 	case target == p:

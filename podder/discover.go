@@ -65,6 +65,11 @@ type walk struct {
 	covered int32             // regions below it are, or were, in todo
 	settled bool              // edges are being collected again: nothing new can appear
 
+	// namedNow are regions of sentinels by those of the state before.
+	namedNow map[int32]int32
+	oldRoots map[string]pod.ID
+	oldBoxes map[int32]int32 // boxes and what they were in the state before, if sentinels have several regions
+
 	root    int     // number of the root being walked, from 1
 	static  typeSet // its closure
 	needs   needs
@@ -85,7 +90,7 @@ type walk struct {
 
 // newWalk returns a walk that follows the state of g.
 func newWalk(ctx context.Context, g *Graph) *walk {
-	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(), hidden: g.hidden}
+	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(), hidden: g.hidden, oldRoots: g.roots}
 	w.own = newOwnMemory(w)
 	w.edges.memory, w.edgeEnd.memory, w.written.at.memory = &w.own, &w.own, &w.own
 	return w
@@ -370,6 +375,7 @@ func (w *walk) addBox(r Root) {
 	box, i := w.append(cell.UnsafePointer())
 	box.plan, box.kind, box.parent = w.eng.planOf(r.Value.Type()), pod.SlotBox, -1
 	w.cells = append(w.cells, boxCell{name: r.Name, region: i})
+	w.noteBox(i, r)
 }
 
 // append adds a region at addr that is not in an index and has no place yet.

@@ -24,7 +24,7 @@ import (
 func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want []reflect.Type) ([]reflect.Value, error) {
 	defer runtime.KeepAlive(g) // the memory of its state
 	l := newLoader(ctx, &g.cfg, src, want)
-	l.lookup, l.hidden = g.live, hiddenValues{}
+	l.lookup, l.hidden, l.named.g = g.live, hiddenValues{}, g
 	vars, err := l.load(names, want)
 	if err != nil {
 		return nil, err
@@ -35,6 +35,7 @@ func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want [
 		roots[names[i]] = v.root
 	}
 	g.adopt(pods, regions, roots)
+	g.adoptNamed(l)
 	g.hide(l.hidden)
 	l.report(ctx, &g.cfg)
 	return values(vars), nil

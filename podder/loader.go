@@ -110,6 +110,7 @@ type loader struct {
 	capturing *capture // reading an opaque value
 	// hidden is nil if there is no live graph to keep the values.
 	hidden hiddenValues
+	named  namedLinks
 	// chunked are the lists of containers whose chunks are all here.
 	chunked map[loadSlot]*chunkList
 

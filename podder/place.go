@@ -207,7 +207,7 @@ func (p *placer) findForwarders() {
 				continue
 			}
 			j := p.st.memory.find(p.st, ro.addr)
-			if j < 0 {
+			if j < 0 || ro.plan.sentinel != nil && p.st.regions.at(j).plan == ro.plan { // its slot goes on naming it
 				continue
 			}
 			in, ok := p.inside(j, ro)

@@ -110,6 +110,7 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 		}
 	}
 	g.adopt(pods, regions, roots)
+	g.adoptNamed(l)
 	clear(g.hidden)
 	g.hide(l.hidden)
 	l.runHooksInPlace(ctx)
@@ -120,7 +121,7 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 func (g *Graph) restorer(ctx context.Context, src pod.Source, want []reflect.Type, h History) *loader {
 	l := newLoader(ctx, &g.cfg, src, want)
 	l.lookup, l.inPlace, l.freed = g.live, true, h.LiveFreed
-	l.hidden = hiddenValues{}
+	l.hidden, l.named = hiddenValues{}, namedLinks{g: g, anew: true}
 	for t := range g.eng.plans {
 		l.met = append(l.met, t)
 	}

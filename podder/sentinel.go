@@ -126,6 +126,15 @@ func (x *sentinelSet) at(q unsafe.Pointer) *plan {
 // part; -1 if it is none.
 func (w *walk) sentinelRegion(at unsafe.Pointer, p *plan, c candidate) int32 {
 	addr := p.sentinel.addr
+	if w.old.named.regions[p] != nil {
+		if i := w.namedRegion(p); i >= 0 {
+			if c.addr == addr && c.kind == pod.SlotObject && sameShape(c.plan.typ, p.typ) || w.within(i, c) {
+				return i
+			}
+			w.overlap(at, c, i)
+			return -1
+		}
+	}
 	i := w.st.memory.find(w.st, addr)
 	if i < 0 || w.st.regions.at(i).plan != p {
 		whole := candidate{addr: addr, plan: p, kind: pod.SlotObject, count: 1, reach: 1}

@@ -110,6 +110,76 @@ func TestSentinelsAreTheSameObjectsAfterALoad(t *testing.T) {
 	mustStayQuiet(t, g, s, "x", x, "part", x.Part)
 }
 
+// A graph that has not loaded the slot of a sentinel makes another one for it.
+func TestASentinelWithSeveralSlotsIsNotWrittenAgain(t *testing.T) {
+	type holder struct {
+		Cfg  *tConfig
+		Part *int
+		Name string
+		Own  *tConfig
+	}
+	s := newFakeStore()
+	cfg := s.config()
+	cfg.TargetBytes = 200
+	cfg.Registry = withValues(t, "default", &tDefault)
+	d := &tDefault
+	list := make([]*tConfig, 3000) // stored in chunks
+	for i := range list {
+		if i%2 == 0 {
+			list[i] = d
+		}
+	}
+	all := []any{"box", d, "list", list, "map", map[string]*tConfig{"a": d, "b": nil}, "x", &holder{}, "y", &holder{}}
+	mustSave(t, mustGraph(t, cfg), s, all...)
+	for k := 6; k < len(all); k += 2 {
+		g, vs := reload(t, s, cfg, all[k:k+2]...)
+		h := vs[0].Interface().(*holder)
+		h.Cfg, h.Part, h.Own = d, &d.List[2], &tConfig{Other: d}
+		mustSave(t, g, s, all[k], h)
+		mustStayQuiet(t, g, s, all[k], h)
+	}
+	var back []any
+	for k := len(all) - 2; k >= 0; k -= 2 {
+		back = append(back, all[k], all[k+1])
+	}
+	reload(t, s, cfg, back...)
+	g, vs := reload(t, s, cfg, all...)
+	x, y := vs[3].Interface().(*holder), vs[4].Interface().(*holder)
+	if x.Cfg != d || y.Part != &d.List[2] || y.Own.Other != d || vs[0].Interface() != any(d) || vs[1].Interface().([]*tConfig)[2] != d {
+		t.Error("pointers to a registered object lead elsewhere")
+	}
+	var names []string
+	var live []any
+	for k := range vs {
+		names = append(names, all[2*k].(string))
+		live = append(live, all[2*k], vs[k].Interface())
+	}
+	// One of them changes, then does not refer to it at all; the others stay what they are.
+	y.Name = "changed"
+	if tx := mustSave(t, g, s, live...); len(tx.changes) != 1 {
+		t.Errorf("one change put pods %v", tx.changes)
+	}
+	y.Cfg, y.Part, y.Own.Other = nil, nil, nil
+	mustSave(t, g, s, live...)
+	mustStayQuiet(t, g, s, live...)
+	reload(t, s, cfg, all...)
+	if _, err := g.Restore(context.Background(), s, names, History{}); err != nil {
+		t.Fatal(err)
+	}
+	mustStayQuiet(t, g, s, live...)
+	// One after the other into one graph.
+	g = mustGraph(t, cfg)
+	live = live[:0]
+	for k := len(all) - 2; k >= 0; k -= 2 {
+		v, err := g.Load(context.Background(), s, []string{all[k].(string)}, []reflect.Type{reflect.TypeOf(all[k+1])})
+		if err != nil {
+			t.Fatal(err)
+		}
+		live = append(live, all[k], v[0].Interface())
+		mustStayQuiet(t, g, s, live...)
+	}
+}
+
 func TestASentinelThatTheProgramLacksIsAnErrorThatNamesIt(t *testing.T) {
 	s := newFakeStore()
 	cfg := s.config()

@@ -21,6 +21,7 @@ type state struct {
 	// forwards are the forwarders that loads went through, by where they lead.
 	forwards map[unsafe.Pointer][]forward
 	types    map[typeKey]pod.TypeID
+	named    namedPlaces
 	// chunked are the containers that are stored in chunks, by region.
 	chunked  map[int32]*chunkList
 	chunkIDs map[pod.ID]struct{} // their chunks, once somebody asked
