@@ -87,8 +87,15 @@ func newOriginal(kind, seed uint64) (*original, error) {
 	if !o.closed {
 		_ = w.close()
 	}
-	o.bytes, err = diskOf(o.mem)
-	return o, err
+	if o.bytes, err = diskOf(o.mem); err != nil {
+		return nil, err
+	}
+	for name, b := range o.older {
+		if name != worldPath && !bytes.HasPrefix(o.bytes[name], b[:min(512, len(b))]) {
+			delete(o.older, name) // a log file of another header is another file: recovery replaced it
+		}
+	}
+	return o, nil
 }
 
 // wound is one damaged place.
