@@ -147,3 +147,53 @@ func TestValuesAndAllowedPackagesAreOptions(t *testing.T) {
 		}
 	}
 }
+
+// gauge is a value whose codec stores what its pointer leads to.
+type gauge struct {
+	N    *int
+	Unit string
+}
+
+// A codec is run at every save, since what it reads behind pointers may change in
+// silence; a pure one only if the memory of its value changed.
+func TestAPureCodecIsNotRunForAnUnchangedValue(t *testing.T) {
+	ctx := context.Background()
+	for _, pure := range []bool{false, true} {
+		var opts []db.TypeOption
+		if pure {
+			opts = append(opts, db.Pure())
+		}
+		codec := db.Codec("gauge", 1, func(w *db.ValueWriter, g *gauge) error {
+			w.Int(int64(*g.N))
+			return nil
+		}, func(r *db.ValueReader, g *gauge) error {
+			n := int(r.Int())
+			g.N = &n
+			return nil
+		}, opts...)
+		d := must(db.OpenMemory(ctx, &db.Options{Types: db.Types(codec)}))(t)
+		defer d.Close()
+		ns := must(d.Namespace(ctx, "main"))(t)
+		n := 1
+		list := make([]any, 1000) // enough for an array to be compared by its words
+		for i := range list {
+			list[i] = gauge{N: &n}
+		}
+		if err := ns.Set(ctx, "list", &list); err != nil {
+			t.Fatal(err)
+		}
+		must(ns.Save(ctx))(t)
+		n = 2
+		sn := must(d.At(ctx, must(ns.Save(ctx))(t)))(t)
+		defer sn.Close()
+		var got struct {
+			List *[]any `pod:"list"`
+		}
+		if err := sn.Load(ctx, &got); err != nil {
+			t.Fatal(err)
+		}
+		if n := *(*got.List)[0].(gauge).N; (n == 1) != pure {
+			t.Errorf("pure=%v: %d was stored", pure, n)
+		}
+	}
+}

@@ -52,7 +52,7 @@ func Compare(a, b []Variable) (*Twins, error) {
 	if err := w.run(); err != nil {
 		return nil, err
 	}
-	return &Twins{memory: w.there, maps: w.mapPairs()}, nil
+	return &Twins{maps: w.mapPairs()}, nil
 }
 
 // item is a value, or the elements of a slice, that one reference of each graph

@@ -4,8 +4,7 @@ import "reflect"
 
 // Twins says which parts of two isomorphic graphs correspond.
 type Twins struct {
-	memory *space
-	maps   []MapTwin
+	maps []MapTwin
 }
 
 // MapTwin is a map and its counterpart. Keys[k] of the first is Twin[k] of the
@@ -14,9 +13,6 @@ type MapTwin struct {
 	Map, Other reflect.Value
 	Keys, Twin []reflect.Value
 }
-
-// Address returns the counterpart of an address in memory that was compared.
-func (t *Twins) Address(p uintptr) (uintptr, bool) { return t.memory.find(p) }
 
 // Maps lists all maps that were compared.
 func (t *Twins) Maps() []MapTwin { return t.maps }
