@@ -180,22 +180,18 @@ func (l *loader) str(p *loadPod, c *cursor, at unsafe.Pointer) {
 }
 
 func (l *loader) pointer(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) {
-	start, missing, lowest := c.off, l.missing, l.lowest
+	missing := l.missing
 	if r := l.near(p, c, m.same); r != nil && r.count&regionPlain != 0 {
 		*(*unsafe.Pointer)(at) = r.addr
 		return
 	}
+	code := *c
 	addr, ok := l.address(p, c, m.typ, m.empty, m.loose)
-	if ok {
+	switch {
+	case ok:
 		*(*unsafe.Pointer)(at) = addr
-		return
-	}
-	if l.err == nil && l.scratch == 0 && !c.bad {
-		again := cursor{buf: c.buf, off: start}
-		if code := again.uvarint(); (code-codeBase)&codeInterior == 0 {
-			l.waits(p, code, m, at)
-			l.missing, l.lowest = missing, lowest
-		}
+	case !missing && l.mayWait(c):
+		l.waits(p, code, lateReference{at: at, move: m})
 	}
 }
 
@@ -221,11 +217,20 @@ func (l *loader) address(p *loadPod, c *cursor, t reflect.Type, empty unsafe.Poi
 	if !ok {
 		return nil, false
 	}
-	if !l.fits(&s, t) {
-		l.wrongTarget("*"+l.reg.typeText(t), &s, loose)
+	if !l.pointsTo(&s, t, loose) {
 		return nil, false
 	}
 	return s.addr, true
+}
+
+// pointsTo checks that a pointer to a t may lead to a spot, which it leads on to a
+// value behind a pointer.
+func (l *loader) pointsTo(s *spot, t reflect.Type, loose bool) bool {
+	if l.fits(s, t) {
+		return true
+	}
+	l.wrongTarget("*"+l.reg.typeText(t), s, loose)
+	return false
 }
 
 // fits is spot.fits, with a pointer to a value that is behind a pointer now led
@@ -284,6 +289,7 @@ func (l *loader) slice(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) 
 		l.corrupt("slice of %d elements and %d more refers to %d", n, extra, r.elements())
 		return
 	}
+	missing, before := l.missing, *c
 	code := c.uvarint()
 	if c.bad {
 		return
@@ -308,15 +314,24 @@ func (l *loader) slice(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) 
 		}
 		s, ok := l.refer(p, c, code)
 		l.want = nil
-		if !ok {
-			return
+		switch {
+		case ok:
+			l.storeSlice(m, &s, h, at)
+		case !missing && l.mayWait(c):
+			l.waits(p, before, lateReference{at: at, move: m, len: h.len, cap: h.cap})
 		}
-		if !s.fits(m.typ) || h.cap > s.room(m.typ) {
-			l.wrongTarget("[]"+l.reg.typeText(m.typ), &s, m.loose)
-			return
-		}
-		h.data = s.addr
+		return
 	}
+	*(*sliceHeader)(at) = h
+}
+
+// storeSlice stores a slice of what is at a spot.
+func (l *loader) storeSlice(m *decodeMove, s *spot, h sliceHeader, at unsafe.Pointer) {
+	if !s.fits(m.typ) || h.cap > s.room(m.typ) {
+		l.wrongTarget("[]"+l.reg.typeText(m.typ), s, m.loose)
+		return
+	}
+	h.data = s.addr
 	*(*sliceHeader)(at) = h
 }
 
@@ -335,8 +350,13 @@ func (l *loader) mapWord(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer
 		*(*unsafe.Pointer)(at) = r.addr
 		return
 	}
-	if addr, ok := l.mapAddress(p, c, m.typ, m.loose); ok {
+	missing, code := l.missing, *c
+	addr, ok := l.mapAddress(p, c, m.typ, m.loose)
+	switch {
+	case ok:
 		*(*unsafe.Pointer)(at) = addr
+	case !missing && l.mayWait(c):
+		l.waits(p, code, lateReference{at: at, move: m})
 	}
 }
 
@@ -355,17 +375,20 @@ func (l *loader) mapAddress(p *loadPod, c *cursor, t reflect.Type, loose bool) (
 	}
 	s, ok := l.refer(p, c, code)
 	l.want = nil
-	if !ok {
-		return nil, false
-	}
-	if s.kind != pod.SlotMap || s.typ != t {
-		if s.kind == pod.SlotMap && s.typ.ConvertibleTo(t) {
-			return s.addr, true // the same map under two names for its type
-		}
-		l.wrongTarget(l.reg.typeText(t), &s, loose && s.kind == pod.SlotMap)
+	if !ok || !l.isMap(&s, t, loose) {
 		return nil, false
 	}
 	return s.addr, true
+}
+
+// isMap checks that what is at a spot is a map of type t, or the same under
+// another name for its type.
+func (l *loader) isMap(s *spot, t reflect.Type, loose bool) bool {
+	if s.kind == pod.SlotMap && (s.typ == t || s.typ.ConvertibleTo(t)) {
+		return true
+	}
+	l.wrongTarget(l.reg.typeText(t), s, loose && s.kind == pod.SlotMap)
+	return false
 }
 
 // tooDeep records that values nest in interfaces beyond the limit.

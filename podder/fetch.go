@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"unsafe"
 
@@ -17,7 +18,8 @@ import (
 //
 // What waits for pods:
 //
-//   - a plain pointer, in the list of the one pod that it leads into;
+//   - a pointer, slice or map that leads to a whole region, in the list of the one
+//     pod that it leads into;
 //   - a slot that is blocked, for several: it is decoded again when the stack is
 //     below all of them (loader.awaited).
 
@@ -34,7 +36,7 @@ func (l *loader) need(p *loadPod) {
 	l.lowest = min(l.lowest, p.at)
 }
 
-// fetch gets the pods that were asked for last, and stores the pointers that
+// fetch gets the pods that were asked for last, and stores the references that
 // waited for them.
 func (l *loader) fetch() error {
 	first := max(0, len(l.ask)-fetchBatch)
@@ -165,44 +167,47 @@ func take[T any](idle *[][]T, n int) []T {
 	return list[:n]
 }
 
-// latePointer is a pointer whose target was not here when its slot was decoded.
-type latePointer struct {
+// lateReference is a pointer, slice or map whose target was not here when its slot
+// was decoded.
+type lateReference struct {
 	from loadSlot
 	to   loadSlot
 	at   unsafe.Pointer // where it belongs
 	move *decodeMove
+	len  int   // of a slice
+	cap  int   // of a slice
 	next int32 // in the list of the pod, 0 for none
 }
 
-// lateList has the pointers that wait for pods, in a list for each pod, and a
+// lateList has the references that wait for pods, in a list for each pod, and a
 // list of free places. Number 0 is not used.
 type lateList struct {
-	all  []latePointer
+	all  []lateReference
 	free int32
 }
 
-// await has a pointer wait for pod p.
-func (l *lateList) await(p *loadPod, f latePointer) {
+// await has a reference wait for pod p.
+func (l *lateList) await(p *loadPod, f lateReference) {
 	n := l.free
 	switch {
 	case n > 0:
 		l.free = l.all[n].next
 	case len(l.all) == 0:
-		l.all = make([]latePointer, 2, 256)
+		l.all = make([]lateReference, 2, 256)
 		n = 1
 	default:
 		n = int32(len(l.all))
-		l.all = append(l.all, latePointer{})
+		l.all = append(l.all, lateReference{})
 	}
 	f.next = p.late
 	l.all[n] = f
 	p.late = n
 }
 
-// take removes pointer n, of which the next one is returned.
-func (l *lateList) take(n int32) (latePointer, int32) {
+// take removes reference n, of which the next one is returned.
+func (l *lateList) take(n int32) (lateReference, int32) {
 	f := l.all[n]
-	l.all[n] = latePointer{next: l.free}
+	l.all[n] = lateReference{next: l.free}
 	l.free = n
 	return f, f.next
 }
@@ -218,22 +223,33 @@ func (l *lateList) inOrder(p *loadPod) int32 {
 	return before
 }
 
-// waits has the pointer at `at`, which is being decoded, wait for the pod that is
-// missing.
-func (l *loader) waits(p *loadPod, code uint64, m *decodeMove, at unsafe.Pointer) {
-	to := loadSlot{p, pod.Slot((code - codeBase) >> codeShift)}
-	if (code-codeBase)&codeExternal != 0 {
-		ref := p.merged.Refs[to.slot]
-		to = loadSlot{l.pod(ref.Pod), ref.Slot}
+// waits has the reference at f.at wait for the pod that is missing, if it is to a
+// whole region: c is at its code.
+func (l *loader) waits(p *loadPod, c cursor, f lateReference) {
+	code := c.uvarint()
+	if (code-codeBase)&codeInterior != 0 {
+		return
 	}
-	l.late.await(l.lacks, latePointer{from: l.at, to: to, at: at, move: m})
+	f.from, f.to = l.at, loadSlot{p, pod.Slot((code - codeBase) >> codeShift)}
+	if (code-codeBase)&codeExternal != 0 {
+		ref := p.merged.Refs[f.to.slot]
+		f.to = loadSlot{l.pod(ref.Pod), ref.Slot}
+	}
+	l.late.await(l.lacks, f)
+	l.missing, l.lowest = false, math.MaxInt
 }
 
-// storeLate stores the pointers that waited for a pod. Those that lead to a
+// mayWait reports whether a reference that was not found may wait for its pod, not
+// its whole slot: if it is where it stays, and the slot lacks nothing else.
+func (l *loader) mayWait(c *cursor) bool {
+	return l.err == nil && l.scratch == 0 && !c.bad
+}
+
+// storeLate stores the references that waited for a pod. Those that lead to a
 // forwarder into yet another pod wait on.
 func (l *loader) storeLate(p *loadPod) error {
 	for n := l.late.inOrder(p); n != 0; {
-		var f latePointer
+		var f lateReference
 		f, n = l.late.take(n)
 		l.start(f.from)
 		if f.move.loose {
@@ -243,15 +259,30 @@ func (l *loader) storeLate(p *loadPod) error {
 		l.want = nil
 		switch {
 		case l.err != nil:
-			return l.err
 		case !ok:
 			l.late.await(l.lacks, f)
-		case !l.fits(&s, f.move.typ):
-			l.wrongTarget("*"+l.reg.typeText(f.move.typ), &s, f.move.loose)
-			return l.err
 		default:
-			*(*unsafe.Pointer)(f.at) = s.addr
+			l.storeFound(&f, &s)
+		}
+		if l.err != nil {
+			return l.err
 		}
 	}
 	return nil
+}
+
+// storeFound stores a reference to s, which has come.
+func (l *loader) storeFound(f *lateReference, s *spot) {
+	switch m := f.move; m.code {
+	case moveSlice:
+		l.storeSlice(m, s, sliceHeader{len: f.len, cap: f.cap}, f.at)
+	case moveMap:
+		if l.isMap(s, m.typ, m.loose) {
+			*(*unsafe.Pointer)(f.at) = s.addr
+		}
+	default:
+		if l.pointsTo(s, m.typ, m.loose) {
+			*(*unsafe.Pointer)(f.at) = s.addr
+		}
+	}
 }

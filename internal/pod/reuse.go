@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"github.com/poddb/poddb/internal/binenc"
@@ -62,9 +63,18 @@ func (p *Pod) ReadWhole(b []byte) error {
 	return nil
 }
 
+// room returns list without elements, with room for n, or new memory: of a power
+// of two, so that what is used again soon fits all that comes.
+func room[T any](list []T, n int) []T {
+	if cap(list) >= n {
+		return list[:0]
+	}
+	return make([]T, 0, 1<<bits.Len(uint(n-1)))
+}
+
 func (p *Pod) readRefs(r *binenc.Reader) {
 	n := r.Count(1)
-	p.Refs = slices.Grow(p.Refs[:0], n)
+	p.Refs = room(p.Refs, n)
 	prev := ID(0)
 	for range n {
 		code := readRef(r)
@@ -81,8 +91,8 @@ func (p *Pod) readRefs(r *binenc.Reader) {
 // readExports reads the exports. Lists of edges that move when theirs grows stay
 // what they were.
 func (p *Pod) readExports(r *binenc.Reader) {
-	p.Exports = p.Exports[:0]
 	n := r.Count(1)
+	p.Exports = room(p.Exports, min(n, 4096))
 	from := uint64(0)
 	for range n {
 		x := r.Uvarint()
@@ -125,8 +135,8 @@ func (p *Pod) readEdgeList(r *binenc.Reader) []uint32 {
 // sum.
 func (p *Pod) readSlots(r *binenc.Reader) (total uint64) {
 	left := readSlotCount(r)
-	p.Slots = slices.Grow(p.Slots[:0], min(left, r.Len()))
-	p.reused.lengths = slices.Grow(p.reused.lengths, min(left, r.Len()))
+	p.Slots = room(p.Slots, min(left, r.Len()))
+	p.reused.lengths = room(p.reused.lengths, min(left, r.Len()))
 	for left > 0 && r.Err() == nil {
 		n, sum := p.readShort(r, left)
 		total += sum
