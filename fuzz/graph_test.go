@@ -20,6 +20,9 @@ import (
 
 const (
 	boundedGraphs = 120
+	// weakEvery and bigEvery are how often a graph has weak pointers, and is loaded as
+	// a whole therefore, and how often it has containers that are stored in chunks.
+	weakEvery, bigEvery = 10, 20
 	// graphsOfFamily is how many graphs in a row have the same types.
 	graphsOfFamily = 20
 	// collectEvery is how often a graph is saved and loaded with the collector
@@ -115,9 +118,14 @@ func runGraph(ctx context.Context, family *graph.Family, seed uint64, n int64, c
 	g := &graphRun{ctx: ctx, rng: rng, count: count, world: graph.NewWorld(rng, family), harass: func() {}}
 	g.world.Limits.Large = n%40 == 13
 	g.world.Limits.Variables = 2 + rng.IntN(9)
+	g.world.Limits.Weak = n%weakEvery == 4
 	g.opts = seededOptions(vfs.NewMem(), seed^uint64(n)<<8)
 	g.opts.Types = graphTypes(family)
 	g.opts.PodTargetBytes = 100 << rng.IntN(8)
+	if n%bigEvery == 6 {
+		g.opts.PodTargetBytes = 1 << (10 + rng.IntN(4))
+		g.world.Limits.Big = 8 * g.opts.PodTargetBytes
+	}
 	if n%collectEvery == 17 {
 		defer debug.SetGCPercent(debug.SetGCPercent(1))
 		g.harass = runtime.GC
@@ -142,6 +150,7 @@ func graphTypes(family *graph.Family) db.TypeSet {
 		}
 		entries = append(entries, db.TypeOf(t, name))
 	}
+	entries = append(entries, db.Handle[graph.Place]())
 	for name, v := range graph.Values() {
 		entries = append(entries, db.Value(name, v))
 	}
@@ -304,6 +313,10 @@ func (g *graphRun) some(vars []graph.Variable) (names map[string]bool, part []gr
 	return names, part
 }
 
+// whole reports whether the variables are to be loaded together: some may hold what
+// others refer to by weak pointers.
+func (g *graphRun) whole() bool { return g.world.Limits.Weak }
+
 // checkPast loads a version whole and in part.
 func (g *graphRun) checkPast(p pastVersion) error {
 	vars, err := g.load(p.version, nil)
@@ -314,7 +327,7 @@ func (g *graphRun) checkPast(p pastVersion) error {
 		return fmt.Errorf("version %d: %w", p.version, err)
 	}
 	names, want := g.some(p.vars)
-	if len(names) == 0 || g.rng.IntN(2) == 0 {
+	if len(names) == 0 || g.whole() || g.rng.IntN(2) == 0 {
 		return nil
 	}
 	got, err := g.load(p.version, names)
@@ -348,7 +361,7 @@ func (g *graphRun) loadThenSave() error {
 		return err
 	}
 	head := g.past[len(g.past)-1].vars
-	if g.rng.IntN(2) == 0 && len(head) > 0 {
+	if g.rng.IntN(2) == 0 && len(head) > 0 && !g.whole() {
 		for _, i := range g.rng.Perm(len(head)) {
 			names := map[string]bool{head[i].Name: true}
 			if _, err := g.read(ns, names); err != nil {
@@ -445,7 +458,7 @@ func (g *graphRun) keptTypes(p pastVersion, now map[string]reflect.Type) (bool, 
 // them, and nothing else: a copy of the whole is changed in the same way.
 func (g *graphRun) saveThroughPart() error {
 	p := g.past[len(g.past)-1]
-	if len(p.vars) < 2 {
+	if len(p.vars) < 2 || g.whole() {
 		return nil
 	}
 	names, _ := g.some(p.vars)
@@ -454,11 +467,14 @@ func (g *graphRun) saveThroughPart() error {
 	if err != nil {
 		return err
 	}
-	live, err := g.world2(p, func() ([]graph.Variable, error) { return g.read(ns, names) }, names)
+	live, chosen, err := g.world2(p, func() ([]graph.Variable, error) { return g.read(ns, names) }, names)
 	if err != nil {
 		return err
 	}
-	whole, err := g.world2(p, func() ([]graph.Variable, error) { return g.load(p.version, nil) }, nil)
+	if chosen { // what looks alike here may not do so in the whole
+		return nil
+	}
+	whole, _, err := g.world2(p, func() ([]graph.Variable, error) { return g.load(p.version, nil) }, nil)
 	if err != nil {
 		return err
 	}
@@ -494,11 +510,12 @@ func (g *graphRun) saveThroughPart() error {
 	return g.saved(v)
 }
 
-// world2 makes a world of variables that are isomorphic to p's.
-func (g *graphRun) world2(p pastVersion, read func() ([]graph.Variable, error), names map[string]bool) (*graph.World, error) {
+// world2 makes a world of variables that are isomorphic to p's, and says whether
+// they are so in more ways than one.
+func (g *graphRun) world2(p pastVersion, read func() ([]graph.Variable, error), names map[string]bool) (w *graph.World, chosen bool, err error) {
 	vars, err := read()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	var want []graph.Variable
 	for _, v := range p.vars {
@@ -508,11 +525,11 @@ func (g *graphRun) world2(p pastVersion, read func() ([]graph.Variable, error), 
 	}
 	twins, err := g.compare(want, vars)
 	if err != nil {
-		return nil, fmt.Errorf("version %d, only %v: %w", p.version, sortedNames(names), err)
+		return nil, false, fmt.Errorf("version %d, only %v: %w", p.version, sortedNames(names), err)
 	}
-	w := g.world.Part(g.rng, nil)
+	w = g.world.Part(g.rng, nil)
 	w.Adopt(vars, p.orders.Follow(twins), true)
-	return w, nil
+	return w, twins.Chosen, nil
 }
 
 // tools reads everything without the program's types, and verifies the file.

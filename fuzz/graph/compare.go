@@ -27,7 +27,8 @@ func (m *Mismatch) Error() string { return m.Path + ": " + m.What }
 // Boxes of interfaces and map entries are copies and have no identity, nor have
 // values without size. Strings from 4 KiB up that share bytes in a must share
 // them in b. Elements beyond the length of a slice have identity; they are
-// compared if their type has no pointers. Not compared is what no database keeps: locks,
+// compared if their type has no pointers, or the field is tagged so. A weak pointer counts where
+// the graph holds its target otherwise. Not compared is what no database keeps: locks,
 // blank fields, fields tagged pod:"-", padding.
 //
 // Entries of maps under keys with identity, or that differ from themselves,
@@ -52,7 +53,7 @@ func Compare(a, b []Variable) (*Twins, error) {
 	if err := w.run(); err != nil {
 		return nil, err
 	}
-	return &Twins{maps: w.mapPairs()}, nil
+	return &Twins{maps: w.mapPairs(), Chosen: len(w.choices) > 0}, nil
 }
 
 // item is a value, or the elements of a slice, that one reference of each graph
@@ -95,6 +96,7 @@ type walk struct {
 	first                error
 	log                  []undo
 	layouts              map[reflect.Type]*layout
+	weak                 []weakPair // to be compared in the end
 }
 
 // visit is a reference that was followed.
@@ -117,7 +119,9 @@ func (w *walk) run() error {
 		if err == nil {
 			var more bool
 			if more, err = w.pairEntries(); err == nil && !more {
-				return nil
+				if err = w.checkWeak(); err == nil {
+					return nil
+				}
 			}
 		}
 		if err != nil && !w.retry(err) {
@@ -176,12 +180,19 @@ func (w *walk) value(i int, l *layout, a, b reflect.Value, off uintptr) error {
 			return w.mismatch(i, off, why)
 		}
 		return nil
+	case l.cell != nil && l.cell.weak:
+		w.weak = append(w.weak, weakPair{i, off, l.cell, a, b})
+		return nil
+	case l.cell != nil:
+		return w.pointer(i, l.cell.pointerIn(a), l.cell.pointerIn(b), off)
+	case l.typ == syncMapType:
+		return w.pairMaps(i, a, b, a.Addr().Pointer(), b.Addr().Pointer(), off)
 	}
 	switch l.typ.Kind() {
 	case reflect.Struct:
 		for k := range l.fields {
 			f := &l.fields[k]
-			if err := w.value(i, f.layout, f.of(a), f.of(b), off+f.off); err != nil {
+			if err := w.fieldOf(i, f, f.of(a), f.of(b), off+f.off); err != nil {
 				return err
 			}
 		}
@@ -194,7 +205,7 @@ func (w *walk) value(i int, l *layout, a, b reflect.Value, off uintptr) error {
 	case reflect.Pointer:
 		return w.pointer(i, a, b, off)
 	case reflect.Slice:
-		return w.slice(i, a, b, off)
+		return w.slice(i, a, b, off, false)
 	case reflect.String:
 		return w.text(i, a.String(), b.String(), off)
 	case reflect.Map:
@@ -205,6 +216,13 @@ func (w *walk) value(i int, l *layout, a, b reflect.Value, off uintptr) error {
 		return w.nilness(i, a, b, off)
 	}
 	return nil
+}
+
+func (w *walk) fieldOf(i int, f *field, a, b reflect.Value, off uintptr) error {
+	if f.full {
+		return w.slice(i, a, b, off, true)
+	}
+	return w.value(i, f.layout, a, b, off)
 }
 
 func (w *walk) nilness(i int, a, b reflect.Value, off uintptr) error {
@@ -233,7 +251,9 @@ func (w *walk) pointer(i int, a, b reflect.Value, off uintptr) error {
 	return nil
 }
 
-func (w *walk) slice(i int, a, b reflect.Value, off uintptr) error {
+// slice compares two slices: the elements up to the length, or, if all are kept, up
+// to the capacity.
+func (w *walk) slice(i int, a, b reflect.Value, off uintptr, all bool) error {
 	if a.IsNil() || b.IsNil() {
 		return w.nilness(i, a, b, off)
 	}
@@ -248,7 +268,7 @@ func (w *walk) slice(i int, a, b reflect.Value, off uintptr) error {
 		return w.mismatch(i, off, t.String()+": "+why)
 	}
 	n := a.Len()
-	if !w.layoutOf(t.Elem()).pointers {
+	if all || !w.layoutOf(t.Elem()).pointers {
 		n = a.Cap()
 	}
 	if n > 0 && w.enter(visit{a.Pointer(), t, n}) {

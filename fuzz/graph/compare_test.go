@@ -11,8 +11,12 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+	"unique"
+	"weak"
 )
 
 // of makes variables x0, x1 … of values.
@@ -35,7 +39,7 @@ func differences() map[string][2]any {
 	}
 	type slices struct{ A, B []int }
 	one, other := new(int), new(int)
-	leaf := &Leaf{}
+	leaf, leaves := &Leaf{}, &[2]Leaf{}
 	ints, same := make([]int, 9), make([]int, 9)
 	long := strings.Repeat("0123456789", 500)
 	keyA, keyB := &Leaf{A: 1}, &Leaf{A: 2}
@@ -59,6 +63,45 @@ func differences() map[string][2]any {
 	k1, k2 := &Leaf{}, &Leaf{}
 	type edges struct{ M map[*Leaf]*Leaf }
 	big1, r := big.NewInt(1), rand.New(rand.NewPCG(1, 2))
+	cellOf := func(l *Leaf) *Concurrent { c := &Concurrent{kid: l}; c.At.Store(leaf); return c }
+	table := func(pairs ...any) *Concurrent {
+		c := &Concurrent{M: new(sync.Map)}
+		for i := 0; i < len(pairs); i += 2 {
+			c.M.Store(pairs[i], pairs[i+1])
+		}
+		return c
+	}
+	twoTables := func(same bool) *Concurrent {
+		c := table(1, 2)
+		if c.Again = c.M; !same {
+			c.Again = table(1, 2).M
+		}
+		return c
+	}
+	anyCell := func(x any) *Concurrent { c := &Concurrent{}; c.Any.Store(x); return c }
+	full := func(n int) *Tagged { l := []*Leaf{{}, {A: n}}; return &Tagged{Full: l[:1]} }
+	bigs := func(change func(b *Big)) *Big {
+		b := &Big{ByText: map[string]*Leaf{}, ByLeaf: map[*Leaf][8]float64{}, Text: long + long}
+		for k := range 6000 {
+			b.Leaves = append(b.Leaves, Leaf{A: k})
+			b.Ptrs = append(b.Ptrs, &b.Leaves[k/2])
+			b.Nums = append(b.Nums, float64(k))
+			b.Words = append(b.Words, fmt.Sprint(k))
+			b.Bytes = append(b.Bytes, byte(k))
+			b.Rows = append(b.Rows, [3]int32{int32(k)})
+			b.ByText[b.Words[k]] = b.Ptrs[k]
+			if k%8 == 0 {
+				b.ByLeaf[&Leaf{A: k}] = [8]float64{float64(k)}
+			}
+		}
+		for k := range b.Ptrs { // of the array that it was in the end
+			b.Ptrs[k] = &b.Leaves[k/2]
+		}
+		b.Half, b.Leaf, b.Num, b.Piece = b.Leaves[3000:], &b.Leaves[3001], &b.Nums[4000], b.Text[100:9000]
+		change(b)
+		return b
+	}
+	same0 := func(*Big) {}
 	type wild struct {
 		M map[float64]*int
 		P *int
@@ -118,7 +161,45 @@ func differences() map[string][2]any {
 		"known object":           {&Embeds{tail: defaultLeaf}, &Embeds{tail: &Leaf{A: 1, B: 2}}},
 		"part of a known object": {&two{A: &defaultLeaf.B}, &two{A: &defaultLeaf.A}},
 		"sentinel":               {&Standard{Err: io.EOF}, &Standard{Err: errors.New("EOF")}},
-		"func":                   {&Guarded{F: func() {}}, &Guarded{}},
+		"atomic pointer":         {cellOf(leaf), cellOf(&Leaf{})},
+		"nil in a cell":          {cellOf(leaf), &Concurrent{kid: leaf}},
+		"what a cell leads to":   {func() any { c := cellOf(nil); c.At.Store(&Leaf{A: 1}); return c }(), func() any { c := cellOf(nil); c.At.Store(&Leaf{A: 2}); return c }()},
+		"atomic number":          {func() any { c := &Concurrent{}; c.N.Store(1); return c }(), &Concurrent{}},
+		"atomic value":           {anyCell(1), anyCell(int8(1))},
+		"entry of a sync map":    {table(1, 2, 3, 4), table(1, 2, 3, 5)},
+		"key of a sync map":      {table(1, 2, 3, 4), table(1, 2, int8(3), 4)},
+		"size of a sync map":     {table(1, 2, 3, 4), table(1, 2)},
+		"pointer in a sync map":  {&[]any{table(leaf, 1), leaf}, &[]any{table(leaf, 1), &Leaf{}}},
+		"shared sync map":        {twoTables(true), twoTables(false)},
+		"weak pointer":           {&Weakly{W: weak.Make(leaf), Held: leaf}, &Weakly{Held: leaf}},
+		"which weak pointer":     {&Weakly{W: weak.Make(&leaves[1]), Of: map[int8]weak.Pointer[Leaf]{1: weak.Make(&leaves[0])}, Held: &leaves[0], other: &Weakly{Held: &leaves[1]}}, &Weakly{W: weak.Make(&leaves[0]), Of: map[int8]weak.Pointer[Leaf]{1: weak.Make(&leaves[0])}, Held: &leaves[0], other: &Weakly{Held: &leaves[1]}}},
+		"weak part":              {&Weakly{Num: weak.Make(&leaf.A), Held: leaf}, &Weakly{Num: weak.Make(&leaf.B), Held: leaf}},
+		"handle":                 {&Concurrent{Place: unique.Make(Place{1, "a"})}, &Concurrent{Place: unique.Make(Place{2, "a"})}},
+		"beyond the length":      {full(1), full(2)},
+		"builder":                {func() any { l := &Library{}; l.Builder.WriteString("a"); return l }(), &Library{}},
+		"source":                 {&Library{Cha: rand.NewChaCha8([32]byte{1})}, &Library{Cha: rand.NewChaCha8([32]byte{2})}},
+		"source behind one":      {&Library{Rand: rand.New(rand.NewPCG(1, 2))}, &Library{Rand: rand.New(rand.NewPCG(1, 3))}},
+		"big: number":            {bigs(same0), bigs(func(b *Big) { b.Nums[3333] = -1 })},
+		"big: byte":              {bigs(same0), bigs(func(b *Big) { b.Bytes[3333] ^= 8 })},
+		"big: word":              {bigs(same0), bigs(func(b *Big) { b.Words[3333] = "" })},
+		"big: field":             {bigs(same0), bigs(func(b *Big) { b.Leaves[3333].B = 1 })},
+		"big: pointer":           {bigs(same0), bigs(func(b *Big) { b.Ptrs[3333] = &b.Leaves[3334] })},
+		"big: pointer out of it": {bigs(same0), bigs(func(b *Big) { b.Ptrs[3333] = &Leaf{A: 3333 / 2} })},
+		"big: row":               {bigs(same0), bigs(func(b *Big) { b.Rows[3333][1] = 1 })},
+		"big: text":              {bigs(same0), bigs(func(b *Big) { b.Text, b.Piece = b.Text[:5000]+"x"+b.Text[5001:], "" })},
+		"big: piece":             {bigs(same0), bigs(func(b *Big) { b.Piece = b.Text[101:9001] })},
+		"big: element":           {bigs(same0), bigs(func(b *Big) { b.ByText["3333"] = nil })},
+		"big: entry":             {bigs(same0), bigs(func(b *Big) { delete(b.ByText, "3333"); b.ByText["x"] = b.Ptrs[3333] })},
+		"big: key": {bigs(same0), bigs(func(b *Big) {
+			for k := range b.ByLeaf {
+				if k.A == 800 {
+					k.B = 1
+				}
+			}
+		})},
+		"big: part":  {bigs(same0), bigs(func(b *Big) { b.Half = b.Leaves[2999:5999:5999] })},
+		"big: place": {bigs(same0), bigs(func(b *Big) { b.Num = &b.Nums[4001] })},
+		"func":       {&Guarded{F: func() {}}, &Guarded{}},
 	}
 }
 
@@ -216,8 +297,8 @@ func TestEntriesThatLookAlike(t *testing.T) {
 		}
 		return &[]any{m, keys[0], map[*Circle]bool{far: true}}
 	}
-	if _, err := Compare(of(ring(40, 17)), of(ring(40, 17))); err != nil {
-		t.Error(err)
+	if twins, err := Compare(of(ring(40, 17)), of(ring(40, 17))); err != nil || twins.Chosen {
+		t.Error(err, "or it was a choice")
 	}
 	if _, err := Compare(of(ring(40, 17)), of(ring(40, 18))); err == nil {
 		t.Error("rings with another mark are isomorphic")
@@ -237,8 +318,8 @@ func TestEntriesThatLookAlike(t *testing.T) {
 		}
 		return m
 	}
-	if _, err := Compare(of(cycles(3, 3, 4)), of(cycles(3, 4, 3))); err != nil {
-		t.Error(err)
+	if twins, err := Compare(of(cycles(3, 3, 4)), of(cycles(3, 4, 3))); err != nil || !twins.Chosen {
+		t.Error(err, "or it was no choice")
 	}
 	if _, err := Compare(of(cycles(3, 3)), of(cycles(6))); err == nil {
 		t.Error("two cycles of three are one of six")
@@ -249,6 +330,10 @@ func randomWorld(seed uint64) *World {
 	r := rand.New(rand.NewPCG(seed, 1))
 	w := NewWorld(r, NewFamily(seed/10))
 	w.Limits.Large = seed%50 == 7
+	w.Limits.Weak = seed%3 == 0
+	if seed%15 == 6 {
+		w.Limits.Big = 8 << (10 + seed/15%4)
+	}
 	for range 4 {
 		w.Mutate(5 + r.IntN(40))
 	}
@@ -298,7 +383,8 @@ func TestEqualSeedsMakeIsomorphicWorlds(t *testing.T) {
 // TestOneFlippedBitIsNoticed wherever a random world has a number, a string, a
 // length or a nil.
 func TestOneFlippedBitIsNoticed(t *testing.T) {
-	flips := map[reflect.Kind]int{}
+	entries := 0 // of big maps
+	flips, types := map[reflect.Kind]int{}, map[reflect.Type]int{}
 	randomWorlds(t, func(seed uint64) {
 		a, b := randomWorld(seed), randomWorld(seed)
 		b.limbo = nil
@@ -308,14 +394,36 @@ func TestOneFlippedBitIsNoticed(t *testing.T) {
 				return
 			}
 			v := s.spots[b.rng.IntN(len(s.spots))]
+			if len(s.big) > 0 && b.rng.IntN(2) == 0 {
+				v = b.one(s.big)
+			}
+			switch {
+			case v.Kind() == reflect.Slice && v.Len() > 0 && b.isBig(v):
+				v = v.Index(b.rng.IntN(v.Len()))
+			case v.Kind() == reflect.Map && b.isBig(v):
+				entries++
+				k := b.one(b.keysOf(v))
+				elem := v.MapIndex(k)
+				v.SetMapIndex(k, reflect.Value{})
+				if _, err := Compare(a.Variables(), b.Variables()); err == nil {
+					t.Errorf("an entry of %v less was not noticed", v.Type())
+				}
+				v.SetMapIndex(k, elem)
+				continue
+			}
 			was := boxOf(v)
 			if !flip(b.rng, v) {
 				continue
 			}
 			flips[v.Kind()]++
+			types[v.Type()]++
 			if _, err := Compare(a.Variables(), b.Variables()); err == nil {
 				t.Errorf("a change of %v from %s to %s was not noticed", v.Type(), keyText(was), keyText(v))
 				return
+			}
+			if v.Type() == syncMapType {
+				v.Addr().Interface().(*sync.Map).Delete("flipped")
+				continue
 			}
 			v.Set(was)
 		}
@@ -325,11 +433,24 @@ func TestOneFlippedBitIsNoticed(t *testing.T) {
 			t.Errorf("no %v was changed", k)
 		}
 	}
+	for _, typ := range []reflect.Type{reflect.TypeFor[atomic.Pointer[Leaf]](), reflect.TypeFor[sync.Map](), reflect.TypeFor[atomic.Value]()} {
+		if types[typ] == 0 && !testing.Short() {
+			t.Errorf("no %v was changed", typ)
+		}
+	}
+	if entries == 0 && !testing.Short() {
+		t.Error("no entry of a big map was taken out")
+	}
 }
 
 // flip changes v in one thing.
 func flip(r *rand.Rand, v reflect.Value) bool {
+	c, isCell := cells[v.Type()]
 	switch k := v.Kind(); {
+	case isCell && !c.weak && !c.pointerIn(v).IsNil(), v.Type() == reflect.TypeFor[atomic.Value]() && !v.IsZero():
+		v.SetZero()
+	case v.Type() == syncMapType:
+		v.Addr().Interface().(*sync.Map).Store("flipped", 1)
 	case means(v.Type()), k == reflect.Struct, k == reflect.Array, k == reflect.Func, k == reflect.Chan:
 		return false
 	case k == reflect.Bool:

@@ -52,7 +52,11 @@ func (f *Family) close() {
 	}
 	for i := 0; i < len(f.all); i++ {
 		t := f.all[i]
-		if means(t) {
+		if means(t) || t == syncMapType {
+			continue
+		}
+		if c, ok := cells[t]; ok {
+			add(c.elem)
 			continue
 		}
 		switch t.Kind() {
@@ -93,7 +97,7 @@ func (f *Family) implementers(t reflect.Type) []reflect.Type {
 	var list []reflect.Type
 	for _, u := range f.all {
 		for _, v := range []reflect.Type{u, reflect.PointerTo(u)} {
-			if v.Kind() != reflect.Interface && v.Kind() != reflect.Func && v.Kind() != reflect.Chan && !foreign(v) && v.Implements(t) {
+			if v.Kind() != reflect.Interface && v.Kind() != reflect.Func && v.Kind() != reflect.Chan && !foreign(v) && v != syncMapType && v.Implements(t) {
 				list = append(list, v)
 			}
 		}
@@ -101,14 +105,14 @@ func (f *Family) implementers(t reflect.Type) []reflect.Type {
 	return list
 }
 
-// foreign reports whether values of t alone cannot be stored: those of sync/atomic,
-// which have no name that a program registers, and the private number in a
+// foreign reports whether values of t alone cannot be stored: those of sync/atomic and
+// weak, which have no name that a program registers here, and the private number in a
 // bytes.Buffer.
 func foreign(t reflect.Type) bool {
 	for t.Name() == "" && (t.Kind() == reflect.Pointer || t.Kind() == reflect.Array || t.Kind() == reflect.Slice) {
 		t = t.Elem()
 	}
-	return t.PkgPath() == "sync/atomic" || t.PkgPath() == "bytes" && t.Name() == "readOp"
+	return t.PkgPath() == "sync/atomic" || t.PkgPath() == "weak" || t.PkgPath() == "bytes" && t.Name() == "readOp"
 }
 
 // typeBuilder makes random types.

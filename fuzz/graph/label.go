@@ -44,6 +44,19 @@ func (l *labeller) known(p uintptr) bool {
 	return ok
 }
 
+// table writes how many entries the map at p has, and which one it is if it is known.
+func (l *labeller) table(p uintptr, entries int) {
+	n, ok := l.w.mapsB[p]
+	if l.ofA {
+		n, ok = l.w.mapsA[p]
+	}
+	l.number(uint64(entries))
+	if ok {
+		l.out = append(l.out, '@')
+		l.number(uint64(n))
+	}
+}
+
 func (l *labeller) value(v reflect.Value, depth int) {
 	t := v.Type()
 	layout := l.w.layoutOf(t)
@@ -56,6 +69,15 @@ func (l *labeller) value(v reflect.Value, depth int) {
 	}
 	if layout.dense {
 		l.out = append(l.out, memory(v)...)
+		return
+	}
+	switch {
+	case layout.cell != nil && layout.cell.weak:
+		return
+	case layout.cell != nil:
+		v, t = layout.cell.pointerIn(v), reflect.PointerTo(layout.cell.elem)
+	case t == syncMapType:
+		l.table(v.Addr().Pointer(), len(entriesOf(v)))
 		return
 	}
 	switch t.Kind() {
@@ -93,15 +115,7 @@ func (l *labeller) value(v reflect.Value, depth int) {
 			}
 		}
 	case reflect.Map:
-		n, ok := l.w.mapsB[v.Pointer()]
-		if l.ofA {
-			n, ok = l.w.mapsA[v.Pointer()]
-		}
-		l.number(uint64(v.Len()))
-		if ok {
-			l.out = append(l.out, '@')
-			l.number(uint64(n))
-		}
+		l.table(v.Pointer(), v.Len())
 	case reflect.Interface:
 		l.out = append(l.out, v.Elem().Type().String()...)
 		if depth > 0 {

@@ -17,6 +17,7 @@ type layout struct {
 	dense    bool // every byte is part of a number
 	pointers bool // its memory has pointers
 	same     func(a, b reflect.Value) string
+	cell     *cell
 }
 
 // field is one of a struct.
@@ -24,6 +25,7 @@ type field struct {
 	index  int
 	off    uintptr
 	hidden bool
+	full   bool // tagged to keep all up to the capacity
 	layout *layout
 }
 
@@ -50,11 +52,14 @@ func (w *walk) layoutOf(t reflect.Type) *layout {
 	l = &layout{typ: t, dense: dense(t), pointers: pointers(t), same: sameMeaning(t), number: t.Kind() >= reflect.Bool && t.Kind() <= reflect.Complex128}
 	w.layouts[t] = l
 	switch {
-	case l.same != nil:
+	case l.same != nil, t == syncMapType:
+	case inCells(t):
+		c := cells[t]
+		l.cell = &c
 	case t.Kind() == reflect.Struct:
 		for _, k := range StoredFields(t) {
 			f := t.Field(k)
-			l.fields = append(l.fields, field{index: k, off: f.Offset, hidden: f.PkgPath != "", layout: w.layoutOf(f.Type)})
+			l.fields = append(l.fields, field{index: k, off: f.Offset, hidden: f.PkgPath != "", full: strings.HasSuffix(f.Tag.Get("pod"), ",fullcap"), layout: w.layoutOf(f.Type)})
 		}
 	case t.Kind() == reflect.Array:
 		l.elem = w.layoutOf(t.Elem())
@@ -126,7 +131,7 @@ func lock(t reflect.Type) bool {
 }
 
 func dense(t reflect.Type) bool {
-	if t.Size() == 0 || means(t) {
+	if t.Size() == 0 || means(t) || inCells(t) {
 		return false
 	}
 	switch k := t.Kind(); k {

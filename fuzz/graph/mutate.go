@@ -66,6 +66,10 @@ func (w *World) step() {
 		w.keep(w.vars[k].Value)
 		w.vars[k].Value = w.root()
 		return
+	case w.Limits.Big > 0 && !w.bigMade:
+		w.bigMade = true
+		w.addBig()
+		return
 	}
 	w.inside()
 }
@@ -79,8 +83,14 @@ func (w *World) inside() {
 	if r.IntN(6) == 0 && w.changeMap() {
 		return
 	}
+	if len(w.scene.big) > 0 && r.IntN(4) == 0 && w.changeBig() {
+		return
+	}
 	w.change(w.one(w.scene.spots))
 }
+
+// richest are types with much of everything.
+var richest = []reflect.Type{reflect.TypeFor[Node](), reflect.TypeFor[Node](), reflect.TypeFor[Node](), reflect.TypeFor[Concurrent](), reflect.TypeFor[Library](), reflect.TypeFor[Standard]()}
 
 // root makes the value of a variable: a pointer, mostly, into what there is or
 // to something new, a map, or a plain value.
@@ -93,7 +103,10 @@ func (w *World) root() reflect.Value {
 	t := list[r.IntN(len(list))]
 	switch r.IntN(8) {
 	case 0:
-		t = reflect.TypeFor[Node]()
+		t = richest[r.IntN(len(richest))]
+		if w.Limits.Weak {
+			t = reflect.TypeFor[Weakly]()
+		}
 	case 1:
 		if len(w.scene.spots) > 0 {
 			if v := w.one(w.scene.spots); !foreign(v.Type()) || v.Type().PkgPath() == "sync/atomic" {
@@ -147,7 +160,12 @@ func (w *World) changeMap() bool {
 	if len(all) == 0 {
 		return false
 	}
-	m := w.one(all)
+	w.changeEntry(w.one(all))
+	return true
+}
+
+// changeEntry adds, removes or replaces an entry of a map, or clears it.
+func (w *World) changeEntry(m reflect.Value) {
 	keys := w.keysOf(m)
 	switch w.rng.IntN(8) {
 	case 0, 1, 2:
@@ -166,13 +184,16 @@ func (w *World) changeMap() bool {
 			delete(w.orders, m.Pointer())
 		}
 	}
-	return true
 }
 
 // change writes an addressable value.
 func (w *World) change(v reflect.Value) {
 	r := w.rng
 	t := v.Type()
+	if t == syncMapType {
+		w.fill(v, r.IntN(valueDepth))
+		return
+	}
 	switch r.IntN(12) {
 	case 0: // as another of its kind
 		v.Set(w.another(v))
@@ -221,6 +242,20 @@ func overlap(a, b reflect.Value) bool {
 	return x < y+n && y < x+n
 }
 
+// replace makes a new array for v, with a new element at `at` or without the one
+// that is there.
+func (w *World) replace(v reflect.Value, at int, insert bool) {
+	n := v.Len()
+	s := reflect.MakeSlice(v.Type(), 0, n+1)
+	s = reflect.AppendSlice(s, v.Slice(0, at))
+	if insert {
+		s = reflect.Append(s, w.value(v.Type().Elem(), 2))
+	} else if at < n {
+		at++
+	}
+	v.Set(reflect.AppendSlice(s, v.Slice(at, n)))
+}
+
 func (w *World) changeSlice(v reflect.Value) {
 	r := w.rng
 	e := v.Type().Elem()
@@ -235,14 +270,7 @@ func (w *World) changeSlice(v reflect.Value) {
 		v.Set(w.window(v.Slice(0, v.Cap())).Convert(v.Type()))
 	case 3: // a new array with a hole or an insertion
 		at := r.IntN(n + 1)
-		s := reflect.MakeSlice(v.Type(), 0, n+1)
-		s = reflect.AppendSlice(s, v.Slice(0, at))
-		if r.IntN(2) == 0 {
-			s = reflect.Append(s, w.value(e, 2))
-		} else if at < n {
-			at++
-		}
-		v.Set(reflect.AppendSlice(s, v.Slice(at, n)))
+		w.replace(v, at, r.IntN(2) == 0)
 	case 4: // within the array
 		if n > 1 {
 			at := r.IntN(n)

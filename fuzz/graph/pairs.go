@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 )
 
 // mapPair is a map of a and its counterpart, with their entries. Those under
@@ -14,8 +15,9 @@ import (
 // make pairs, which makes more known, and so on until nothing is left but
 // choices.
 type mapPair struct {
-	x, y reflect.Value
-	item int // with the reference
+	x, y reflect.Value // maps, or values of type sync.Map
+	p, q uintptr       // where they are
+	item int           // with the reference
 	off  uintptr
 	a, b []entry
 	left int // entries without a counterpart
@@ -30,6 +32,7 @@ type entry struct {
 // choice is a pair of entries that was tried where others were possible.
 type choice struct {
 	log, items, head int
+	weak             int
 	pair             *mapPair
 	a                int
 	rest             []int // of b, not tried
@@ -48,7 +51,7 @@ func (w *walk) retry(err error) bool {
 	for len(w.choices) > 0 {
 		c := &w.choices[len(w.choices)-1]
 		w.forget(c.log)
-		w.items, w.head = w.items[:c.items], c.head
+		w.items, w.head, w.weak = w.items[:c.items], c.head, w.weak[:c.weak]
 		if len(c.rest) == 0 {
 			w.choices = w.choices[:len(w.choices)-1]
 			continue
@@ -69,29 +72,39 @@ func (w *walk) mapHeader(i int, a, b reflect.Value, off uintptr) error {
 	if a.IsNil() || b.IsNil() {
 		return w.nilness(i, a, b, off)
 	}
-	n, ok := w.mapsA[a.Pointer()]
-	m, also := w.mapsB[b.Pointer()]
-	switch {
-	case ok && also && n == m:
+	return w.pairMaps(i, a, b, a.Pointer(), b.Pointer(), off)
+}
+
+// pairMaps pairs two maps, which are at addr and to.
+func (w *walk) pairMaps(i int, a, b reflect.Value, addr, to uintptr, off uintptr) error {
+	n, ok := w.mapsA[addr]
+	m, also := w.mapsB[to]
+	if ok && also && n == m {
 		return nil
+	}
+	as, bs := entriesOf(a), entriesOf(b)
+	switch {
 	case ok:
 		return w.mismatch(i, off, fmt.Sprintf("one %v became two", a.Type()))
 	case also:
 		return w.mismatch(i, off, fmt.Sprintf("two %v became one", a.Type()))
-	case a.Len() != b.Len():
-		return w.mismatch(i, off, fmt.Sprintf("%v of %d and %d entries", a.Type(), a.Len(), b.Len()))
+	case len(as) != len(bs):
+		return w.mismatch(i, off, fmt.Sprintf("%v of %d and %d entries", a.Type(), len(as), len(bs)))
 	}
-	p := &mapPair{x: a, y: b, item: i, off: off, a: entriesOf(a), b: entriesOf(b), left: a.Len()}
-	w.mapsA[a.Pointer()], w.mapsB[b.Pointer()] = int32(len(w.pairs)), int32(len(w.pairs))
+	p := &mapPair{x: a, y: b, p: addr, q: to, item: i, off: off, a: as, b: bs, left: len(as)}
+	w.mapsA[addr], w.mapsB[to] = int32(len(w.pairs)), int32(len(w.pairs))
 	w.pairs = append(w.pairs, p)
 	w.log = append(w.log, undo{pair: p, a: -1})
-	if plainKey(a.Type().Key()) {
+	if a.Kind() == reflect.Map && plainKey(a.Type().Key()) {
 		return w.pairPlain(p)
 	}
 	return nil
 }
 
 func entriesOf(m reflect.Value) []entry {
+	if m.Kind() != reflect.Map {
+		return syncEntries(m.Addr().Interface().(*sync.Map))
+	}
 	list := make([]entry, 0, m.Len())
 	for r := m.MapRange(); r.Next(); {
 		list = append(list, entry{key: boxOf(r.Key()), elem: boxOf(r.Value()), with: -1})
@@ -162,7 +175,7 @@ func (w *walk) pairEntries() (more bool, err error) {
 		return more, nil
 	}
 	a := slices.IndexFunc(first.a, func(e entry) bool { return e.with < 0 })
-	c := choice{log: len(w.log), items: len(w.items), head: w.head, pair: first, a: a}
+	c := choice{log: len(w.log), items: len(w.items), head: w.head, weak: len(w.weak), pair: first, a: a}
 	for k := range first.b {
 		if first.b[k].with < 0 && bytes.Equal(first.b[k].label, first.a[a].label) {
 			c.rest = append(c.rest, k)

@@ -1,6 +1,10 @@
 package graph
 
-import "reflect"
+import (
+	"reflect"
+	"sync"
+	"sync/atomic"
+)
 
 // scene is what a program sees when it walks from its variables: the places that
 // it can write, and the memory that a reference may lead to. Its order depends
@@ -12,6 +16,7 @@ type scene struct {
 	arrays map[reflect.Type][]reflect.Value // by element: slices up to their capacity, addressable arrays
 	maps   map[reflect.Type][]reflect.Value
 	long   []string
+	big    []reflect.Value // slices and strings that can be written, and maps
 	queue  []reflect.Value
 	done   map[visit]struct{}
 }
@@ -43,7 +48,7 @@ func (s *scene) drain() {
 		case reflect.Slice:
 			s.elements(v)
 		case reflect.Map:
-			for _, k := range s.w.keysOf(v) {
+			for _, k := range s.sample(s.w.keysOf(v)) {
 				s.value(k, false)
 				s.value(v.MapIndex(k), false)
 			}
@@ -54,6 +59,18 @@ func (s *scene) drain() {
 		}
 	}
 	s.queue = nil
+}
+
+// sample chooses some keys of a big map.
+func (s *scene) sample(keys []reflect.Value) []reflect.Value {
+	if s.w.Limits.Big == 0 || len(keys) < 10*sampled {
+		return keys
+	}
+	var some []reflect.Value
+	for range sampled {
+		some = append(some, s.w.one(keys))
+	}
+	return some
 }
 
 func (s *scene) elements(v reflect.Value) {
@@ -75,12 +92,31 @@ func (s *scene) value(v reflect.Value, spot bool) {
 	if t.Size() == 0 {
 		return
 	}
-	if !means(t) && t.PkgPath() != "sync/atomic" {
+	switch c, ok := cells[t]; {
+	case ok && !c.weak:
+		if !spot {
+			v = boxOf(v)
+		}
+		s.parts(c.pointerIn(v), false)
+	case t == reflect.TypeFor[atomic.Value](): // what it holds is seen, where it lies is not
+		if !spot {
+			v = boxOf(v)
+		}
+		s.parts(part(v, 0), false)
+	case ok, means(t), t.PkgPath() == "sync/atomic":
+	case t == syncMapType:
+		if spot {
+			s.sync(v.Addr().Interface().(*sync.Map))
+		}
+	default:
 		s.parts(v, spot)
 	}
 	if spot {
 		s.spots = append(s.spots, v)
 		s.byType[t] = append(s.byType[t], v)
+		if k := t.Kind(); (k == reflect.Slice || k == reflect.String) && s.w.isBig(v) {
+			s.big = append(s.big, v)
+		}
 	}
 }
 
@@ -124,6 +160,9 @@ func (s *scene) parts(v reflect.Value, spot bool) {
 		if !v.IsNil() && s.enter(visit{v.Pointer(), t, -1}) {
 			s.queue = append(s.queue, v)
 			s.maps[t] = append(s.maps[t], boxOf(v))
+			if s.w.isBig(v) {
+				s.big = append(s.big, s.maps[t][len(s.maps[t])-1])
+			}
 		}
 	}
 }

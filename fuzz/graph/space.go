@@ -68,8 +68,8 @@ func (w *walk) forget(n int) {
 			u.pair.a[u.a].with, u.pair.b[u.b].with = -1, -1
 			u.pair.left++
 		default:
-			delete(w.mapsA, u.pair.x.Pointer())
-			delete(w.mapsB, u.pair.y.Pointer())
+			delete(w.mapsA, u.pair.p)
+			delete(w.mapsB, u.pair.q)
 			w.pairs = w.pairs[:len(w.pairs)-1]
 		}
 	}

@@ -1,15 +1,23 @@
 package graph
 
 import (
+	"bytes"
+	"container/list"
+	"container/ring"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/big"
 	"math/rand/v2"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"regexp"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 	"unique"
 )
@@ -121,6 +129,32 @@ var meanings = map[reflect.Type]meaning{
 			return ""
 		},
 	},
+	reflect.TypeFor[unique.Handle[Place]](): {
+		value: func(r *rand.Rand) any {
+			return unique.Make(Place{int8(r.IntN(3)), strconv.Itoa(r.IntN(5))})
+		},
+		text: func(p any) string {
+			if h := *p.(*unique.Handle[Place]); h != (unique.Handle[Place]{}) {
+				return fmt.Sprint(h.Value())
+			}
+			return ""
+		},
+	},
+	reflect.TypeFor[rand.ChaCha8](): {
+		value: func(r *rand.Rand) any { return *rand.NewChaCha8([32]byte{byte(r.Uint32())}) },
+		text:  marshalled,
+		next:  func(r *rand.Rand, p any) { p.(*rand.ChaCha8).Uint64() },
+	},
+	reflect.TypeFor[strings.Builder](): {
+		value: func(r *rand.Rand) any { return strings.Builder{} },
+		text:  func(p any) string { return p.(*strings.Builder).String() },
+		next: func(r *rand.Rand, p any) {
+			b := p.(*strings.Builder)
+			s := b.String()
+			*b = strings.Builder{} // it may be a copy, which nobody writes to
+			b.WriteString(s + strconv.Itoa(r.IntN(100)))
+		},
+	},
 	runtimeType: {
 		value: func(r *rand.Rand) any {
 			return []reflect.Type{reflect.TypeFor[int](), reflect.TypeFor[Node](), reflect.TypeFor[map[string]*Leaf](), reflect.TypeFor[[]time.Time]()}[r.IntN(4)]
@@ -173,6 +207,25 @@ type Standard struct {
 	By    map[reflect.Type]int
 	Err   error
 	Any   any
+}
+
+// Library holds more of the standard library, by value and behind pointers.
+type Library struct {
+	Builder strings.Builder
+	Built   *strings.Builder
+	Text    strings.Reader
+	Raw     *bytes.Reader
+	Src     rand.Source
+	Rand    *rand.Rand
+	Cha     *rand.ChaCha8
+	Num     json.Number
+	Took    time.Duration
+	User    *url.Userinfo
+	Mode    fs.FileMode
+	Elem    *list.Element
+	Elems   map[*list.Element]*ring.Ring
+	When    atomic.Pointer[int]
+	Any     any
 }
 
 // Values are the objects that a database is told of by address.

@@ -4,6 +4,7 @@ import (
 	"math"
 	"reflect"
 	"strings"
+	"sync"
 )
 
 // valueDepth bounds how deep new objects hang on each other.
@@ -29,6 +30,14 @@ func (w *World) fill(v reflect.Value, depth int) {
 		} else if x := reflect.ValueOf(m.value(r)); x.IsValid() {
 			v.Set(x)
 		}
+		return
+	}
+	if c, ok := cells[t]; ok {
+		w.fillCell(v, c, depth)
+		return
+	}
+	if t == syncMapType {
+		w.fillSyncMap(v.Addr().Interface().(*sync.Map), depth)
 		return
 	}
 	switch k := t.Kind(); k {
@@ -143,6 +152,11 @@ func (w *World) pointer(t reflect.Type, depth int) reflect.Value {
 			return w.one(spots).Addr().Convert(reflect.PointerTo(e)).Convert(t)
 		}
 	}
+	if e.Kind() == reflect.Array && r.IntN(3) == 0 {
+		if p := w.frame(e); p.IsValid() {
+			return p.Convert(t)
+		}
+	}
 	if spots := w.scene.byType[e]; len(spots) > 0 && (depth >= valueDepth || r.IntN(3) > 0) {
 		return w.one(spots).Addr().Convert(t)
 	}
@@ -191,6 +205,22 @@ func (w *World) slice(t reflect.Type, depth int) reflect.Value {
 	}
 	w.scene.add(s)
 	return s
+}
+
+// frame returns a pointer to some elements of an array or a slice as an array of
+// type t, if there is one that is long enough.
+func (w *World) frame(t reflect.Type) reflect.Value {
+	list := w.scene.arrays[t.Elem()]
+	if len(list) == 0 {
+		return reflect.Value{}
+	}
+	a := w.one(list)
+	lo := a.Len() - t.Len()
+	if lo < 0 {
+		return reflect.Value{}
+	}
+	lo = w.rng.IntN(lo + 1)
+	return a.Slice(lo, lo+t.Len()).Convert(reflect.PointerTo(t))
 }
 
 // window returns a random part of an array or of a slice up to its capacity.

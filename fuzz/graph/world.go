@@ -24,11 +24,15 @@ type World struct {
 	Limits Limits
 	scene  *scene // what the steps of a batch choose from
 	single bool   // ChangeOne
+	// bigMade says that the variable with big containers was made.
+	bigMade bool
 }
 
 // Limits bound what a World makes; the zero value is small.
 type Limits struct {
 	Large     bool // now and then arrays, maps and strings of some 100 KiB
+	Weak      bool // weak pointers to what others hold; such a world is loaded as a whole
+	Big       int  // containers just beyond so many stored bytes, if not 0
 	Variables int  // at most; 0 means 6
 }
 
@@ -121,7 +125,11 @@ func (w *World) put(m, key, elem reflect.Value) {
 		o = &order{m: boxOf(m)}
 		w.orders[m.Pointer()] = o
 	}
-	if k := slices.IndexFunc(o.keys, func(v reflect.Value) bool { return v.Interface() == x }); k >= 0 {
+	k := -1
+	if m.MapIndex(key).IsValid() {
+		k = slices.IndexFunc(o.keys, func(v reflect.Value) bool { return v.Interface() == x })
+	}
+	if k >= 0 {
 		o.keys[k] = key
 	} else {
 		o.keys = append(o.keys, key)

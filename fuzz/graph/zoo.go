@@ -132,6 +132,9 @@ type Grid struct {
 	num   *int
 	all   [][3]Leaf
 	some  []Leaf
+	pair  *[2]Leaf // of any array of them
+	four  *[4]*Leaf
+	nums  *[5]int
 	Rows  Rows
 	Row   *Row
 	N     *int32
@@ -266,6 +269,8 @@ type Tagged struct {
 	next *Tagged  `pod:"beta,was=old"`
 	L    []Tagged `pod:",was=list"`
 	P    *int
+	Full []*Leaf  `pod:",fullcap"`
+	all  []string `pod:"texts,fullcap"`
 }
 
 // Numbers has every numeric kind, in an order that leaves holes.
@@ -318,4 +323,5 @@ var zoo = []reflect.Type{
 	reflect.TypeFor[regexp.Regexp](), reflect.TypeFor[rand.PCG](), reflect.TypeFor[unique.Handle[string]](), reflect.TypeFor[*time.Location](), reflect.TypeFor[url.URL](),
 	reflect.TypeFor[list.List](), reflect.TypeFor[ring.Ring](), reflect.TypeFor[bytes.Buffer](), reflect.TypeFor[url.Values](), reflect.TypeFor[json.RawMessage](),
 	reflect.TypeOf(io.EOF).Elem(), reflect.TypeOf(errors.Join(io.EOF)).Elem(), reflect.TypeOf(fmt.Errorf("%w", io.EOF)).Elem(), reflect.TypeFor[fs.PathError](), runtimeType,
+	reflect.TypeFor[Concurrent](), reflect.TypeFor[Weakly](), reflect.TypeFor[Place](), reflect.TypeFor[unique.Handle[Place]](), reflect.TypeFor[Library](), reflect.TypeFor[Big](),
 }
