@@ -64,14 +64,18 @@ func (l *loader) handedValues(p *loadPod, c *cursor, n uint64) []any {
 		c.fail()
 		return nil
 	}
-	if l.tooDeep() || !l.charge(count*n, uint64(anyType.Size()), c.left()) {
+	if l.tooDeep() {
 		return nil
 	}
 	l.depth++
-	values := make([]any, count*n)
+	var values []any // grows with what was read: those in a value have the same bytes left
 	m := decodeMove{typ: anyType}
-	for i := range values {
-		if l.iface(p, c, &m, unsafe.Pointer(&values[i])); c.bad || l.err != nil {
+	for range count * n {
+		if !l.charge(1, uint64(anyType.Size()), 1) {
+			break
+		}
+		values = append(values, nil)
+		if l.iface(p, c, &m, unsafe.Pointer(&values[len(values)-1])); c.bad || l.err != nil {
 			break
 		}
 	}

@@ -17,7 +17,7 @@ const zoneNil = zoneFixed + 1
 
 func locationCodec(r *Registry) valueCodec {
 	z := r.zones
-	return checkedCodec{typedCodec[*time.Location]{"*time.Location", 1,
+	return checkedCodec{valueCodec: typedCodec[*time.Location]{"*time.Location", 1,
 		func(dst []byte, v **time.Location) ([]byte, error) { return z.appendLocation(dst, *v) },
 		func(b []byte, v **time.Location) (err error) {
 			*v, err = z.getLocation(b)

@@ -1,6 +1,10 @@
 package podder
 
-import "net/netip"
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+)
 
 // Addresses are stored in their binary form: 0, 4 or 16 bytes and the zone, then
 // u16 port (little-endian) or byte length of the prefix.
@@ -20,5 +24,13 @@ func netAddrPort(*Registry) valueCodec {
 func netPrefix(*Registry) valueCodec {
 	return typedCodec[netip.Prefix]{"netip.Prefix", 1,
 		func(dst []byte, v *netip.Prefix) ([]byte, error) { return v.AppendBinary(dst) },
-		func(b []byte, v *netip.Prefix) error { return v.UnmarshalBinary(b) }, false}
+		func(b []byte, v *netip.Prefix) error {
+			if err := v.UnmarshalBinary(b); err != nil {
+				return err
+			}
+			if again, err := v.MarshalBinary(); err != nil || !bytes.Equal(again, b) {
+				return errors.New("damaged prefix")
+			}
+			return nil
+		}, false}
 }

@@ -14,7 +14,10 @@ import (
 // runtimeType is the type of what reflect.TypeOf returns.
 var runtimeType = reflect.TypeOf(reflect.TypeFor[int]())
 
-func reflectCodec(r *Registry) valueCodec { return checkedCodec{typeCodec{r}} }
+func reflectCodec(r *Registry) valueCodec {
+	c := typeCodec{r}
+	return checkedCodec{c, c.bounded}
+}
 
 type typeCodec struct{ reg *Registry }
 
@@ -33,7 +36,10 @@ func (c typeCodec) append(dst []byte, p unsafe.Pointer) ([]byte, error) {
 	return append(dst, text...), err
 }
 
-func (c typeCodec) decode(b []byte, p unsafe.Pointer) error {
+func (c typeCodec) decode(b []byte, p unsafe.Pointer) error { return c.bounded(&loader{}, b, p) }
+
+// bounded counts types that are made from their text among those of the load.
+func (c typeCodec) bounded(of *loader, b []byte, p unsafe.Pointer) error {
 	if len(b) == 0 {
 		*(*unsafe.Pointer)(p) = nil
 		return nil
@@ -41,8 +47,9 @@ func (c typeCodec) decode(b []byte, p unsafe.Pointer) error {
 	if len(b) > maxTypeText {
 		return fmt.Errorf("type text of %d bytes: %w", len(b), dberr.ErrTooLarge)
 	}
-	l := loader{reg: c.reg}
+	l := loader{reg: c.reg, made: of.made} // without the types that this load wants
 	t, err := l.resolve(string(b))
+	of.made = l.made
 	if err != nil {
 		return err
 	}

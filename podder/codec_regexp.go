@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"regexp"
 	"regexp/syntax"
+	"strings"
+	"unsafe"
 )
 
 // A regular expression is stored as its text and how it was compiled:
@@ -22,7 +24,13 @@ const (
 )
 
 func regexpCodec(*Registry) valueCodec {
-	return checkedCodec{typedCodec[regexp.Regexp]{"regexp.Regexp", 1, appendRegexp, getRegexp, false}}
+	c := typedCodec[regexp.Regexp]{"regexp.Regexp", 1, appendRegexp, getRegexp, false}
+	return checkedCodec{c, func(l *loader, b []byte, p unsafe.Pointer) error {
+		if len(b) > 0 && !l.charge(1, compiledSize(b), len(b)) {
+			return nil
+		}
+		return c.decode(b, p)
+	}}
 }
 
 func appendRegexp(dst []byte, re *regexp.Regexp) ([]byte, error) {
@@ -73,4 +81,42 @@ func getRegexp(b []byte, v *regexp.Regexp) error {
 	}
 	*v = *re
 	return nil
+}
+
+// compiledSize estimates the memory of a stored expression, which may be out of
+// proportion to its text: x{1000} is a thousand instructions, \pL hundreds of
+// ranges.
+func compiledSize(b []byte) uint64 {
+	const each = 128 // bytes of one instruction, with what matching keeps of it
+	text := string(b[1:])
+	if !strings.Contains(text, "{") && !strings.Contains(text, `\p`) && !strings.Contains(text, `\P`) {
+		return each * uint64(len(b))
+	}
+	flags := syntax.Perl
+	if b[0] == regexpPOSIX {
+		flags = syntax.POSIX
+	}
+	re, err := syntax.Parse(text, flags)
+	if err != nil {
+		return 0 // decode says why
+	}
+	insts, runes := programSize(re)
+	return each*insts + 4*runes
+}
+
+// programSize counts the instructions of a parsed expression, and the runes that
+// they are compared with. The parser has bounded both.
+func programSize(re *syntax.Regexp) (insts, runes uint64) {
+	insts, runes = 1, uint64(len(re.Rune))
+	if re.Op == syntax.OpLiteral {
+		insts = max(insts, runes)
+	}
+	for _, sub := range re.Sub {
+		i, r := programSize(sub)
+		insts, runes = insts+i, runes+r
+	}
+	if re.Op == syntax.OpRepeat {
+		insts *= uint64(max(re.Min, re.Max) + 1)
+	}
+	return insts, runes
 }

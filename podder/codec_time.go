@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"path"
 	"reflect"
 	"sync"
 	"time"
@@ -106,10 +107,11 @@ func (c timeCodec) decode(b []byte, p unsafe.Pointer) error {
 // zones remembers locations, because time.LoadLocation and time.FixedZone make
 // a new one at each call and times with different pointers differ under ==.
 type zones struct {
-	mu     sync.Mutex
-	byName map[string]*time.Location // nil: no such zone on this system
-	byZone map[fixedZone]*time.Location
-	known  map[*time.Location]bool // whether a location is the one of its name
+	mu      sync.Mutex
+	byName  map[string]*time.Location // nil: no such zone on this system
+	byZone  map[fixedZone]*time.Location
+	known   map[*time.Location]bool // whether a location is the one of its name
+	lacking int                     // of byName
 }
 
 type fixedZone struct {
@@ -117,7 +119,8 @@ type fixedZone struct {
 	offset int
 }
 
-// maxZones bounds each cache; beyond it nothing more is remembered.
+// maxZones bounds each cache; beyond it nothing more is remembered but the zones
+// of the system.
 const maxZones = 4096
 
 func newZones() *zones {
@@ -140,18 +143,21 @@ func (z *zones) named(name string) *time.Location {
 func (z *zones) lookup(name string) *time.Location {
 	loc, ok := z.byName[name]
 	if !ok {
-		loc = loadZone(name)
-		if len(z.byName) < maxZones {
+		// Names that are none must not keep zones out: there are fewer zones than fit.
+		if loc = loadZone(name); loc != nil || z.lacking < maxZones {
 			z.byName[name] = loc
+		}
+		if loc == nil {
+			z.lacking++
 		}
 	}
 	return loc
 }
 
 // loadZone finds a zone of the IANA database. The names that LoadLocation
-// gives a meaning of its own are none.
+// gives a meaning of its own are none, and a zone has one name only.
 func loadZone(name string) *time.Location {
-	if name == "" || name == "UTC" || name == "Local" {
+	if name == "" || name == "UTC" || name == "Local" || path.Clean(name) != name {
 		return nil
 	}
 	loc, err := time.LoadLocation(name)

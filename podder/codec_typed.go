@@ -39,4 +39,9 @@ func (c typedCodec[T]) decode(b []byte, p unsafe.Pointer) (err error) {
 
 // checkedCodec is a codec that some values have no stored form in: they are
 // asked for it while the walk knows the path to them.
-type checkedCodec struct{ valueCodec }
+type checkedCodec struct {
+	valueCodec
+	// bounded is decode where a few bytes may ask for much memory, which it accounts
+	// for; nil if that cannot be.
+	bounded func(l *loader, b []byte, p unsafe.Pointer) error
+}

@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"unique"
@@ -18,9 +19,13 @@ func handleCodec(*Registry) valueCodec {
 			return append(append(dst, 1), v.Value()...), nil
 		},
 		func(b []byte, v *unique.Handle[string]) error {
-			if len(b) > 0 {
-				*v = unique.Make(string(b[1:]))
+			if len(b) == 0 {
+				return nil
 			}
+			if b[0] != 1 {
+				return errors.New("damaged handle")
+			}
+			*v = unique.Make(string(b[1:]))
 			return nil
 		}, false}
 }

@@ -183,6 +183,9 @@ func (l *loader) valueRun(p *loadPod, pl *decodePlan, b []byte, n uint64, at uns
 	case c.off != len(b):
 		l.corrupt("run of %d bytes ends at %d", len(b), c.off)
 	}
+	if l.err != nil {
+		l.locate(&c)
+	}
 }
 
 // only returns the code of a plan's one move, moveArray if that is not all.
@@ -208,5 +211,8 @@ func (l *loader) part(p *loadPod, c *cursor, pl *decodePlan, code moveCode, at u
 	}
 	if c.bad && l.err == nil {
 		l.corrupt("%s ends early", pl.node.text)
+	}
+	if l.err != nil {
+		l.locate(c)
 	}
 }

@@ -112,7 +112,7 @@ func (l *loader) ifaceBox(p *loadPod, c *cursor, st *storedType, word, at unsafe
 		l.str(p, c, unsafe.Pointer(&s))
 		data = boxData(s)
 	default:
-		if l.tooDeep() || !l.charge(1, uint64(st.typ.Size()), c.left()) {
+		if l.tooDeep() || !l.charge(1, uint64(st.typ.Size()), st.least) {
 			return
 		}
 		l.depth++
@@ -131,7 +131,7 @@ func boxData(v any) unsafe.Pointer {
 
 // ifaceReflect stores any value; structs and arrays of one pointer come here.
 func (l *loader) ifaceReflect(p *loadPod, c *cursor, st *storedType, iface reflect.Type, at unsafe.Pointer) {
-	if l.tooDeep() || !l.charge(1, uint64(st.typ.Size()), c.left()) {
+	if l.tooDeep() || !l.charge(1, uint64(st.typ.Size()), st.least) {
 		return
 	}
 	l.depth++
@@ -161,6 +161,7 @@ func (st *storedType) boxable() {
 	// The zero value in an interface has the type word that all have.
 	zero := reflect.Zero(st.typ).Interface()
 	st.word = (*ifaceWords)(unsafe.Pointer(&zero)).word
+	st.least = 1 + leastBytes(st.node) // with its type id
 	switch k := st.typ.Kind(); {
 	case (k == reflect.Pointer || k == reflect.Map) && (st.plan.moves[0].code == movePointer || st.plan.moves[0].code == moveMap):
 		st.box = boxPointer

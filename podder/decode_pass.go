@@ -97,7 +97,10 @@ func (l *loader) passInterface(p *loadPod, c *cursor) {
 	l.depth--
 }
 
-// leastBytes returns the fewest bytes of a value that is passed over.
+// maxLeast bounds what leastBytes says of arrays, and arrays of them.
+const maxLeast = 1 << 30
+
+// leastBytes returns the fewest bytes that a value is stored in.
 func leastBytes(n *node) int {
 	switch n.kind {
 	case nodeNilOnly:
@@ -105,14 +108,15 @@ func leastBytes(n *node) int {
 	case nodeStruct:
 		sum := 0
 		for i := range n.fields {
-			sum += leastBytes(n.fields[i].node)
+			sum = min(maxLeast, sum+leastBytes(n.fields[i].node))
 		}
 		return sum
 	case nodeArray:
 		if n.length == 0 {
 			return 0
 		}
-		return leastBytes(n.elem)
+		each := uint64(leastBytes(n.elem))
+		return int(min(maxLeast, each*min(n.length, maxLeast)))
 	}
 	return 1
 }

@@ -101,7 +101,7 @@ func (c *compiler) mayBe(text string, t reflect.Type) bool {
 func (l *loader) boxed(m *decodeMove, c *cursor, at unsafe.Pointer) unsafe.Pointer {
 	p := (*unsafe.Pointer)(at)
 	if *p == nil || l.scratch > 0 {
-		if !l.charge(1, uint64(m.typ.Size()), c.left()) {
+		if !l.charge(1, uint64(m.typ.Size()), leastBytes(m.sub.node)) {
 			return reflect.New(m.typ).UnsafePointer()
 		}
 		*p = reflect.New(m.typ).UnsafePointer()

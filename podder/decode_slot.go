@@ -262,5 +262,6 @@ func (l *loader) fillObject(p *loadPod, d *pod.Data, r *loadRegion, to unsafe.Po
 	c := cursor{buf: d.Bytes}
 	if l.value(p, &c, r.typ.plan, to); l.err == nil && c.off != len(c.buf) {
 		l.corrupt("%s of %d bytes ends at %d", r.typ.node.text, len(c.buf), c.off)
+		l.locate(&c)
 	}
 }

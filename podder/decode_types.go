@@ -29,6 +29,7 @@ type storedType struct {
 	named      string         // the sentinel that it stands for; node is that of its type
 	word       unsafe.Pointer // type word of an interface that holds a typ
 	box        boxKind
+	least      int // bytes of an interface that holds a typ
 	filler     *mapFiller
 	grown      *sliceHeader  // a []typ that is grown to allocate
 	grow       reflect.Value // it, too

@@ -31,7 +31,7 @@ func (l *loader) value(p *loadPod, c *cursor, pl *decodePlan, base unsafe.Pointe
 			b := c.byte()
 			if b > 1 {
 				l.corrupt("bool of value %d", b)
-				return
+				break
 			}
 			*(*bool)(at) = b == 1
 		case moveInt8:
@@ -63,9 +63,7 @@ func (l *loader) value(p *loadPod, c *cursor, pl *decodePlan, base unsafe.Pointe
 			}
 		case moveCodec:
 			if b := c.bytes(c.uvarint()); !c.bad {
-				if err := m.codec.decode(b, at); err != nil {
-					l.codecFailed(m.codec, err)
-				}
+				l.codec(m.codec, b, at)
 			}
 		case moveHand:
 			l.hand(p, c, m, at)
@@ -94,8 +92,22 @@ func (l *loader) value(p *loadPod, c *cursor, pl *decodePlan, base unsafe.Pointe
 			if l.err == nil {
 				l.corrupt("%s ends early", pl.node.text)
 			}
+			l.locate(c)
 			return
 		}
+	}
+}
+
+// codec decodes a value with a codec of the standard library.
+func (l *loader) codec(c valueCodec, b []byte, at unsafe.Pointer) {
+	var err error
+	if k, ok := c.(checkedCodec); ok && k.bounded != nil {
+		err = k.bounded(l, b, at)
+	} else {
+		err = c.decode(b, at)
+	}
+	if err != nil && l.err == nil {
+		l.codecFailed(c, err)
 	}
 }
 

@@ -108,10 +108,12 @@ func parseFields(c *cursor, n *node, depth int) error {
 	if count > uint64(c.left()/least) {
 		return fmt.Errorf("%d fields in %d bytes", count, c.left())
 	}
-	n.fields = make([]nodeField, count)
-	ids := make(map[uint32]bool, count)
-	for i := range n.fields {
-		f := &n.fields[i]
+	// Fields in a field have the same bytes left, so the list grows with what was read.
+	n.fields = make([]nodeField, 0, min(count, 16))
+	ids := map[uint32]bool{}
+	for range count {
+		n.fields = append(n.fields, nodeField{})
+		f := &n.fields[len(n.fields)-1]
 		f.name = parseText(c)
 		id := c.uvarint()
 		f.flags = c.byte()

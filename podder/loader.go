@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strings"
 	"unsafe"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -90,10 +91,11 @@ type loader struct {
 	want  reflect.Type             // what the reference being followed leads to, if that is stored as another type
 	nodes map[nodeType]*storedType // parts of descriptors, by what they are read as
 
-	slab   stringSlab
-	budget budget
-	made   map[string]bool // type texts of which types were made
-	err    error
+	slab    stringSlab
+	budget  budget
+	made    map[string]bool // type texts of which types were made
+	err     error
+	located bool // err says at which byte
 	nest
 	at     loadSlot
 	copied map[loadSlot]int // objects that were decoded as values of others
@@ -215,6 +217,25 @@ func newLoader(ctx context.Context, cfg *Config, src pod.Source, want []reflect.
 // corrupt records that the slot being decoded is damaged.
 func (l *loader) corrupt(format string, args ...any) {
 	l.fail(dberr.Corrupt("", -1, "pod %d slot %d: %s", l.at.pod.id, l.at.slot, fmt.Sprintf(format, args...)))
+}
+
+// locate adds to an error about damage how far into its slot the cursor has come,
+// unless that is known: who reads the innermost value sees it first.
+func (l *loader) locate(c *cursor) {
+	damage, ok := l.err.(*dberr.CorruptError)
+	if !ok || l.located {
+		return
+	}
+	l.located = true
+	if l.at.pod == nil || l.at.pod.merged == nil || int(l.at.slot) >= len(l.at.pod.merged.Slots) {
+		return
+	}
+	slot := l.at.pod.merged.Slots[l.at.slot].Bytes
+	// A run is a part of its slot's bytes; what was made for reading is not.
+	from := uintptr(unsafe.Pointer(unsafe.SliceData(c.buf))) - uintptr(unsafe.Pointer(unsafe.SliceData(slot)))
+	if place := from + uintptr(c.off); len(c.buf) > 0 && place <= uintptr(len(slot)) {
+		damage.What = strings.Replace(damage.What, ": ", fmt.Sprintf(" at byte %d: ", place), 1)
+	}
 }
 
 // fail records the first error, with the slot if the error does not name it.

@@ -27,7 +27,7 @@ func (l *loader) ifaceOpaque(p *loadPod, c *cursor, id pod.TypeID, iface reflect
 		l.failAt(fmt.Errorf("in an interface with methods: %w", unknown))
 		return
 	}
-	if !l.charge(1, uint64(opaqueSlotType.Size()), c.left()) {
+	if !l.charge(1, uint64(opaqueSlotType.Size()), 1+leastBytes(st.node)) {
 		return
 	}
 	o := &Opaque{text: st.node.text, seed: l.seed()}
@@ -82,6 +82,9 @@ func (k *capture) add(c *cursor, start int, r opaqueRef) {
 	}
 	k.upTo(c, start)
 	k.from = c.off
+	if size := uint64(unsafe.Sizeof(r)); !k.l.allot(size, size, 1) { // of MaxLoad alone
+		return
+	}
 	r.at = len(k.v.data)
 	k.v.refs = append(k.v.refs, r)
 }

@@ -16,6 +16,8 @@ type viewer struct {
 	src   pod.Source
 	pods  map[pod.ID]*pod.Pod
 	nodes map[pod.TypeID]*node
+	// codecs has those of the standard library, once a value of theirs is shown.
+	codecs *Registry
 }
 
 func newViewer(ctx context.Context, src pod.Source) *viewer {

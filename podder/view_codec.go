@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/base64"
 	"fmt"
+	"math/big"
 	"reflect"
 	"strconv"
 	"time"
@@ -13,13 +14,15 @@ import (
 // text if they have one, others as what was handed over.
 
 // codecText returns what a codec of the standard library stored as text.
-func codecText(codec string, b []byte) (text string, ok bool) {
+func (v *viewer) codecText(codec string, b []byte) (text string, ok bool) {
 	if codec == (typeCodec{}).name() {
 		return string(b), true
 	}
-	r := NewRegistry()
+	if v.codecs == nil {
+		v.codecs = NewRegistry()
+	}
 	for _, c := range codecTable {
-		k := c.make(r)
+		k := v.codecs.codec(c.typ).(valueCodec)
 		if k.name() != codec {
 			continue
 		}
@@ -37,6 +40,18 @@ func valueText(p reflect.Value) (string, bool) {
 	switch x := p.Interface().(type) {
 	case *time.Time:
 		return x.Format(time.RFC3339Nano), true
+	case *big.Float:
+		if e := x.MantExp(nil); e < -maxShown || e > maxShown || x.MinPrec() > maxShown {
+			return x.Text('p', 0), true // in linear time, and short
+		}
+		return x.Text('g', -1), true
+	case *big.Int:
+		return bigText(x), true
+	case *big.Rat:
+		if x.IsInt() {
+			return bigText(x.Num()), true
+		}
+		return bigText(x.Num()) + "/" + bigText(x.Denom()), true
 	case encoding.TextMarshaler:
 		b, err := x.MarshalText()
 		return string(b), err == nil
@@ -56,13 +71,24 @@ func valueText(p reflect.Value) (string, bool) {
 	return "", false
 }
 
+// maxShown bounds, in bits, what is shown of numbers in decimal, which takes time
+// that grows faster than they do.
+const maxShown = 1 << 16
+
+func bigText(x *big.Int) string {
+	if x.BitLen() > maxShown {
+		return fmt.Sprintf("%#x", x)
+	}
+	return x.String()
+}
+
 // codecValue writes what a codec of the standard library stored.
 func (j *jsonWriter) codecValue(w *view) error {
 	b := w.c.bytes(w.c.uvarint())
 	if w.c.bad {
 		return j.corrupt(w.at, "%s ends early", w.n.text)
 	}
-	if text, ok := codecText(w.n.codec, b); ok {
+	if text, ok := j.codecText(w.n.codec, b); ok {
 		j.text(text)
 		return nil
 	}
