@@ -38,9 +38,13 @@ func loadAny(t testing.TB, h *handStore, slots ...pod.Data) (v reflect.Value, er
 // Values in interfaces have no slot of their own, so what they cost must be in
 // proportion to the bytes of each.
 func TestLargeValuesInInterfacesAreBounded(t *testing.T) {
-	const n = 300
+	type wideBox struct {
+		N    int
+		Skip [1 << 16]byte `pod:"-"`
+	}
+	const n = 2000
 	h := newHandStore()
-	wide := reflect.TypeFor[limitWide]()
+	wide := reflect.TypeFor[wideBox]()
 	if err := h.reg.Register(wide, "wide"); err != nil {
 		t.Fatal(err)
 	}
