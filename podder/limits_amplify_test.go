@@ -97,7 +97,6 @@ func TestDescriptorsOfManyFieldsInsideEachOtherAreBounded(t *testing.T) {
 
 // A short regular expression may compile to a long program.
 func TestRegexpsThatCompileToMuchAreBounded(t *testing.T) {
-	type holder struct{ L []regexp.Regexp }
 	texts := map[string]string{
 		"repeats": strings.Repeat("(abcdefghij){1000}", 20),
 		"classes": strings.Repeat(`\pL`, 1000),
