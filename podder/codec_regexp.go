@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"strings"
-	"unsafe"
 )
 
 // A regular expression is stored as its text and how it was compiled:
@@ -24,13 +23,7 @@ const (
 )
 
 func regexpCodec(*Registry) valueCodec {
-	c := typedCodec[regexp.Regexp]{"regexp.Regexp", 1, appendRegexp, getRegexp, false}
-	return checkedCodec{c, func(l *loader, b []byte, p unsafe.Pointer) error {
-		if len(b) > 0 && !l.charge(1, compiledSize(b), len(b)) {
-			return nil
-		}
-		return c.decode(b, p)
-	}}
+	return typedCodec[regexp.Regexp]{"regexp.Regexp", 1, appendRegexp, getRegexp, false}.costing(compiledSize)
 }
 
 func appendRegexp(dst []byte, re *regexp.Regexp) ([]byte, error) {
@@ -88,6 +81,9 @@ func getRegexp(b []byte, v *regexp.Regexp) error {
 // ranges.
 func compiledSize(b []byte) uint64 {
 	const each = 128 // bytes of one instruction, with what matching keeps of it
+	if len(b) == 0 {
+		return 0
+	}
 	text := string(b[1:])
 	if !strings.Contains(text, "{") && !strings.Contains(text, `\p`) && !strings.Contains(text, `\P`) {
 		return each * uint64(len(b))

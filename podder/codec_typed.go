@@ -45,3 +45,13 @@ type checkedCodec struct {
 	// for; nil if that cannot be.
 	bounded func(l *loader, b []byte, p unsafe.Pointer) error
 }
+
+// costing is the codec of values that take about size bytes of memory.
+func (c typedCodec[T]) costing(size func(b []byte) uint64) checkedCodec {
+	return checkedCodec{c, func(l *loader, b []byte, p unsafe.Pointer) error {
+		if !l.charge(1, size(b), len(b)) {
+			return nil
+		}
+		return c.decode(b, p)
+	}}
+}
