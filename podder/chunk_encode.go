@@ -202,7 +202,7 @@ func (c *chunker) settleList(i int32, contents storableContents, list *chunkList
 	if err := s.make(pieces); err != nil {
 		return err
 	}
-	if r := c.st.regions.at(i); r.kind == pod.SlotArray && len(r.plan.refs) > 0 && c.st.edgeless(c.walk, i) {
+	if r := c.st.regions.at(i); r.kind == pod.SlotArray && len(r.plan.refs) > 0 && c.st.edgeless(i) {
 		c.shadow(r)
 	}
 	c.st.chunked[i] = s.finish()
@@ -210,7 +210,7 @@ func (c *chunker) settleList(i int32, contents storableContents, list *chunkList
 }
 
 // edgeless reports whether region i refers to nothing.
-func (st *state) edgeless(w *walk, i int32) bool { return st.regions.at(i).edge == *w.edgeEnd.at(i) }
+func (st *state) edgeless(i int32) bool { return st.regions.at(i).edge == st.regions.at(i).edgeEnd }
 
 func (c *chunker) failed() error { return c.sub.failure() }
 

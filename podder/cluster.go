@@ -14,18 +14,16 @@ const slotOverhead = 3
 // partitioning algorithm", SIAM J. Comput. 1977; with sibling edges as in Kanne
 // and Moerkotte, VLDB 2006.)
 //
-// It returns each region's first child (0, which is nobody's, for none) and, for the
+// It sets each region's first child (0, which is nobody's, for none) and, of the
 // heads of pieces, their size.
-func (p *placer) cut() (first []int32, sizes []uint32) {
+func (p *placer) cut() {
 	regions := &p.st.regions
 	n := regions.len()
-	first = ownSlice[int32](&p.own, int(n))
-	sizes = ownSlice[uint32](&p.own, int(n))
 	target := uint32(p.cfg.TargetBytes)
 	for i := n - 1; i >= 0; i-- {
 		r := regions.at(i)
 		if r.parent >= 0 {
-			first[r.parent] = i
+			regions.at(r.parent).child = i
 		}
 		if r.flags&flagSticky != 0 {
 			continue
@@ -34,7 +32,7 @@ func (p *placer) cut() (first []int32, sizes []uint32) {
 		if r.kind == pod.SlotFree {
 			own = 0
 		}
-		child, sibling := first[i], int32(-1)
+		child, sibling := r.child, int32(-1)
 		if child == 0 || regions.at(child).flags&flagSticky != 0 {
 			child = -1
 		}
@@ -43,10 +41,10 @@ func (p *placer) cut() (first []int32, sizes []uint32) {
 		}
 		var below, beside uint32
 		if child >= 0 {
-			below = sizes[child]
+			below = regions.at(child).size
 		}
 		if sibling >= 0 {
-			beside = sizes[sibling]
+			beside = regions.at(sibling).size
 		}
 		for own+below+beside > target && below+beside > 0 {
 			if below >= beside {
@@ -57,19 +55,18 @@ func (p *placer) cut() (first []int32, sizes []uint32) {
 				beside = 0
 			}
 		}
-		sizes[i] = own + below + beside
+		r.size = own + below + beside
 	}
-	return first, sizes
 }
 
 // joined returns the region whose piece region i continues, or -1 if it heads
 // one.
-func (p *placer) joined(i int32, first []int32) int32 {
+func (p *placer) joined(i int32) int32 {
 	regions := &p.st.regions
 	r := regions.at(i)
 	switch {
 	case r.flags&flagHead != 0 || r.parent < 0:
-	case first[r.parent] == i:
+	case regions.at(r.parent).child == i:
 		if p.newRegion(r.parent) {
 			return r.parent
 		}

@@ -58,12 +58,11 @@ type walk struct {
 	handed map[handedKey]*handed
 
 	edges   blockList[int32]
-	edgeEnd blockList[uint32] // by region
-	grown   []growth          // parts of scanned regions that came in later
-	arrays  []int32           // that the state before did not know
-	todo    []regionRange     // regions to visit, the last ones first
-	covered int32             // regions below it are, or were, in todo
-	settled bool              // edges are being collected again: nothing new can appear
+	grown   []growth      // parts of scanned regions that came in later
+	arrays  []int32       // that the state before did not know
+	todo    []regionRange // regions to visit, the last ones first
+	covered int32         // regions below it are, or were, in todo
+	settled bool          // edges are being collected again: nothing new can appear
 
 	// namedNow are regions of sentinels by those of the state before.
 	namedNow map[int32]int32
@@ -92,7 +91,7 @@ type walk struct {
 func newWalk(ctx context.Context, g *Graph) *walk {
 	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(), hidden: g.hidden, oldRoots: g.roots}
 	w.own = newOwnMemory(w)
-	w.edges.memory, w.edgeEnd.memory, w.written.at.memory = &w.own, &w.own, &w.own
+	w.edges.memory = &w.own
 	return w
 }
 
@@ -136,7 +135,7 @@ func (w *walk) discover(roots []Root) error {
 			r.weight = 0
 			w.current = i
 			w.scan(i, 0, w.elements(r))
-			*w.edgeEnd.at(i) = uint32(w.edges.len())
+			w.st.regions.at(i).edgeEnd = uint32(w.edges.len())
 		}
 	}
 	w.settled = false
@@ -193,7 +192,7 @@ func (w *walk) visit(i int32) {
 		w.current = i
 		w.scan(i, 0, w.elements(r))
 	}
-	*w.edgeEnd.at(i) = uint32(w.edges.len())
+	r.edgeEnd = uint32(w.edges.len())
 	w.scanEager()
 }
 
@@ -382,8 +381,6 @@ func (w *walk) addBox(r Root) {
 func (w *walk) append(addr unsafe.Pointer) (*region, int32) {
 	r, i := w.st.addRegion(addr)
 	r.pod, r.next, r.extra = -1, -1, -1
-	w.written.at.put(0)
-	w.edgeEnd.put(0)
 	return r, i
 }
 

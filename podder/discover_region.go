@@ -254,5 +254,5 @@ func (w *walk) rescan(i int32, from, to int) {
 		r.flags |= flagRescan
 		w.grown = append(w.grown, growth{i, from, to})
 	}
-	*w.written.at.at(i) = 0
+	w.st.regions.at(i).written = 0
 }

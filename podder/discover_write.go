@@ -22,7 +22,6 @@ import (
 // (one, but for arrays), a run is its length in two bytes and its pieces, a piece
 // its length as uvarint and its bytes, and between two pieces is a reference.
 type writtenRegions struct {
-	at     blockList[uint32] // by region: block and offset of its runs, 0 for none
 	blocks []*[writtenBlock]byte
 	used   int // of the last block
 	out    []byte
@@ -100,7 +99,7 @@ func (w *walk) scanEager() {
 		}
 		r.flags |= flagScanned
 		r.edge = uint32(w.edges.len())
-		*w.edgeEnd.at(i) = r.edge
+		r.edgeEnd = r.edge
 	}
 	w.written.eager = w.written.eager[:0]
 }
@@ -142,7 +141,7 @@ func (w *walk) write(i int32, n int) bool {
 	}
 	r = w.st.regions.at(i)
 	r.weight = clampWeight(int(r.weight) + weight)
-	*x.at.at(i) = 0
+	r.written = 0
 	if x.failed || n == 0 {
 		return true
 	}
@@ -172,7 +171,7 @@ func (w *walk) keepWritten(i int32, ends []elementEnd, perRun int) bool {
 		x.used = 1 // 0 stands for nothing
 	}
 	at := x.blocks[len(x.blocks)-1][x.used:x.used]
-	*x.at.at(i) = uint32((len(x.blocks)-1)<<16 | x.used)
+	w.st.regions.at(i).written = uint32((len(x.blocks)-1)<<16 | x.used)
 	from := elementEnd{}
 	for k := perRun; ; k += perRun {
 		to := ends[min(k, len(ends))-1]
@@ -303,8 +302,8 @@ func appendSliceHead(dst []byte, h *sliceWords, elem *plan) (_ []byte, refers bo
 // runsWritten returns what was written down of the region being encoded, nil for
 // nothing.
 func (e *encoder) runsWritten(r *region) []byte {
-	at := *e.written.at.at(e.current)
-	if at == 0 || r.edge != *e.edgeEnd.at(e.current) && (e.written.replaced || len(e.st.forwards) > 0) {
+	at := r.written
+	if at == 0 || r.edge != r.edgeEnd && (e.written.replaced || len(e.st.forwards) > 0) {
 		return nil
 	}
 	return e.written.blocks[at>>16][at&(writtenBlock-1):]

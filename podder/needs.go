@@ -128,7 +128,7 @@ func (w *walk) unmet(n *need) (dberr.PathProblem, bool) {
 		if wanted[i] {
 			return w.needPath(n, i, from), true
 		}
-		for k := st.regions.at(i).edge; k < *w.edgeEnd.at(i); k++ {
+		for k := st.regions.at(i).edge; k < st.regions.at(i).edgeEnd; k++ {
 			if to := st.resolve(*w.edges.at(int32(k))); from[to] == 0 {
 				from[to] = i + 1
 				queue = append(queue, to)

@@ -127,7 +127,7 @@ func (p *placer) placeKnown() {
 
 // placeNew gives new regions their pods.
 func (p *placer) placeNew() {
-	first, sizes := p.cut()
+	p.cut()
 	regions := &p.st.regions
 	p.fresh = make([]int32, len(p.st.pods))
 	for i := range regions.len() {
@@ -135,12 +135,12 @@ func (p *placer) placeNew() {
 			continue
 		}
 		r := regions.at(i)
-		if to := p.joined(i, first); to >= 0 && regions.at(to).pod >= 0 {
+		if to := p.joined(i); to >= 0 && regions.at(to).pod >= 0 {
 			r.pod = regions.at(to).pod
 			p.countFresh(r)
 			continue
 		}
-		if r.pod = p.nearby(i, int(sizes[i])); r.pod < 0 {
+		if r.pod = p.nearby(i, int(r.size)); r.pod < 0 {
 			if r.kind == pod.SlotFree {
 				continue // an alias needs no pod; what hangs on it finds its own
 			}
@@ -148,7 +148,7 @@ func (p *placer) placeNew() {
 			p.st.pods = append(p.st.pods, podState{id: p.sink.NewPod(), isNew: true})
 			p.fresh = append(p.fresh, 0)
 		}
-		p.st.pods[r.pod].bytes += int(sizes[i])
+		p.st.pods[r.pod].bytes += int(r.size)
 		p.countFresh(r)
 	}
 }

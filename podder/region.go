@@ -19,18 +19,24 @@ import (
 //  2. A region's parent was discovered before it.
 //  3. A region holds a real pointer to its memory, so its address is not given
 //     out again while a state knows it.
+//
+// It takes one cache line.
 type region struct {
-	addr   unsafe.Pointer
-	plan   *plan  // object: its type; array: the element; map: the map type
-	extra  int32  // array, string: number in state.spans; map: in walk.maps.list; alias: the region that contains it
-	parent int32  // region that was first seen to refer to it, -1 for a box
-	edge   uint32 // first of its edges, in walk order
-	pod    int32  // number in state.pods, -1 until placed
-	slot   uint32
-	next   int32 // chain of one granule of the address index
-	weight uint32
-	kind   pod.Kind // SlotFree: an alias
-	flags  uint16
+	addr    unsafe.Pointer
+	plan    *plan  // object: its type; array: the element; map: the map type
+	extra   int32  // array, string: number in state.spans; map: in walk.maps.list; alias: the region that contains it
+	parent  int32  // region that was first seen to refer to it, -1 for a box
+	edge    uint32 // first of its edges, in walk order
+	edgeEnd uint32 // behind the last of them
+	pod     int32  // number in state.pods, -1 until placed
+	slot    uint32
+	next    int32 // chain of one granule of the address index
+	weight  uint32
+	written uint32   // where it was written down, 0 for nowhere (discover_write.go)
+	child   int32    // first region that has it as parent, 0 for none (cluster.go)
+	size    uint32   // of the piece that it heads
+	kind    pod.Kind // SlotFree: an alias
+	flags   uint16
 }
 
 // Flags of a region.

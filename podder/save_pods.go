@@ -47,11 +47,11 @@ func (e *encoder) markExports() {
 			continue
 		}
 		e.saved.Objects++
-		if r.edge == *e.edgeEnd.at(i) {
+		if r.edge == r.edgeEnd {
 			continue
 		}
 		inChunks := st.chunked[i] != nil // other pods, which refer to all of it
-		for k := r.edge; k < *e.edgeEnd.at(i); k++ {
+		for k := r.edge; k < r.edgeEnd; k++ {
 			to := st.regions.at(st.resolve(*e.edges.at(int32(k))))
 			if to.pod != r.pod || inChunks {
 				to.flags |= flagExported

@@ -36,10 +36,10 @@ func saveText(t *testing.T, cfg Config, forget bool, roots []Root) (changes []st
 		t.Fatal(err)
 	}
 	for i := range w.st.regions.len() {
-		if at := w.written.at.at(i); *at != 0 && w.st.regions.at(i).kind != pod.SlotMap {
+		if r := w.st.regions.at(i); r.written != 0 && r.kind != pod.SlotMap {
 			written++
 			if forget {
-				*at = 0
+				r.written = 0
 			}
 		}
 	}
