@@ -69,6 +69,7 @@ type walk struct {
 	oldRoots map[string]pod.ID
 	oldBoxes map[int32]int32 // boxes and what they were in the state before, if sentinels have several regions
 
+	first   bool    // nothing was saved or loaded before
 	root    int     // number of the root being walked, from 1
 	static  typeSet // its closure
 	needs   needs
@@ -90,6 +91,7 @@ type walk struct {
 // newWalk returns a walk that follows the state of g.
 func newWalk(ctx context.Context, g *Graph) *walk {
 	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(), hidden: g.hidden, oldRoots: g.roots}
+	w.first = g.cur.memory.count == 0
 	w.own = newOwnMemory(w)
 	w.edges.memory = &w.own
 	return w

@@ -12,8 +12,13 @@ func (w *walk) object(at, q unsafe.Pointer, p *plan) int32 {
 	if s := w.eng.sentinels.at(q); s != nil {
 		return w.sentinelRegion(at, s, candidate{addr: q, plan: p, kind: pod.SlotObject, count: 1, reach: 1})
 	}
-	if w.old.memory.count == 0 && w.st.memory.vacant(q, p.size) {
-		return w.add(candidate{addr: q, plan: p, kind: pod.SlotObject})
+	if w.first {
+		if i := w.claim(q, p, pod.SlotObject, p.size); i >= 0 {
+			if p.plain && !p.flat {
+				w.soon(i)
+			}
+			return i
+		}
 	}
 	if i := w.st.memory.find(w.st, q); i >= 0 {
 		if r := w.st.regions.at(i); r.addr == q && r.plan == p && r.kind == pod.SlotObject {
@@ -78,8 +83,14 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int
 		return w.sentinelRegion(at, s, c)
 	}
 	size := uintptr(h.cap) * elem.size
-	if w.old.memory.count == 0 && w.st.memory.vacant(h.data, size) {
-		return w.add(c)
+	if w.first {
+		if i := w.claim(h.data, elem, pod.SlotArray, size); i >= 0 {
+			w.st.regions.at(i).extra = w.st.spans.put(span{count: c.count, reach: c.reach})
+			if elem.plain && !elem.flat {
+				w.soon(i)
+			}
+			return i
+		}
 	}
 	i := w.st.memory.find(w.st, h.data)
 	if i >= 0 {
@@ -111,8 +122,13 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int
 
 // mapHeader returns the region of the map whose header is at q.
 func (w *walk) mapHeader(at, q unsafe.Pointer, p *plan) int32 {
-	if w.old.memory.count == 0 && w.st.memory.vacant(q, mapHeaderBytes) {
-		return w.add(candidate{addr: q, plan: p, kind: pod.SlotMap})
+	if w.first {
+		if i := w.claim(q, p, pod.SlotMap, mapHeaderBytes); i >= 0 {
+			if p.key.plain && p.elem.plain {
+				w.soon(i)
+			}
+			return i
+		}
 	}
 	if i := w.st.memory.find(w.st, q); i >= 0 {
 		r := w.st.regions.at(i)
@@ -196,6 +212,21 @@ func (w *walk) longString(s string) int32 {
 	return i
 }
 
+// claim makes a region for the memory of an object, array or map at q if that
+// touches, as is easily seen, nothing that is known; else it returns -1. It is what
+// a first save does with most of what it meets.
+func (w *walk) claim(q unsafe.Pointer, p *plan, kind pod.Kind, size uintptr) int32 {
+	st := w.st
+	i := st.regions.n
+	if !st.memory.claim(q, size, i) {
+		return -1
+	}
+	r, _ := st.addRegion(q)
+	r.plan, r.kind, r.parent = p, kind, w.current
+	r.pod, r.next, r.extra = -1, -1, -1
+	return i
+}
+
 // add makes a region for c, which touches nothing that is known.
 func (w *walk) add(c candidate) int32 {
 	r, i := w.append(c.addr)
@@ -209,8 +240,18 @@ func (w *walk) add(c candidate) int32 {
 		r.extra = w.st.spans.put(span{count: c.count, reach: c.reach})
 	}
 	index.add(w.st, i)
-	w.soon(i, c)
+	if c.leaf() {
+		w.soon(i)
+	}
 	return i
+}
+
+// leaf reports whether c leads nowhere.
+func (c *candidate) leaf() bool {
+	if c.kind == pod.SlotMap {
+		return c.plan.key.plain && c.plan.elem.plain
+	}
+	return c.kind != pod.SlotString && c.plan.plain && !c.plan.flat
 }
 
 // stick gives region i the place that ro had. What is stored of an array does

@@ -62,14 +62,9 @@ func (p *plan) onlyWritable() bool {
 	return true
 }
 
-// soon has region i visited after the current one if it leads nowhere.
-func (w *walk) soon(i int32, c candidate) {
-	p := c.plan
-	leaf := p.plain && !p.flat
-	if c.kind == pod.SlotMap {
-		leaf = p.key.plain && p.elem.plain
-	}
-	if leaf && c.kind != pod.SlotString && !w.settled {
+// soon has region i, which leads nowhere, visited after the current one.
+func (w *walk) soon(i int32) {
+	if !w.settled {
 		w.written.eager = append(w.written.eager, i)
 	}
 }

@@ -219,6 +219,34 @@ func granules(a, end, key uintptr) uint64 {
 	return ^uint64(0) >> (chunkSlots - 1 - (hi - lo)) << lo
 }
 
+// claim adds region i, with size bytes at p, if it is easily seen that no other
+// has a part of them: vacant and add in one for what lies in a chunk.
+func (x *regionIndex) claim(p unsafe.Pointer, size uintptr, i int32) bool {
+	a := uintptr(p)
+	lo := a >> granuleBits % chunkSlots
+	hi := lo + (a+size-1)>>granuleBits - a>>granuleBits
+	if hi >= chunkSlots || x.large != nil && !x.onlySmall(a>>pageBits) {
+		return false
+	}
+	key := a >> chunkBits
+	c := x.recent[key%recentChunks]
+	if c == nil || c.key != key {
+		c = x.makeChunk(key)
+	}
+	mine := ^uint64(0) >> (chunkSlots - 1 - (hi - lo)) << lo
+	if c.used&mine != 0 {
+		return false
+	}
+	c.used |= mine
+	if n := bits.OnesCount64(c.starts); c.starts>>lo == 0 && c.room == 0 && n < fewStarts {
+		c.few[n] = i
+		c.starts |= 1 << lo
+	} else {
+		x.put(c, lo, i)
+	}
+	return true
+}
+
 // vacant reports whether it is easily seen that no region has a part of size
 // bytes at p.
 func (x *regionIndex) vacant(p unsafe.Pointer, size uintptr) bool {
