@@ -45,15 +45,16 @@ func (w *walk) scanPlain(i int32) bool {
 	r.weight = clampWeight(4 + len(w.maps.plain))
 	if n := len(w.maps.order); n <= bucketEntries && len(w.maps.plain) <= smallBytes {
 		w.sortPlain(w.maps.order, w.maps.plain)
-		x := &w.written
-		x.holes = x.holes[:0]
-		x.out = binary.AppendUvarint(binary.AppendUvarint(x.out[:0], uint64(n)), 0)
-		for _, entry := range w.maps.order {
-			x.out = append(x.out, w.maps.plain[entry.from:entry.end]...)
-		}
-		if w.keepWritten(i, append(x.ends[:0], elementEnd{out: len(x.out)}), 1) {
-			r.extra = -1
-			return true
+		if x := &w.written; x.begin(&w.own) {
+			x.out = append(x.out, byte(n), 0)
+			for _, entry := range w.maps.order {
+				x.out = append(x.out, w.maps.plain[entry.from:entry.end]...)
+			}
+			x.closeRun()
+			if r.written = x.keep(&w.own); r.written != 0 {
+				r.extra = -1
+				return true
+			}
 		}
 	}
 	m, n := w.maps.list.add()

@@ -2,6 +2,7 @@ package podder
 
 import (
 	"encoding/binary"
+	"slices"
 	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
@@ -19,13 +20,14 @@ import (
 // count only while no region of the walk became a part of another one.
 
 // writtenRegions are the regions that were written down. Each is a row of runs
-// (one, but for arrays), a run is its length in two bytes and its pieces, a piece
-// its length as uvarint and its bytes, and between two pieces is a reference.
+// (one, but for arrays), a run is a row of pieces, and between two pieces is a
+// reference. A piece is its length in two bytes, which also say whether it is the
+// last of its run, and its bytes.
 type writtenRegions struct {
 	blocks []*[writtenBlock]byte
-	used   int // of the last block
-	out    []byte
-	holes  []int        // in out: where references belong
+	used   int          // of the last block
+	out    []byte       // the region being written, in place unless it needs more room
+	piece  int          // where in out the last piece begins
 	ends   []elementEnd // of an array
 	leaf   bool         // give up at the first reference
 	failed bool         // what is in out cannot be used
@@ -35,13 +37,17 @@ type writtenRegions struct {
 	eager []int32
 }
 
-// elementEnd says how much of out and holes is up to the end of an element.
-type elementEnd struct{ out, holes int }
+// elementEnd is the end of an element in writtenRegions.out.
+type elementEnd int32
 
 const (
 	writtenBlock  = 1 << 16
 	writtenBlocks = 1 << 16
 	maxWritten    = 8 << 10 // bytes of a region
+	leastWritten  = 1 << 10 // room in a block with which a region is begun
+
+	pieceHead = 2
+	lastPiece = 1 << 15 // in the head of a piece
 )
 
 // onlyWritable reports whether values can be written down.
@@ -114,81 +120,120 @@ func (w *walk) writable(r *region) bool {
 // and has done nothing, if only leaves are wanted and this is none.
 func (w *walk) write(i int32, n int) bool {
 	r := w.st.regions.at(i)
-	p, base, array := r.plan, r.addr, r.kind == pod.SlotArray
+	p, at, array := r.plan, r.addr, r.kind == pod.SlotArray
 	x := &w.written
-	x.out, x.holes, x.ends, x.failed = x.out[:0], x.holes[:0], x.ends[:0], false
+	if !x.begin(&w.own) {
+		if x.failed = true; x.leaf {
+			return false
+		}
+	}
 	weight := n * p.est
 	for k := range n {
-		at := unsafe.Add(base, uintptr(k)*p.size)
 		w.boxes, w.elem = 0, k
 		if x.failed {
 			weight += w.refs(p, at)
-			continue
+		} else {
+			weight += w.writeValue(p, at)
+			x.failed = x.failed || len(x.out) > maxWritten
+			if x.failed && x.leaf {
+				return false
+			}
+			if array {
+				x.ends = append(x.ends, elementEnd(len(x.out)))
+			}
 		}
-		weight += w.writeValue(p, at)
-		x.failed = x.failed || len(x.out) > maxWritten
-		if x.failed && x.leaf {
-			return false
-		}
-		if array {
-			x.ends = append(x.ends, elementEnd{len(x.out), len(x.holes)})
+		if k+1 < n {
+			at = unsafe.Add(at, p.size)
 		}
 	}
-	r = w.st.regions.at(i)
 	r.weight = clampWeight(int(r.weight) + weight)
 	r.written = 0
 	if x.failed || n == 0 {
 		return true
 	}
-	if !array {
-		w.keepWritten(i, append(x.ends, elementEnd{len(x.out), len(x.holes)}), 1)
-	} else {
-		w.keepWritten(i, x.ends, runElements(r, w.st.spans.at(r.extra)))
+	x.closeRun()
+	if array {
+		if perRun := runElements(r, w.st.spans.at(r.extra)); perRun < n {
+			x.split(perRun)
+		}
 	}
+	r.written = x.keep(&w.own)
 	return true
 }
 
-// keepWritten keeps what was written down of region i, in runs of so many
-// elements. It reports false if there is no room.
-func (w *walk) keepWritten(i int32, ends []elementEnd, perRun int) bool {
-	x := &w.written
-	runs := (len(ends)-1)/perRun + 1
-	most := len(x.out) + 2*len(x.holes) + 4*runs
-	x.ends = ends
-	if most > writtenBlock/2 {
-		return false
-	}
-	if len(x.blocks) == 0 || writtenBlock-x.used < most {
+// begin makes room for a region to be written down. It reports false if there is none.
+func (x *writtenRegions) begin(own *ownMemory) bool {
+	x.ends, x.failed, x.piece = x.ends[:0], false, 0
+	if len(x.blocks) == 0 || writtenBlock-x.used < leastWritten {
 		if len(x.blocks) == writtenBlocks {
 			return false
 		}
-		x.blocks = append(x.blocks, (*[writtenBlock]byte)(ownSlice[byte](&w.own, writtenBlock)))
+		x.blocks = append(x.blocks, (*[writtenBlock]byte)(ownSlice[byte](own, writtenBlock)))
 		x.used = 1 // 0 stands for nothing
 	}
-	at := x.blocks[len(x.blocks)-1][x.used:x.used]
-	w.st.regions.at(i).written = uint32((len(x.blocks)-1)<<16 | x.used)
-	from := elementEnd{}
-	for k := perRun; ; k += perRun {
-		to := ends[min(k, len(ends))-1]
-		start := len(at)
-		at = append(at, 0, 0)
-		for _, hole := range x.holes[from.holes:to.holes] {
-			at = appendPiece(at, x.out[from.out:hole])
-			from.out = hole
-		}
-		at = appendPiece(at, x.out[from.out:to.out])
-		binary.LittleEndian.PutUint16(at[start:], uint16(len(at)-start-2))
-		from = to
-		if k >= len(ends) {
-			break
-		}
-	}
-	x.used += len(at)
+	x.out = append(x.blocks[len(x.blocks)-1][x.used:x.used], 0, 0)
 	return true
 }
 
-func appendPiece(dst, piece []byte) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(piece))), piece...)
+// closePiece ends a piece before a reference and begins the next one. It returns out
+// with that.
+func (x *writtenRegions) closePiece(out []byte) []byte {
+	n := len(out) - x.piece - pieceHead
+	if n >= lastPiece {
+		x.failed = true
+	}
+	binary.LittleEndian.PutUint16(out[x.piece:], uint16(n))
+	x.piece = len(out)
+	return append(out, 0, 0)
+}
+
+// closeRun ends the last piece of a run.
+func (x *writtenRegions) closeRun() {
+	binary.LittleEndian.PutUint16(x.out[x.piece:], uint16(len(x.out)-x.piece-pieceHead)|lastPiece)
+}
+
+// split cuts what was written as one run into runs of so many elements.
+func (x *writtenRegions) split(perRun int) {
+	from := slices.Clone(x.out)
+	x.out, x.piece = append(x.out[:0], 0, 0), 0
+	next := perRun
+	for at := 0; ; {
+		head := binary.LittleEndian.Uint16(from[at:])
+		at += pieceHead
+		end := at + int(head&^lastPiece)
+		for ; next < len(x.ends) && int(x.ends[next-1]) <= end; next += perRun {
+			cut := int(x.ends[next-1])
+			x.out = append(x.out, from[at:cut]...)
+			x.closeRun()
+			x.piece = len(x.out)
+			x.out = append(x.out, 0, 0)
+			at = cut
+		}
+		x.out = append(x.out, from[at:end]...)
+		if at = end; head&lastPiece != 0 {
+			x.closeRun()
+			return
+		}
+		x.out = x.closePiece(x.out)
+	}
+}
+
+// keep keeps the region that was written and returns where it is, 0 if there is no
+// room for it.
+func (x *writtenRegions) keep(own *ownMemory) uint32 {
+	block := x.blocks[len(x.blocks)-1]
+	if n := len(x.out); n > writtenBlock-x.used { // it lies elsewhere
+		if n > writtenBlock/2 || len(x.blocks) == writtenBlocks {
+			return 0
+		}
+		block = (*[writtenBlock]byte)(ownSlice[byte](own, writtenBlock))
+		x.blocks = append(x.blocks, block)
+		x.used = 1
+		copy(block[x.used:], x.out)
+	}
+	at := uint32((len(x.blocks)-1)<<16 | x.used)
+	x.used += len(x.out)
+	return at
 }
 
 // writeValue is refs and also appends the stored form of the value at p.
@@ -220,15 +265,17 @@ func (w *walk) writeValue(pl *plan, p unsafe.Pointer) (extra int) {
 			case o.sub.size == 0:
 				out = append(out, codeZeroSize)
 			default:
-				x.hole(len(out))
-				w.whole(w.object(at, q, o.sub), q, o.sub, false)
+				out = x.closePiece(out)
+				n := w.st.regions.n
+				w.whole(w.object(at, q, o.sub), n, q, o.sub, false)
 			}
 		case opSlice:
 			h := (*sliceWords)(at)
 			var refers bool
 			if out, refers = appendSliceHead(out, h, o.sub); refers {
-				x.hole(len(out))
-				w.whole(w.slice(at, h, o.sub, o.n), h.data, o.sub, true)
+				out = x.closePiece(out)
+				n := w.st.regions.n
+				w.whole(w.slice(at, h, o.sub, o.n), n, h.data, o.sub, true)
 			}
 		case opMap:
 			q := *(*unsafe.Pointer)(at)
@@ -236,8 +283,9 @@ func (w *walk) writeValue(pl *plan, p unsafe.Pointer) (extra int) {
 				out = append(out, codeNil)
 				continue
 			}
-			x.hole(len(out))
-			w.whole(w.mapHeader(at, q, o.sub), q, o.sub, false)
+			out = x.closePiece(out)
+			n := w.st.regions.n
+			w.whole(w.mapHeader(at, q, o.sub), n, q, o.sub, false)
 		case opArray:
 			x.out = out
 			for i := range o.n {
@@ -261,12 +309,14 @@ func (w *walk) writeValue(pl *plan, p unsafe.Pointer) (extra int) {
 	return extra
 }
 
-func (x *writtenRegions) hole(at int) { x.holes = append(x.holes, at) }
-
 // whole records a reference to region i. What was written down is good only if it
-// leads to all of it.
-func (w *walk) whole(i int32, q unsafe.Pointer, p *plan, array bool) {
+// leads to all of it. On a first save that is so of a region that was not among the
+// known ones.
+func (w *walk) whole(i, known int32, q unsafe.Pointer, p *plan, array bool) {
 	w.edge(i)
+	if w.first && i >= known {
+		return
+	}
 	if i < 0 {
 		w.written.failed = true
 		return
@@ -307,20 +357,16 @@ func (e *encoder) runsWritten(r *region) []byte {
 // fill appends a run that was written down, with its references, and returns what
 // is behind it.
 func (e *encoder) fill(b []byte) (rest []byte) {
-	n := int(binary.LittleEndian.Uint16(b))
-	b, rest = b[2:2+n], b[2+n:]
 	for {
-		k, w := uint64(b[0]), 1
-		if k >= 0x80 {
-			k, w = binary.Uvarint(b)
-		}
-		e.buf = append(e.buf, b[w:w+int(k)]...)
-		if b = b[w+int(k):]; len(b) == 0 {
-			return rest
+		head := binary.LittleEndian.Uint16(b)
+		n := pieceHead + int(head&^lastPiece)
+		e.buf = append(e.buf, b[pieceHead:n]...)
+		if b = b[n:]; head&lastPiece != 0 {
+			return b
 		}
 		r := e.take()
 		if r == nil {
-			return rest
+			return b
 		}
 		e.code(r, 0)
 	}
