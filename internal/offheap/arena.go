@@ -23,6 +23,7 @@ type Arena struct {
 	maps [][]byte // from the system
 	heap [][]byte // from the heap
 	free []byte
+	used bool // free holds anything, not zeros
 }
 
 // Alloc returns n zeroed bytes, aligned to 64, that are good until Release. Pointers
@@ -36,6 +37,9 @@ func (a *Arena) Alloc(n int) unsafe.Pointer {
 		a.grow(n)
 	}
 	p := unsafe.Pointer(unsafe.SliceData(a.free))
+	if a.used {
+		clear(a.free[:n]) // now: it is written next, and then lies in the cache
+	}
 	a.free = a.free[n:]
 	return p
 }
@@ -48,6 +52,11 @@ func (a *Arena) grow(n int) {
 	}
 	size = max(size, n)
 	size += -size & (leastMap - 1)
+	if m := spare.take(size); m != nil {
+		a.maps, a.free, a.used = append(a.maps, m), m, true
+		return
+	}
+	a.used = false
 	if m, ok := mapMemory(size); ok {
 		a.maps, a.free = append(a.maps, m), m
 		return
@@ -62,7 +71,7 @@ func (a *Arena) grow(n int) {
 // The Arena is empty then.
 func (a *Arena) Release() {
 	for _, m := range a.maps {
-		unmapMemory(m)
+		spare.put(m)
 	}
 	*a = Arena{}
 }

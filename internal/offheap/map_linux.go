@@ -12,6 +12,10 @@ func mapMemory(n int) ([]byte, bool) {
 	return m, true
 }
 
+// lendMemory says that the system may take pages of m away when it is short of
+// them; they hold zeros then.
+func lendMemory(m []byte) bool { return unix.Madvise(m, unix.MADV_FREE) == nil }
+
 func unmapMemory(m []byte) {
 	if err := unix.Munmap(m); err != nil {
 		panic("offheap: unmap: " + err.Error())

@@ -1,0 +1,78 @@
+package offheap
+
+import (
+	"sync"
+	"time"
+)
+
+// Memory that was given back is kept for a while: who made tables of so many bytes
+// is likely to make as many again, and pages that the system has to find and clear
+// first cost more than all else that is done with them. The system may take
+// pages of it away meanwhile, and gets all of it when nothing was given back for
+// a time.
+
+const (
+	// mostSpare bounds what is kept.
+	mostSpare = 512 << 20
+	// spareTime is how long it is kept.
+	spareTime = 10 * time.Second
+)
+
+// spares are maps that nobody uses. Their bytes are anything.
+type spares struct {
+	mu    sync.Mutex
+	maps  [][]byte
+	bytes int
+	timer *time.Timer
+}
+
+var spare spares
+
+// take returns the smallest map of at least n bytes, nil if there is none that is
+// not much larger.
+func (s *spares) take(n int) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	best := -1
+	for i, m := range s.maps {
+		if len(m) >= n && len(m)/4 < n && (best < 0 || len(m) < len(s.maps[best])) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	m, last := s.maps[best], len(s.maps)-1
+	s.maps[best] = s.maps[last]
+	s.maps[last] = nil
+	s.maps = s.maps[:last]
+	s.bytes -= len(m)
+	return m
+}
+
+// put keeps m, or gives it back to the system.
+func (s *spares) put(m []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bytes+len(m) > mostSpare || !lendMemory(m) {
+		unmapMemory(m)
+		return
+	}
+	s.maps = append(s.maps, m)
+	s.bytes += len(m)
+	if s.timer == nil {
+		s.timer = time.AfterFunc(spareTime, s.drop)
+	} else {
+		s.timer.Reset(spareTime)
+	}
+}
+
+// drop gives everything back to the system.
+func (s *spares) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.maps {
+		unmapMemory(m)
+	}
+	s.maps, s.bytes = nil, 0
+}
