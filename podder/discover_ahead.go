@@ -12,21 +12,44 @@ import (
 // then all that they lead to. Nothing is read that a visit would not read, but for
 // a byte at each place.
 
+// Siblings that lie one behind the other were made in a row, and mostly so was what
+// they lead to: the processor fetches that by itself.
+
+// apart is the distance from which siblings are taken to lie anywhere.
+const apart = 1 << 10
+
 // lookAheadRegions is how many siblings are looked at together.
 const lookAheadRegions = 8
 
 // touches bounds the places that are touched together.
 const touches = 64
 
+// inARow reports whether regions i, up to end, lie one behind the other.
+func (w *walk) inARow(i, end int32) bool {
+	last := uintptr(w.st.regions.at(i).addr)
+	for i++; i < end; i++ {
+		next := uintptr(w.st.regions.at(i).addr)
+		if next-last >= apart {
+			return false
+		}
+		last = next
+	}
+	return true
+}
+
 // lookAhead touches what objects i, up to end, refer to.
 func (w *walk) lookAhead(i, end int32) {
 	if !mayTouch {
 		return
 	}
+	end = min(end, i+lookAheadRegions)
+	if w.inARow(i, end) {
+		return
+	}
 	var at [touches]unsafe.Pointer
 	var maps [touches]unsafe.Pointer
 	n, m := 0, 0
-	for end = min(end, i+lookAheadRegions); i < end; i++ {
+	for ; i < end; i++ {
 		r := w.st.regions.at(i)
 		if r.kind != pod.SlotObject || r.flags&flagScanned != 0 {
 			continue

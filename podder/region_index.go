@@ -9,10 +9,11 @@ import (
 
 // regionIndex finds regions by address. Memory is cut into chunks of 1 KiB with
 // one table entry for each granule of 16 bytes, the least that Go's allocator
-// hands out with pointers in it; chunks are found by open addressing. Regions of
-// one object type lie side by side, so a walk in allocation order stays in one
-// chunk for many objects, and a region inside another one is found by looking
-// at the nearest start below it. A chunk keeps one number for each granule in
+// hands out with pointers in it. The numbers of the chunks of each MiB lie in a row,
+// the rows are found by open addressing: neighbours in memory are neighbours in
+// all tables. Regions of one object type lie side by side, so a walk in allocation
+// order stays in one chunk for many objects, and a region inside another one is
+// found by looking at the nearest start below it. A chunk keeps one number for each granule in
 // which a region starts, in address order: the bits below that of a granule say
 // which. So its memory follows the number of regions in it.
 //
@@ -23,7 +24,8 @@ import (
 //  2. A small region is named by every chunk that it reaches into (before), a
 //     large one by every page of 64 KiB (large).
 type regionIndex struct {
-	table  []uint32 // chunk number + 1, by hash of its address; a power of two
+	rows   []indexRow // by hash of their keys; a power of two
+	used   int        // of rows
 	chunks []*chunkBlock
 	count  uint32
 	recent [recentChunks]*chunk // used lately, by the end of their keys
@@ -32,7 +34,12 @@ type regionIndex struct {
 	own    *ownMemory
 	large  map[uintptr][]int32
 	small  uintptr // 1 + a page without large regions that was asked for lately, or 0
-	mask   uint32
+}
+
+// indexRow has the numbers of the chunks of one MiB.
+type indexRow struct {
+	key    uintptr            // address >> rowBits
+	chunks *[rowChunks]uint32 // number + 1, 0 for none; nil if the row is none
 }
 
 const (
@@ -42,6 +49,8 @@ const (
 	largeBytes  = 8 << 10
 	chunkSlots  = 1 << (chunkBits - granuleBits)
 	blockChunks = listBlock
+	rowBits     = 20
+	rowChunks   = 1 << (rowBits - chunkBits)
 
 	// Objects of different sizes lie in different chunks: a walk goes on in many.
 	recentChunks = 128
@@ -118,57 +127,64 @@ func (x *regionIndex) chunkAt(key uintptr) *chunk {
 	if c := *recent; c != nil && c.key == key {
 		return c
 	}
-	if x.table == nil {
+	if x.rows == nil {
 		return nil
 	}
-	for h := chunkHash(key); ; h++ {
-		n := x.table[h&x.mask]
-		if n == 0 {
-			return nil
-		}
-		c := &x.chunks[(n-1)/blockChunks][(n-1)%blockChunks]
-		if c.key == key {
-			*recent = c
-			return c
+	row := x.rowAt(key / rowChunks)
+	if row.chunks == nil {
+		return nil
+	}
+	n := row.chunks[key%rowChunks]
+	if n == 0 {
+		return nil
+	}
+	c := &x.chunks[(n-1)/blockChunks][(n-1)%blockChunks]
+	*recent = c
+	return c
+}
+
+// rowAt returns the row of a MiB, or the empty place where it belongs; there are rows.
+func (x *regionIndex) rowAt(key uintptr) *indexRow {
+	for h := uint64(key) * 0x9E3779B97F4A7C15 >> 32; ; h++ {
+		row := &x.rows[h&uint64(len(x.rows)-1)]
+		if row.chunks == nil || row.key == key {
+			return row
 		}
 	}
 }
-
-func chunkHash(key uintptr) uint32 { return uint32(uint64(key) * 0x9E3779B97F4A7C15 >> 32) }
 
 func (x *regionIndex) makeChunk(key uintptr) *chunk {
 	if c := x.chunkAt(key); c != nil {
 		return c
 	}
-	if uint64(x.count+1)*2 > uint64(len(x.table)) {
-		x.grow()
+	if 2*(x.used+1) > len(x.rows) {
+		x.growRows()
+	}
+	row := x.rowAt(key / rowChunks)
+	if row.chunks == nil {
+		row.key = key / rowChunks
+		row.chunks = (*[rowChunks]uint32)(ownSlice[uint32](x.own, rowChunks))
+		x.used++
 	}
 	n := x.count
 	if n%blockChunks == 0 {
 		x.chunks = append(x.chunks, (*chunkBlock)(ownBlock[chunk](x.own)))
 	}
 	x.count++
+	row.chunks[key%rowChunks] = n + 1
 	c := &x.chunks[n/blockChunks][n%blockChunks]
 	c.key = key
-	x.insert(key, n+1)
 	x.recent[key%recentChunks] = c
 	return c
 }
 
-func (x *regionIndex) insert(key uintptr, n uint32) {
-	h := chunkHash(key)
-	for x.table[h&x.mask] != 0 {
-		h++
-	}
-	x.table[h&x.mask] = n
-}
-
-func (x *regionIndex) grow() {
-	size := max(64, 2*len(x.table))
-	x.table = ownSlice[uint32](x.own, size)
-	x.mask = uint32(size - 1)
-	for n := range x.count {
-		x.insert(x.chunks[n/blockChunks][n%blockChunks].key, n+1)
+func (x *regionIndex) growRows() {
+	old := x.rows
+	x.rows = make([]indexRow, max(16, 2*len(old)))
+	for _, row := range old {
+		if row.chunks != nil {
+			*x.rowAt(row.key) = row
+		}
 	}
 }
 
