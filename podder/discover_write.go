@@ -222,7 +222,7 @@ func (x *writtenRegions) split(perRun int) {
 // room for it.
 func (x *writtenRegions) keep(own *ownMemory) uint32 {
 	block := x.blocks[len(x.blocks)-1]
-	if n := len(x.out); n > writtenBlock-x.used { // it lies elsewhere
+	if n := len(x.out); &x.out[0] != &block[x.used] { // it lies elsewhere
 		if n > writtenBlock/2 || len(x.blocks) == writtenBlocks {
 			return 0
 		}

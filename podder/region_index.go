@@ -235,8 +235,8 @@ func granules(a, end, key uintptr) uint64 {
 	return ^uint64(0) >> (chunkSlots - 1 - (hi - lo)) << lo
 }
 
-// claim adds region i, with size bytes at p, if it is easily seen that no other
-// has a part of them: vacant and add in one for what lies in a chunk.
+// claim adds region i, with size bytes at p, if they lie in one chunk and no other
+// region has or had a part of their granules.
 func (x *regionIndex) claim(p unsafe.Pointer, size uintptr, i int32) bool {
 	a := uintptr(p)
 	lo := a >> granuleBits % chunkSlots
@@ -259,22 +259,6 @@ func (x *regionIndex) claim(p unsafe.Pointer, size uintptr, i int32) bool {
 		c.starts |= 1 << lo
 	} else {
 		x.put(c, lo, i)
-	}
-	return true
-}
-
-// vacant reports whether it is easily seen that no region has a part of size
-// bytes at p.
-func (x *regionIndex) vacant(p unsafe.Pointer, size uintptr) bool {
-	a := uintptr(p)
-	end := a + max(size, 1)
-	if end-a >= largeBytes || !x.onlySmall(a>>pageBits) || !x.onlySmall((end-1)>>pageBits) {
-		return false
-	}
-	for key := a >> chunkBits; key <= (end-1)>>chunkBits; key++ {
-		if c := x.chunkAt(key); c != nil && c.used&granules(a, end, key) != 0 {
-			return false
-		}
 	}
 	return true
 }

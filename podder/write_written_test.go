@@ -91,7 +91,24 @@ func TestWrittenDownIsWhatMemoryHolds(t *testing.T) {
 			N    *[]int16
 		}{&shared.Name, shared, &shared.N},
 		"few runs": &inner{Leaves: make([]leaf, 70), Byptr: make([]*leaf, 200)},
+		"runs":     &inner{Leaves: make([]leaf, 70), Byptr: make([]*leaf, 300)},
 	}
+	runs := values["runs"].(*inner)
+	for i := range runs.Leaves { // references at the end of an element, and elements with none
+		runs.Leaves[i].Name = many[i][:i%9]
+		if i%5 > 0 {
+			runs.Leaves[i].N = []int16{int16(i)}
+		}
+	}
+	for i := range runs.Byptr { // nil before a reference, and behind one
+		switch i % 7 {
+		case 0, 1, 3:
+			runs.Byptr[i] = &leaf{Name: many[i]}
+		case 2:
+			runs.Byptr[i] = runs.Byptr[1]
+		}
+	}
+	runs.Any = []*leaf{runs.Byptr[1], runs.Byptr[2]}
 	for name, v := range values {
 		t.Run(name, func(t *testing.T) { mustWriteAlike(t, Config{}, rootsOf("x", v)) })
 	}
@@ -177,6 +194,7 @@ func TestTablesOutsideOfTheHeapKeepWhatTheyKnow(t *testing.T) {
 
 // The address index finds what a search through all regions finds.
 func TestAddressIndexFindsWhatASearchDoes(t *testing.T) {
+	claimed := 0
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 9))
 		memory := make([]byte, 200<<10)
@@ -221,10 +239,21 @@ func TestAddressIndexFindsWhatASearchDoes(t *testing.T) {
 			if got := st.memory.find(st, q); got != want {
 				t.Fatalf("seed %d: region %d at %d, want %d", seed, got, at, want)
 			}
-			if touched && st.memory.vacant(q, uintptr(size)) {
+			if r.IntN(8) > 0 || !st.memory.claim(q, uintptr(size), st.regions.n) {
+				continue
+			}
+			if touched {
 				t.Fatalf("seed %d: %d bytes at %d are said to be nobody's", seed, size, at)
 			}
+			reg, i := st.addRegion(q)
+			reg.kind, reg.plan, reg.next = pod.SlotArray, &plan{size: 1}, -1
+			reg.extra = st.spans.put(span{count: size})
+			parts, numbers = append(parts, part{at, at + size}), append(numbers, i)
+			claimed++
 		}
 		st.release()
+	}
+	if claimed < 100 {
+		t.Fatalf("only %d regions were claimed", claimed)
 	}
 }

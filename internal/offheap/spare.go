@@ -11,22 +11,19 @@ import (
 // pages of it away meanwhile, and gets all of it when nothing was given back for
 // a time.
 
-const (
-	// mostSpare bounds what is kept.
-	mostSpare = 512 << 20
-	// spareTime is how long it is kept.
-	spareTime = 10 * time.Second
-)
-
 // spares are maps that nobody uses. Their bytes are anything.
 type spares struct {
+	most int           // bounds what is kept
+	idle time.Duration // how long it is kept
+
 	mu    sync.Mutex
 	maps  [][]byte
 	bytes int
 	timer *time.Timer
 }
 
-var spare spares
+// spare belongs to the process, as the memory of the heap does.
+var spare = spares{most: 512 << 20, idle: 10 * time.Second}
 
 // take returns the smallest map of at least n bytes, nil if there is none that is
 // not much larger.
@@ -54,16 +51,16 @@ func (s *spares) take(n int) []byte {
 func (s *spares) put(m []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.bytes+len(m) > mostSpare || !lendMemory(m) {
+	if s.bytes+len(m) > s.most || !lendMemory(m) {
 		unmapMemory(m)
 		return
 	}
 	s.maps = append(s.maps, m)
 	s.bytes += len(m)
 	if s.timer == nil {
-		s.timer = time.AfterFunc(spareTime, s.drop)
+		s.timer = time.AfterFunc(s.idle, s.drop)
 	} else {
-		s.timer.Reset(spareTime)
+		s.timer.Reset(s.idle)
 	}
 }
 

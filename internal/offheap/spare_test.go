@@ -1,0 +1,60 @@
+package offheap
+
+import (
+	"testing"
+	"time"
+)
+
+// What was given back is kept up to a bound, handed out where it fits, and goes
+// back to the system when nothing was given back for a time.
+func TestMemoryGivenBackIsKeptForAWhile(t *testing.T) {
+	const size = 1 << 20
+	s := spares{most: 3 * size, idle: time.Hour}
+	for _, n := range []int{size, 2 * size, size} {
+		m, ok := mapMemory(n)
+		if !ok {
+			return // there is none to keep
+		}
+		s.put(m)
+	}
+	if s.bytes != 3*size || len(s.maps) != 2 {
+		t.Fatalf("%d bytes in %d maps are kept, of 3 and 1 MiB more", s.bytes, len(s.maps))
+	}
+	if m := s.take(2*size + 1); m != nil {
+		t.Fatalf("a map of %d bytes for more than 2 MiB", len(m))
+	}
+	if m := s.take(100); m != nil {
+		t.Fatalf("a map of %d bytes for 100", len(m))
+	}
+	m := s.take(size - 1)
+	if len(m) != size || s.bytes != 2*size {
+		t.Fatalf("a map of %d bytes, %d are kept; wanted the smallest that fits", len(m), s.bytes)
+	}
+	s.idle = time.Millisecond
+	s.put(m)
+	for range 10_000 {
+		s.mu.Lock()
+		left := s.bytes + len(s.maps)
+		s.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatal("it is kept for ever")
+}
+
+// Memory that is used again holds zeros, whatever was left in it.
+func TestMemoryUsedAgainHoldsZeros(t *testing.T) {
+	var a Arena
+	for round := range 3 {
+		p := (*[2 * leastMap]byte)(a.Alloc(2 * leastMap))
+		for i, x := range p {
+			if x != 0 {
+				t.Fatalf("round %d: byte %d is %d", round, i, x)
+			}
+			p[i] = 0xA5
+		}
+		a.Release()
+	}
+}
