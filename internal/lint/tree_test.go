@@ -70,9 +70,9 @@ var (
 	// The process's clock and random source as the defaults of an option, and the
 	// log's idle timer, which Options.IdlePromise turns off.
 	mayUseClock = []string{"pager/create.go", "wal/wal.go", "wal/alarm.go"}
-	// State of the process: types registered before Open, and the files it has
-	// locked.
-	mayKeepState = []string{"db.registered", "internal/vfs.processLocks"}
+	// State of the process: types registered before Open, the files it has locked,
+	// and memory that it has from the system.
+	mayKeepState = []string{"db.registered", "internal/offheap.spare", "internal/vfs.processLocks"}
 	// Panics that no bytes can reach: both guard what the function's own caller
 	// set up (a type switch over a closed set; the place a record is written to).
 	mayPanic = []string{"internal/trace.decodeElems", "wal.rewrite"}

@@ -15,6 +15,8 @@ import (
 type spares struct {
 	most int           // bounds what is kept
 	idle time.Duration // how long it is kept
+	// after is time.AfterFunc, or a test's own.
+	after func(time.Duration, func()) *time.Timer
 
 	mu    sync.Mutex
 	maps  [][]byte
@@ -23,7 +25,7 @@ type spares struct {
 }
 
 // spare belongs to the process, as the memory of the heap does.
-var spare = spares{most: 512 << 20, idle: 10 * time.Second}
+var spare = spares{most: 512 << 20, idle: 10 * time.Second, after: time.AfterFunc}
 
 // take returns the smallest map of at least n bytes, nil if there is none that is
 // not much larger.
@@ -58,7 +60,7 @@ func (s *spares) put(m []byte) {
 	s.maps = append(s.maps, m)
 	s.bytes += len(m)
 	if s.timer == nil {
-		s.timer = time.AfterFunc(s.idle, s.drop)
+		s.timer = s.after(s.idle, s.drop)
 	} else {
 		s.timer.Reset(s.idle)
 	}

@@ -9,7 +9,12 @@ import (
 // back to the system when nothing was given back for a time.
 func TestMemoryGivenBackIsKeptForAWhile(t *testing.T) {
 	const size = 1 << 20
-	s := spares{most: 3 * size, idle: time.Hour}
+	var set time.Duration
+	var drop func()
+	s := spares{most: 3 * size, idle: time.Hour, after: func(d time.Duration, fn func()) *time.Timer {
+		set, drop = d, fn
+		return time.NewTimer(d)
+	}}
 	for _, n := range []int{size, 2 * size, size} {
 		m, ok := mapMemory(n)
 		if !ok {
@@ -30,18 +35,14 @@ func TestMemoryGivenBackIsKeptForAWhile(t *testing.T) {
 	if len(m) != size || s.bytes != 2*size {
 		t.Fatalf("a map of %d bytes, %d are kept; wanted the smallest that fits", len(m), s.bytes)
 	}
-	s.idle = time.Millisecond
 	s.put(m)
-	for range 10_000 {
-		s.mu.Lock()
-		left := s.bytes + len(s.maps)
-		s.mu.Unlock()
-		if left == 0 {
-			return
-		}
-		time.Sleep(time.Millisecond)
+	if set != time.Hour {
+		t.Fatalf("it is kept for %v", set)
 	}
-	t.Fatal("it is kept for ever")
+	drop()
+	if s.bytes != 0 || len(s.maps) != 0 {
+		t.Fatalf("%d bytes in %d maps are kept for ever", s.bytes, len(s.maps))
+	}
 }
 
 // Memory that is used again holds zeros, whatever was left in it.
