@@ -45,7 +45,7 @@ func (l *loader) hand(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) {
 func (c *handCodec) load(r *ValueReader, v any) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("it panicked: %v", r)
+			err = panicked(r)
 		}
 	}()
 	if err := c.Load(r, v); err != nil {

@@ -74,7 +74,7 @@ func (w *walk) handedAt(c *handCodec, p unsafe.Pointer) *handed {
 func (c *handCodec) store(w *ValueWriter, v any) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("it panicked: %v", r)
+			err = panicked(r)
 		}
 	}()
 	return c.Store(w, v)

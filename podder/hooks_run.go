@@ -26,7 +26,7 @@ func (w *walk) before(t reflect.Type, p unsafe.Pointer) {
 func guarded(hook func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("it panicked: %v", r)
+			err = panicked(r)
 		}
 	}()
 	return hook()
@@ -60,7 +60,11 @@ func (l *loader) after(t reflect.Type, at unsafe.Pointer) {
 
 func (h loadedHook) run() error {
 	if err := guarded(reflect.NewAt(h.typ, h.at).Interface().(AfterLoader).AfterLoad); err != nil {
-		return fmt.Errorf("%v: its method AfterLoad: %w: %w", h.typ, err, dberr.ErrTypeMismatch)
+		where := ""
+		if p := h.slot.pod; p != nil {
+			where = fmt.Sprintf("pod %d slot %d: ", p.id, h.slot.slot)
+		}
+		return fmt.Errorf("%s%v: its method AfterLoad: %w: %w", where, h.typ, err, dberr.ErrTypeMismatch)
 	}
 	return nil
 }

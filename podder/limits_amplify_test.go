@@ -174,6 +174,7 @@ func TestJSONOfBigNumbersEnds(t *testing.T) {
 	}{
 		{"big.Float", []byte{1, 0xa, 0, 0, 0, 53, 0x7f, 0xff, 0xff, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0}, "0x.8p+2147483647"},
 		{"big.Float", []byte{1, 0xa, 0, 0, 0, 53, 0, 0, 0, 1, 0x80, 0, 0, 0, 0, 0, 0, 0}, "1"},
+		{"big.Float", []byte{1, 0xa, 0x30, 0, 0, 53, 0, 0, 0, 1, 0x80, 0, 0, 0, 0, 0, 0, 0}, "0x.8p+1"},
 		{"big.Int", append([]byte{0, 1}, make([]byte, 4<<20)...), "0x1000"},
 		{"big.Int", []byte{1, 77}, "-77"},
 		{"big.Rat", []byte{2, 0, 3, 0, 2}, "3/2"},

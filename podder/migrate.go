@@ -225,7 +225,7 @@ func (l *loader) migrate(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer
 	for _, step := range m.chain {
 		now, err := runMigration(step, old)
 		if err != nil {
-			l.fail(fmt.Errorf("pod %d slot %d: %s: migration from %v to %v: %w", l.at.pod.id, l.at.slot, m.path, step.old, step.now, err))
+			l.fail(fmt.Errorf("pod %d slot %d: %s: migration from %v to %v: %w: %w", l.at.pod.id, l.at.slot, m.path, step.old, step.now, err, dberr.ErrTypeMismatch))
 			return
 		}
 		old = reflect.New(step.now)
@@ -237,7 +237,7 @@ func (l *loader) migrate(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer
 func runMigration(m migration, old reflect.Value) (now reflect.Value, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("it panicked: %v: %w", r, dberr.ErrTypeMismatch)
+			err = panicked(r)
 		}
 	}()
 	return m.run(old)

@@ -41,7 +41,7 @@ func valueText(p reflect.Value) (string, bool) {
 	case *time.Time:
 		return x.Format(time.RFC3339Nano), true
 	case *big.Float:
-		if e := x.MantExp(nil); e < -maxShown || e > maxShown || x.MinPrec() > maxShown {
+		if e := x.MantExp(nil); e < -maxShown || e > maxShown || x.Prec() > maxShown {
 			return x.Text('p', 0), true // in linear time, and short
 		}
 		return x.Text('g', -1), true
