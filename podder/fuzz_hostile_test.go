@@ -153,7 +153,7 @@ func (h *hostileStore) mustCope(t *testing.T, s *fakeStore, added int) {
 	if most := 4*h.least + 4<<20 + 1024*uint64(added); took > most {
 		t.Fatalf("%s: %d bytes allocated, undamaged %d, added %d", h.name, took, h.least, added)
 	}
-	if d := time.Since(start); d > time.Minute {
+	if d := time.Since(start); d > 5*time.Minute { // the machine may have been stopped meanwhile
 		t.Fatalf("%s: took %v", h.name, d)
 	}
 }
