@@ -54,6 +54,10 @@ func (l *loader) fillMap(p *loadPod, s pod.Slot, d *pod.Data, st *storedType, to
 
 // fillEntries is fillMap of a map whose head was read.
 func (l *loader) fillEntries(p *loadPod, s pod.Slot, d *pod.Data, head *slotHead, st *storedType, to unsafe.Pointer) {
+	if st.inPasses(head.entries.count) {
+		l.fillPass(loadSlot{p, s}, []loadSlot{{p, s}}, head.entries.count, st, to)
+		return
+	}
 	f := l.filler(p, st, to)
 	f.begin()
 	if f.buckets(d, head.entries) {
@@ -100,11 +104,18 @@ func (f *mapFiller) buckets(d *pod.Data, h mapHeader) bool {
 			return false
 		}
 	}
+	return f.pieceEnds(len(rest), f.seen-before, h)
+}
+
+// pieceEnds checks that the runs of a slot were all of it, and their entries as many
+// as its head says.
+func (f *mapFiller) pieceEnds(left int, seen uint64, h mapHeader) bool {
+	l := f.l
 	switch {
-	case len(rest) > 0:
-		l.corrupt("%d bytes after the runs of a map", len(rest))
-	case f.seen-before != h.count:
-		l.corrupt("map of %d entries, want %d", f.seen-before, h.count)
+	case left > 0:
+		l.corrupt("%d bytes after the runs of a map", left)
+	case seen != h.count:
+		l.corrupt("map of %d entries, want %d", seen, h.count)
 	}
 	return l.err == nil
 }

@@ -115,6 +115,8 @@ type loader struct {
 	named  namedLinks
 	// chunked are the lists of containers whose chunks are all here.
 	chunked map[loadSlot]*chunkList
+	// passes are maps that are filled in part.
+	passes map[loadSlot]*mapPasses
 
 	textDepth int
 	steps     []uint64 // of interior references being read

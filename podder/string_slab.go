@@ -37,6 +37,14 @@ func (s *stringSlab) copyOf(b []byte) string {
 	return text
 }
 
+// takeBack makes the slab what it was before text, the last string made, which
+// nobody keeps; if it is another slab by now the bytes are lost.
+func (s *stringSlab) takeBack(before stringSlab, text string) {
+	if len(before.rest) == len(text)+len(s.rest) && len(text) > 0 && unsafe.StringData(text) == unsafe.SliceData(before.rest) {
+		*s = before
+	}
+}
+
 // grow begins a slab of at least n bytes.
 func (s *stringSlab) grow(n int) {
 	for s.size = min(maxSlab, max(firstSlab, 2*s.size)); s.size < n; {
