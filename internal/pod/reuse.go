@@ -57,7 +57,8 @@ func (p *Pod) ReadWhole(b []byte) error {
 	for i, n := range m.lengths {
 		p.Slots[i].Bytes, body = body[:n:n], body[n:]
 	}
-	if err := Validate(p); err != nil {
+	// What else Validate checks is so by the way things were read.
+	if err := validateExports(p); err != nil {
 		return dberr.Corrupt("", -1, "pod version: %v", err)
 	}
 	return nil
@@ -174,60 +175,110 @@ func (p *Pod) readSlots(r *binenc.Reader) (total uint64) {
 	return total
 }
 
-// readShort reads at most left slots, as long as each is a group of its own and all
-// its numbers are single bytes. It returns how many there were, and the sum of
-// their bytes.
+// readShort reads groups of at most left slots in all, as long as what it meets is
+// common: numbers of one or two bytes, no free slots, lengths that are not one for
+// all. It returns how many slots there were, and the sum of their bytes; what is
+// not common, or wrong, is left for others to read.
 func (p *Pod) readShort(r *binenc.Reader, left int) (n int, total uint64) {
 	ahead := *r
 	b := ahead.Bytes(uint64(ahead.Len()))
 	at := 0
-	for n < left && len(b)-at > 2 {
-		g, typ, x := b[at], b[at+1], b[at+2]
-		d := Data{Kind: Kind(g & 15), Type: TypeID(typ)}
-		if d.Kind == SlotFree || d.Kind >= slotKinds || g&^(groupInRuns|15) != 0 || typ|x >= 0x80 {
+	for n < left {
+		count, length, next := p.shortGroup(b, at, left-n)
+		if count == 0 {
 			break
 		}
-		length := uint64(x)
-		next := at + 3
-		if g&groupInRuns != 0 {
-			next += int(x)
-			if next > len(b) {
-				break
-			}
-			if d.Runs, length = p.shortRuns(b[at+3 : next]); d.Runs == nil {
-				break
-			}
-		}
-		at = next
-		p.addSlot(d, length)
-		total += length
-		n++
+		at, total = next, total+length
+		n += count
 	}
 	r.Bytes(uint64(at))
 	return n, total
 }
 
-// shortRuns reads the lengths of runs, of which each has a byte of its own; nil if
-// that is not so.
-func (p *Pod) shortRuns(codes []byte) (runs []uint32, sum uint64) {
+// shortGroup reads one group at b[at:]. It returns how many slots it has, the sum of
+// their bytes, and what follows it; no slots if it is not a common group.
+func (p *Pod) shortGroup(b []byte, at, left int) (count int, total uint64, next int) {
+	if len(b)-at < 5 {
+		return 0, 0, 0
+	}
+	g := b[at]
+	at++
+	kind := Kind(g & 15)
+	if kind == SlotFree || kind >= slotKinds || g&^(groupInRuns|groupSeveral|15) != 0 {
+		return 0, 0, 0
+	}
+	count = 1
+	if g&groupSeveral != 0 {
+		count = int(b[at]) + 2
+		if at++; count >= 0x80+2 {
+			return 0, 0, 0
+		}
+	}
+	typ, at := short(b, at)
+	if at == 0 || count > left {
+		return 0, 0, 0
+	}
 	m := p.reused
+	first, firstRun := len(p.Slots), len(m.runs)
+	for range count {
+		d := Data{Kind: kind, Type: TypeID(typ)}
+		var length uint64
+		if g&groupInRuns == 0 {
+			length, at = short(b, at)
+		} else {
+			d.Runs, length, at = m.shortRuns(b, at)
+		}
+		if at == 0 {
+			p.Slots, m.lengths, m.runs = p.Slots[:first], m.lengths[:first], m.runs[:firstRun]
+			return 0, 0, 0
+		}
+		p.addSlot(d, length)
+		total += length
+	}
+	return count, total, at
+}
+
+// short reads a number of one or two bytes at b[at:] and returns what follows it, 0
+// if it is longer, not in its shortest form, or not there.
+func short(b []byte, at int) (v uint64, next int) {
+	if len(b)-at < 2 {
+		return 0, 0
+	}
+	c, c2 := b[at], b[at+1]
+	switch {
+	case c < 0x80:
+		return uint64(c), at + 1
+	case c2 < 0x80 && c2 > 0:
+		return uint64(c&0x7f) | uint64(c2)<<7, at + 2
+	}
+	return 0, 0
+}
+
+// shortRuns reads the lengths of the runs of a slot at b[at:], of which each has a
+// byte of its own. It returns them, their sum, and what follows; 0 if they are not
+// so.
+func (m *reused) shortRuns(b []byte, at int) (runs []uint32, sum uint64, next int) {
+	if at >= len(b) {
+		return nil, 0, 0
+	}
+	n := int(b[at])
+	at++
+	if n == 0 || n >= 0x80 || len(b)-at < n {
+		return nil, 0, 0
+	}
 	start := len(m.runs)
 	prev := int32(0)
-	for _, code := range codes {
+	for _, code := range b[at : at+n] {
 		z := int32(code >> 1)
 		d := z>>1 ^ -(z & 1)
 		prev += d
 		if code&0x81 != 0 || d == 0 || prev < 0 {
-			m.runs = m.runs[:start]
-			return nil, 0
+			return nil, 0, 0
 		}
 		m.runs = append(m.runs, uint32(prev))
 		sum += uint64(prev)
 	}
-	if len(m.runs) == start {
-		return nil, 0
-	}
-	return m.runs[start:len(m.runs):len(m.runs)], sum
+	return m.runs[start:len(m.runs):len(m.runs)], sum, at + n
 }
 
 func (p *Pod) addSlot(d Data, length uint64) {
