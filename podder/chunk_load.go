@@ -185,17 +185,17 @@ func (l *loader) fillChunks(p *loadPod, s pod.Slot, r *loadRegion, to unsafe.Poi
 
 // fillMapChunks inserts the entries of all chunks.
 func (l *loader) fillMapChunks(p *loadPod, s pod.Slot, list *chunkList, r *loadRegion, to unsafe.Pointer) {
+	f := l.filler(p, r.typ, to)
+	defer f.free()
 	if r.typ.inPasses(list.extent) {
 		pieces := make([]loadSlot, len(list.chunks))
 		for i := range pieces {
 			pieces[i] = loadSlot{l.pods[list.chunks[i].id], 0}
 		}
-		l.fillPass(loadSlot{p, s}, pieces, list.extent, r.typ, to)
+		f.fillPass(loadSlot{p, s}, pieces, list.extent)
 		return
 	}
 	at := l.at
-	f := l.filler(p, r.typ, to)
-	defer f.free()
 	f.begin()
 	for i := range list.chunks {
 		c := l.pods[list.chunks[i].id]

@@ -54,13 +54,10 @@ func (l *loader) fillMap(p *loadPod, s pod.Slot, d *pod.Data, st *storedType, to
 
 // fillEntries is fillMap of a map whose head was read.
 func (l *loader) fillEntries(p *loadPod, s pod.Slot, d *pod.Data, head *slotHead, st *storedType, to unsafe.Pointer) {
-	if st.inPasses(head.entries.count) {
-		l.fillPass(loadSlot{p, s}, []loadSlot{{p, s}}, head.entries.count, st, to)
-		return
-	}
 	f := l.filler(p, st, to)
-	f.begin()
-	if f.buckets(d, head.entries) {
+	if st.inPasses(head.entries.count) {
+		f.fillPass(loadSlot{p, s}, []loadSlot{{p, s}}, head.entries.count)
+	} else if f.begin(); f.buckets(d, head.entries) {
 		f.finish(p, s, head.entries.count)
 	}
 	f.free()

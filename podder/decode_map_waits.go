@@ -2,7 +2,6 @@ package podder
 
 import (
 	"math"
-	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -33,9 +32,8 @@ type waitingEntry struct{ piece, off, end int }
 func (st *storedType) inPasses(count uint64) bool { return count > fetchBatch && st.nests }
 
 // fillPass does one pass over the map in slot s, which lies in pieces.
-func (l *loader) fillPass(s loadSlot, pieces []loadSlot, count uint64, st *storedType, to unsafe.Pointer) {
-	f := l.filler(s.pod, st, to)
-	defer f.free()
+func (f *mapFiller) fillPass(s loadSlot, pieces []loadSlot, count uint64) {
+	l := f.l
 	m := l.passes[s]
 	if m == nil {
 		m = &mapPasses{off: -1}
