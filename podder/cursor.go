@@ -27,7 +27,16 @@ func (c *cursor) byte() byte {
 	return b
 }
 
-// uvarint is small enough to be inlined.
+// small reads a number of one byte, as most are, and reports false, having read
+// nothing, if the next one is none. It is inlined; uvarint is not.
+func (c *cursor) small() (v uint64, ok bool) {
+	if c.off < len(c.buf) && c.buf[c.off] < 0x80 {
+		v, ok = uint64(c.buf[c.off]), true
+		c.off++
+	}
+	return v, ok
+}
+
 func (c *cursor) uvarint() uint64 {
 	if c.off < len(c.buf) && c.buf[c.off] < 0x80 {
 		c.off++

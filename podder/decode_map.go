@@ -91,13 +91,7 @@ func (f *mapFiller) buckets(d *pod.Data, h mapHeader) bool {
 		}
 		c := cursor{buf: rest[:n:n]}
 		rest = rest[n:]
-		for c.off < len(c.buf) && l.err == nil {
-			off := c.off
-			if f.entry(&c); c.off == off && l.err == nil {
-				l.corrupt("bytes in a map whose entries have none")
-			}
-		}
-		if l.err != nil {
+		if f.entries(&c); l.err != nil {
 			return false
 		}
 	}
@@ -168,6 +162,58 @@ func (l *loader) filler(p *loadPod, st *storedType, to unsafe.Pointer) *mapFille
 
 // free lets the filler be used for the next map.
 func (f *mapFiller) free() { f.busy = false }
+
+// entries inserts the entries of one run.
+func (f *mapFiller) entries(c *cursor) {
+	l := f.l
+	if f.keyCode == moveString && f.insert != nil && !f.pl.changed && !f.pl.boxes && !l.missing {
+		f.stringEntries(c)
+	}
+	for c.off < len(c.buf) && l.err == nil {
+		off := c.off
+		if f.entry(c); c.off == off && l.err == nil {
+			l.corrupt("bytes in a map whose entries have none")
+		}
+	}
+}
+
+// stringEntries inserts entries with keys that are strings stored in place, as long
+// as they lack nothing.
+func (f *mapFiller) stringEntries(c *cursor) {
+	l, key, elem := f.l, (*string)(f.keyAt), f.pl.elem
+	l.scratch++
+	for c.off < len(c.buf) {
+		off := c.off
+		x, ok := c.small()
+		if !ok {
+			x = c.longUvarint()
+		}
+		if x&1 != 0 {
+			c.off = off
+			break
+		}
+		b := c.bytes(x >> 1)
+		*key = l.slab.copyOf(b)
+		if code := f.elemCode; code == moveInt || code == moveInt64 {
+			v, ok := c.small()
+			if !ok {
+				v = c.longUvarint()
+			}
+			l.signed(int64(v>>1)^-int64(v&1), code, f.elemAt)
+		} else {
+			l.part(f.p, c, elem, code, f.elemAt)
+		}
+		f.seen++
+		if c.bad && l.err == nil {
+			l.corrupt("%s ends early", f.pl.node.text)
+		}
+		if l.err != nil || l.missing {
+			break
+		}
+		f.insert(f.to, f.keyAt, f.elemAt)
+	}
+	l.scratch--
+}
 
 func (f *mapFiller) entry(c *cursor) {
 	l := f.l

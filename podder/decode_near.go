@@ -7,12 +7,12 @@ import (
 	"github.com/poddb/poddb/internal/pod"
 )
 
-// Most references lead to a slot of the same pod that nobody has referred to yet,
+// Most references lead to a slot of a pod that is here that nobody has referred to yet,
 // an object or a small container of a type that was met before. Such a slot is
 // placed and filled here, in one go; everything else is left to place.
 
-// placeNear gives slot s of the pod being decoded its place, and reports false if
-// it has none then: after an error, or because it is a forwarder.
+// placeNear gives slot s of a pod its place, and reports false if it has none then:
+// after an error, or because it is a forwarder.
 func (l *loader) placeNear(p *loadPod, s pod.Slot) bool {
 	d := &p.merged.Slots[s]
 	st := l.recent[d.Type%recentTypes]
@@ -20,7 +20,7 @@ func (l *loader) placeNear(p *loadPod, s pod.Slot) bool {
 	case d.Kind == pod.SlotForward:
 		return false
 	case st == nil || st.id != d.Type || !st.nests || st.named != "" || l.lookup != nil || l.want != nil ||
-		l.capturing != nil || l.level >= maxNested || l.missing || l.scratch+l.depth > 0:
+		l.capturing != nil || l.level >= maxNested || l.missing || l.depth > 0:
 		return l.place(p, s)
 	}
 	r := &p.slots[s]
@@ -77,21 +77,33 @@ func (l *loader) placeShortMap(p *loadPod, s pod.Slot, d *pod.Data, st *storedTy
 	}
 	*r = loadRegion{st.newMap(int(h.count)), st, h.count<<regionFlags | regionMap}
 	outer := l.enter(p, s)
-	l.fillEntries(p, s, d, &slotHead{entries: h}, st, r.addr)
+	f := l.filler(p, st, r.addr)
+	if st.inPasses(h.count) {
+		f.fillPass(loadSlot{p, s}, []loadSlot{{p, s}}, h.count)
+	} else if f.entries(&cursor{buf: d.Bytes[h.bytes:]}); l.err == nil && f.pieceEnds(0, f.seen, h) {
+		f.finish(p, s, h.count)
+	}
+	f.free()
 	return l.leave(outer)
+}
+
+// outerSlot is the slot in the midst of which another one is decoded.
+type outerSlot struct {
+	at      loadSlot
+	scratch int
 }
 
 // enter begins to decode a slot in the midst of another one, which lacks nothing
 // so far.
-func (l *loader) enter(p *loadPod, s pod.Slot) (outer loadSlot) {
-	outer = l.at
-	l.at = loadSlot{p, s}
+func (l *loader) enter(p *loadPod, s pod.Slot) outerSlot {
+	outer := outerSlot{l.at, l.scratch}
+	l.at, l.scratch = loadSlot{p, s}, 0
 	l.level++
 	return outer
 }
 
 // leave ends what enter began.
-func (l *loader) leave(outer loadSlot) bool {
+func (l *loader) leave(outer outerSlot) bool {
 	l.level--
 	switch {
 	case l.err != nil:
@@ -103,6 +115,6 @@ func (l *loader) leave(outer loadSlot) bool {
 	default:
 		l.filled(l.at.pod, l.at.slot)
 	}
-	l.at = outer
+	l.at, l.scratch = outer.at, outer.scratch
 	return true
 }

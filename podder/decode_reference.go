@@ -57,24 +57,46 @@ func (l *loader) referVia(p *loadPod, c *cursor, code uint64, hops int) (spot, b
 }
 
 // near reads the reference of the common case: to a whole region, of the very
-// type, in the same pod. In all others it returns nil and has read nothing.
+// type, in a pod that is here. In all others it returns nil and has read nothing.
 func (l *loader) near(p *loadPod, c *cursor, same uintptr) *loadRegion {
 	start := c.off
 	if same == 0 || start >= len(c.buf) {
 		return nil
 	}
-	y := c.uvarint() - codeBase
-	if n := y >> codeShift; y&(codeExternal|codeInterior) == 0 && n < uint64(len(p.slots)) {
-		r := &p.slots[n]
-		if (r.addr != nil || l.placeNear(p, pod.Slot(n))) && r.typ != nil && r.typ.same == same {
-			if l.named.g != nil {
-				l.named.follow(l.at, loadSlot{p, pod.Slot(n)}, r.addr)
+	y, ok := c.small()
+	if !ok {
+		y = c.longUvarint()
+	}
+	if y -= codeBase; y&codeInterior == 0 { // nor nil, nor a value of size zero
+		in, n := p, y>>codeShift
+		if y&codeExternal != 0 {
+			in, n = p.outside(n)
+		}
+		if in != nil && n < uint64(len(in.slots)) {
+			r := &in.slots[n]
+			if (r.addr != nil || l.placeNear(in, pod.Slot(n))) && r.typ != nil && r.typ.same == same {
+				if l.named.g != nil {
+					l.named.follow(l.at, loadSlot{in, pod.Slot(n)}, r.addr)
+				}
+				return r
 			}
-			return r
 		}
 	}
 	c.off, c.bad = start, false
 	return nil
+}
+
+// outside returns the slot to which a number in the reference table leads, if that
+// was followed before and its pod is here.
+func (p *loadPod) outside(number uint64) (in *loadPod, slot uint64) {
+	if number < uint64(len(p.refs)) {
+		if in = p.refs[number]; in != nil && in.merged != nil {
+			if s := p.merged.Refs[number].Slot; in.merged.Exported(s) {
+				return in, uint64(s)
+			}
+		}
+	}
+	return nil, 0
 }
 
 // referTo returns the start of the region that a code names.

@@ -189,6 +189,8 @@ func makeElems(st *storedType, n int) unsafe.Pointer {
 		return unsafe.Pointer(unsafe.SliceData(make([]float64, n)))
 	}
 	switch {
+	case st.pointers: // all of them are the same memory
+		return unsafe.Pointer(unsafe.SliceData(make([]unsafe.Pointer, n)))
 	case n == 1:
 		return reflect.New(st.typ).UnsafePointer()
 	case n > grownElems:

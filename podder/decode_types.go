@@ -23,6 +23,7 @@ type storedType struct {
 	predefined pod.TypeID // the id that typ has without a catalogue, 0 for none; not id, which may be read as another type
 	plan       *decodePlan
 	nests      bool           // plan.nests
+	pointers   bool           // typ is a pointer
 	size       uintptr        // of typ
 	entry      uintptr        // of key and element, if it is a map
 	slice      reflect.Type   // []typ, for containers
@@ -42,7 +43,7 @@ func typeAddress(t reflect.Type) uintptr { return reflect.ValueOf(t).Pointer() }
 func (st *storedType) setType(t reflect.Type, plan *decodePlan) {
 	st.typ, st.same, st.plan = t, typeAddress(t), plan
 	st.predefined, _ = predeclaredID(t)
-	st.nests = plan.nests()
+	st.nests, st.pointers = plan.nests(), t.Kind() == reflect.Pointer
 	if st.size = t.Size(); t.Kind() == reflect.Map {
 		st.entry = t.Key().Size() + t.Elem().Size()
 	}

@@ -165,7 +165,10 @@ func (l *loader) unsigned(v uint64, code moveCode, at unsafe.Pointer) {
 
 // str decodes a string: bytes in place, or a part of a SlotString.
 func (l *loader) str(p *loadPod, c *cursor, at unsafe.Pointer) {
-	x := c.uvarint()
+	x, short := c.small()
+	if !short {
+		x = c.longUvarint()
+	}
 	n := x >> 1
 	if x&1 == 0 {
 		if b := c.bytes(n); !c.bad {
@@ -282,7 +285,10 @@ func (l *loader) wrongTarget(want string, s *spot, loose bool) {
 }
 
 func (l *loader) slice(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) {
-	x := c.uvarint()
+	x, short := c.small()
+	if !short {
+		x = c.longUvarint()
+	}
 	switch x {
 	case 0:
 		*(*sliceHeader)(at) = sliceHeader{}
@@ -292,7 +298,10 @@ func (l *loader) slice(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) 
 		return
 	}
 	n := x - 2
-	extra := c.uvarint()
+	extra, short := c.small()
+	if !short {
+		extra = c.longUvarint()
+	}
 	if r := l.near(p, c, m.same); r != nil && r.count&regionPlain != 0 {
 		if room := uint64(r.elements()); n <= room && extra <= room-n && n+extra > 0 {
 			*(*sliceHeader)(at) = sliceHeader{data: r.addr, len: int(n), cap: int(n + extra)}

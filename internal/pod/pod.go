@@ -112,8 +112,16 @@ type Pod struct {
 	reused *reused // of ReadWhole, else nil
 }
 
-// Exported reports whether slot s is exported, by binary search.
+// Exported reports whether slot s is exported, by binary search: often all slots
+// up to it are.
 func (p *Pod) Exported(s Slot) bool {
+	if int(s) < len(p.Exports) && p.Exports[s].Slot == s {
+		return true
+	}
+	return p.exportedBeyond(s)
+}
+
+func (p *Pod) exportedBeyond(s Slot) bool {
 	lo, hi := 0, len(p.Exports)
 	for lo < hi {
 		m := int(uint(lo+hi) >> 1)
