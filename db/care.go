@@ -63,36 +63,6 @@ func (d *DB) SpaceReport(ctx context.Context) (SpaceReport, error) {
 	return rep, d.named(err)
 }
 
-// Policy says which versions Prune keeps.
-type Policy struct{ keepLast int }
-
-// KeepLast keeps the newest n commits of each branch, n at least 1.
-func KeepLast(n int) Policy { return Policy{keepLast: n} }
-
-// PruneOptions configures Prune.
-type PruneOptions struct {
-	Policy Policy
-	DryRun bool // only say what would be freed
-	// Progress, if set, is called now and then with the number of pod versions
-	// removed and to be removed.
-	Progress func(done, total uint64)
-}
-
-// PruneReport says what Prune removed, or would remove.
-type PruneReport = mvcc.PruneReport
-
-// Prune removes the versions that the policy does not keep, in one step:
-// from then on At gives ErrVersionGone for them. Heads, versions that branches
-// begin at, and those that an open snapshot, namespace or transaction shows
-// are kept whatever the policy says. Objects that no variable reaches any more
-// are not versions and stay. Then it frees what only they needed, a
-// bit at a time; if that is interrupted it goes on in the background, also
-// after the next Open. The file shrinks with later checkpoints, or Compact.
-func (d *DB) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) {
-	rep, err := d.store.Prune(ctx, mvcc.PruneOptions{KeepLast: o.Policy.keepLast, DryRun: o.DryRun, Progress: o.Progress})
-	return rep, d.named(err)
-}
-
 // BackupReport says what Backup wrote.
 type BackupReport = mvcc.BackupReport
 

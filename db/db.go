@@ -3,7 +3,6 @@ package db
 import (
 	"context"
 	"fmt"
-	"iter"
 
 	"github.com/poddb/poddb/internal/vfs"
 	"github.com/poddb/poddb/mvcc"
@@ -13,9 +12,6 @@ import (
 // Version is a commit's number: 1, 2, 3 … over the whole database. 0 is the
 // empty state before the first commit.
 type Version = mvcc.Version
-
-// Commit is one entry of the history.
-type Commit = mvcc.Commit
 
 // Stats are figures about an open database.
 type Stats = mvcc.Stats
@@ -77,32 +73,6 @@ func OpenMemory(ctx context.Context, opts *Options) (*DB, error) {
 // loaded stay valid. A second Close returns nil.
 func (d *DB) Close() error { return d.named(d.store.Close()) }
 
-// Head returns the newest version of a branch, 0 before its first commit.
-func (d *DB) Head(ctx context.Context, branch string) (Version, error) {
-	v, err := d.store.Head(ctx, branch)
-	return v, d.named(err)
-}
-
-// LogOptions selects the history that Log walks.
-type LogOptions struct {
-	Branch string // "" means main
-}
-
-// Log yields the commits of a branch, newest first. At most one error is
-// yielded, and it ends the sequence.
-func (d *DB) Log(ctx context.Context, o LogOptions) iter.Seq2[Commit, error] {
-	if o.Branch == "" {
-		o.Branch = mainBranch
-	}
-	return func(yield func(Commit, error) bool) {
-		for c, err := range d.store.Log(ctx, o.Branch) {
-			if !yield(c, d.named(err)) {
-				return
-			}
-		}
-	}
-}
-
 // Checkpoint moves what the log holds into the page file. It happens by
 // itself in the background and at Close; a call is never needed for safety.
 func (d *DB) Checkpoint(ctx context.Context) error { return d.named(d.store.Checkpoint(ctx)) }
@@ -117,5 +87,3 @@ func (d *DB) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, error) 
 
 // Stats returns current figures; it is cheap.
 func (d *DB) Stats() Stats { return d.store.Stats() }
-
-const mainBranch = "main"

@@ -28,6 +28,9 @@ var (
 	ErrDiskFull = dberr.ErrDiskFull
 	// ErrLogMissing: the file was not closed cleanly and its .wal directory is gone.
 	ErrLogMissing = dberr.ErrLogMissing
+	// ErrBranchExists, ErrTagExists: the name is taken.
+	ErrBranchExists = dberr.ErrBranchExists
+	ErrTagExists    = dberr.ErrTagExists
 	// ErrVersionGone: retention removed this version.
 	ErrVersionGone = dberr.ErrVersionGone
 	// ErrSnapshotTooOld: the writer of the file reused what an Inspect handle

@@ -191,7 +191,7 @@ type VerifyOptions struct {
 // VerifyReport is what Verify found. No Problems means a sound database.
 type VerifyReport struct {
 	Versions, PodVersions, Pods, References uint64
-	SharedBodies, Names, Types              uint64
+	SharedBodies, Names, Types, Tags        uint64
 	Pages                                   uint64
 	// Lost are pod versions and types whose contents were lost before a salvage, or
 	// rest on such. LostPods names at most MaxProblems of them.

@@ -10,6 +10,16 @@ import (
 // maxBranchName bounds branch names, in bytes.
 const maxBranchName = 200
 
+func checkBranchName(what, name string) error {
+	if name == "" || len(name) > maxBranchName {
+		return fmt.Errorf("%w: %s name of %d bytes, from 1 to %d", dberr.ErrInvalid, what, len(name), maxBranchName)
+	}
+	if name[0] == 0 { // rows of deleted branches have such keys
+		return fmt.Errorf("%w: %s name %q begins with a zero byte", dberr.ErrInvalid, what, name)
+	}
+	return nil
+}
+
 // CreateBranch makes a branch whose line begins at a version. Its commits are
 // seen by nobody else, and it sees nothing that is committed elsewhere later.
 // Branches may begin on branches to any depth. Mostly that costs nothing; every
@@ -17,8 +27,8 @@ const maxBranchName = 200
 // Log, which copies what the nearest forks changed (deepbranch.go): its version
 // is the branch's head then.
 func (s *Store) CreateBranch(ctx context.Context, name string, at Version) error {
-	if name == "" || len(name) > maxBranchName {
-		return fmt.Errorf("%w: branch name of %d bytes, from 1 to %d", dberr.ErrInvalid, len(name), maxBranchName)
+	if err := checkBranchName("branch", name); err != nil {
+		return err
 	}
 	select {
 	case <-s.branching:

@@ -107,6 +107,9 @@ func (s *Store) sequence(r *request, submitted *bool) error {
 	if err := s.ready(r.ctx); err != nil {
 		return err
 	}
+	if t.line.deleted.Load() {
+		return fmt.Errorf("%w: branch %q was deleted", dberr.ErrNotFound, t.line.branch)
+	}
 	v, err := s.view()
 	if err != nil {
 		return err

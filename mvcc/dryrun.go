@@ -4,7 +4,7 @@ import "context"
 
 // wouldPrune is Prune with DryRun: the same choice and the same folds, in
 // memory only. It reads a view that changes no more.
-func (s *Store) wouldPrune(ctx context.Context, o PruneOptions) (_ PruneReport, err error) {
+func (s *Store) wouldPrune(ctx context.Context, keep rules) (_ PruneReport, err error) {
 	report := PruneReport{}
 	lines, heads := s.lines.Load().byID, map[uint32]*head{}
 	for id, l := range lines {
@@ -17,17 +17,17 @@ func (s *Store) wouldPrune(ctx context.Context, o PruneOptions) (_ PruneReport, 
 	defer v.close()
 	ctx, end := s.lasting(ctx, &s.scans)
 	defer func() { err = end(err) }()
-	fixed, open := s.forkVersions(), s.open.kept()
+	fixed, open := s.fixedVersions(), s.open.kept()
 	uses := map[uint64]uint64{}
 	for _, id := range sortedKeys(lines) {
-		r := &retirement{s: s, l: lines[id], keep: o.KeepLast}
+		r := &retirement{s: s, l: lines[id], keep: keep}
 		if err := r.extend(ctx, v, heads[id]); err != nil {
 			return report, err
 		}
-		gone := map[Version]bool{}
-		for _, c := range r.commits[:max(0, len(r.commits)-r.keep)] {
-			if !fixed[c.version] && !open[c.version] {
-				gone[c.version] = true
+		gone := keep.victims(r.l, r.commits, s.o.Now().UnixNano())
+		for version := range gone {
+			if fixed[version] || open[version] {
+				delete(gone, version)
 			}
 		}
 		report.Versions += uint64(len(gone))

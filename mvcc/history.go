@@ -14,8 +14,13 @@ import (
 // through what it forked from down to the first. At most one error is yielded,
 // and it ends the sequence.
 func (s *Store) Log(ctx context.Context, branch string) iter.Seq2[Commit, error] {
+	return s.LogOf(ctx, branch, LogRange{})
+}
+
+// logFrom yields the history of a branch from one of its versions on.
+func (s *Store) logFrom(ctx context.Context, branch string, version Version) iter.Seq2[Commit, error] {
 	return func(yield func(Commit, error) bool) {
-		version, err := s.Head(ctx, branch)
+		var err error
 		for err == nil && version != 0 {
 			var c Commit
 			c, err = s.commit(ctx, version)

@@ -23,11 +23,13 @@ import (
 //	d  BLAKE3 of a descriptor, 16         known type       type 4
 //	l  line 4                             line             name of its branch and lineage
 //	b  branch name                        branch           line 4, head version 8
+//	b  0, line 4                          the same of a line whose branch was deleted
 //	a  line 4, level 1, position 8        aggregate        envelope of two sets
 //	k  name                               one of a kind    counters, secret, block counter
 //	x  block 8                            block            place, how much is live
 //	g  version / 65,536, 8                gone             envelope of the set of retired versions
 //	q  version 8, chunk 4                 to reclaim       envelope of a part of the queue (garbage.go)
+//	m  tag                                tag              version 8
 //	o                                     lost             envelope of what a salvage could not find out (lost.go)
 //
 // A name in a key is escaped: 00 becomes 00 FF, and 00 00 ends it; so names
@@ -48,6 +50,7 @@ const (
 	kindBlock     = 'x'
 	kindGone      = 'g'
 	kindQueue     = 'q'
+	kindTag       = 'm'
 	kindLost      = 'o'
 )
 

@@ -20,6 +20,8 @@ type line struct {
 	origin  *origin // of a line that begins with a copy (deepbranch.go)
 	head    atomic.Pointer[head]
 
+	deleted atomic.Bool // its branch (deletebranch.go)
+
 	once       sync.Once
 	everything []fork // see there
 }
@@ -60,23 +62,33 @@ type lines struct {
 }
 
 func (t *lines) with(l *line) *lines {
-	n := &lines{byID: map[uint32]*line{l.id: l}, byName: map[string]*line{l.branch: l}}
-	for id, x := range t.byID {
-		n.byID[id] = x
-		n.byName[x.branch] = x
+	n := &lines{byID: map[uint32]*line{}, byName: map[string]*line{}}
+	for _, x := range t.byID {
+		n.add(x)
 	}
+	n.add(l)
 	return n
+}
+
+func (t *lines) add(l *line) {
+	t.byID[l.id] = l
+	if !l.deleted.Load() {
+		t.byName[l.branch] = l
+	}
 }
 
 // Formats of a line row.
 const (
 	lineFormat       = 1
 	lineFormatOrigin = 2
+	// Of a line whose branch was deleted it is that much more.
+	lineFormatDeleted = 2
 )
 
 // lineValue is a line row: format, text branch name, uvarint n, n × uvarint
 // (line, version, number), parent first. In format 2 follow the same three of
-// the origin, and uvarint the version of the copy.
+// the origin, and uvarint the version of the copy. Formats 3 and 4 are 1 and 2 of a
+// line whose branch was deleted.
 func lineValue(l *line) []byte {
 	b := appendText([]byte{lineFormat}, l.branch)
 	b = binary.AppendUvarint(b, uint64(len(l.lineage)))
@@ -86,6 +98,9 @@ func lineValue(l *line) []byte {
 	if l.origin != nil {
 		b[0] = lineFormatOrigin
 		b = binary.AppendUvarint(l.origin.append(b), l.origin.copy)
+	}
+	if l.deleted.Load() {
+		b[0] += lineFormatDeleted
 	}
 	return b
 }
@@ -99,10 +114,15 @@ func (f fork) append(dst []byte) []byte {
 func decodeLine(id uint32, b []byte) (*line, error) {
 	r := binenc.NewReader(b)
 	format := r.Byte()
+	deleted := format > lineFormatOrigin
+	if deleted {
+		format -= lineFormatDeleted
+	}
 	if format != lineFormat && format != lineFormatOrigin && r.Err() == nil {
 		r.Fail("format %d of a line is unknown", format)
 	}
 	l := &line{id: id, branch: readText(r)}
+	l.deleted.Store(deleted)
 	n := r.Count(3)
 	if n > maxLineage {
 		r.Fail("lineage of %d forks", n)
@@ -122,6 +142,9 @@ func decodeLine(id uint32, b []byte) (*line, error) {
 	}
 	if l.branch == "" || id == 0 {
 		return nil, corrupt("line %d has no branch", id)
+	}
+	if deleted && id == mainLine {
+		return nil, corrupt("branch %s is deleted", MainBranch)
 	}
 	return l, nil
 }

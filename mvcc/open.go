@@ -227,6 +227,9 @@ func (s *Store) load(ctx context.Context) error {
 	s.published.Store(&published{c, c.version})
 	s.applied = st.LogPos
 	s.check.done.Store(st.LogPos)
+	if err := s.loadTags(v); err != nil {
+		return err
+	}
 	return s.loadLines(v)
 }
 
@@ -271,7 +274,7 @@ func (s *Store) loadLines(v *view) error {
 			return err
 		}
 		l.head.Store(&h)
-		t.byID[l.id], t.byName[l.branch] = l, l
+		t.add(l)
 		return nil
 	})
 	if err != nil {
@@ -285,7 +288,7 @@ func (s *Store) loadLines(v *view) error {
 }
 
 func (v *view) loadHead(l *line) (head, error) {
-	b, ok, err := v.get(branchKey(l.branch))
+	b, ok, err := v.get(l.branchKey())
 	if err != nil {
 		return head{}, err
 	}

@@ -13,10 +13,15 @@ import (
 // PruneOptions says which versions to keep.
 type PruneOptions struct {
 	// KeepLast keeps that many of the newest commits made on each branch, at least
-	// 1, counting those that are not retired yet. What a branch forked from counts
-	// for the branch it was made on. Always kept are versions that a branch begins
-	// at, and those with open snapshots or transactions.
+	// 1 unless there are other rules, counting those that are not retired yet. What
+	// a branch forked from counts for the branch it was made on. Always kept are heads, versions
+	// that a branch begins at, those with tags, and those with open snapshots or transactions.
+	// Of a branch that was deleted nothing else is kept.
 	KeepLast int
+	// Tiers keep commits by time, KeepAll all; what any rule keeps stays. See
+	// policy.go for how clocks that jump are dealt with.
+	Tiers   []Tier
+	KeepAll bool
 	// DryRun changes nothing and reports what would be removed.
 	DryRun bool
 	// Progress, if set, is called now and then from the goroutine of Prune with
@@ -54,8 +59,9 @@ func (r *PruneReport) add(o PruneReport) {
 // report covers all that was waiting to be reclaimed. The space is free in the file
 // when Prune returns, and the end of the file that is free is given back.
 func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) {
-	if o.KeepLast < 1 {
-		return PruneReport{}, fmt.Errorf("%w: KeepLast is %d, at least 1", dberr.ErrInvalid, o.KeepLast)
+	keep, err := o.rules()
+	if err != nil {
+		return PruneReport{}, err
 	}
 	if err := s.writable(); err != nil && !o.DryRun {
 		return PruneReport{}, err
@@ -67,10 +73,10 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 	}
 	defer func() { s.upkeep <- struct{}{} }()
 	if o.DryRun {
-		return s.wouldPrune(ctx, o)
+		return s.wouldPrune(ctx, keep)
 	}
 	report := PruneReport{}
-	err := s.prune(ctx, o, &report)
+	err = s.prune(ctx, keep, o.Progress, &report)
 	if fn := s.o.Events.Prune; fn != nil && report != (PruneReport{}) {
 		fn(report)
 	}
@@ -78,10 +84,10 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 }
 
 // prune is Prune with the upkeep token held.
-func (s *Store) prune(ctx context.Context, o PruneOptions, report *PruneReport) error {
+func (s *Store) prune(ctx context.Context, keep rules, done func(done, total uint64), report *PruneReport) error {
 	lines := s.lines.Load().byID
 	for _, id := range sortedKeys(lines) {
-		r := &retirement{s: s, l: lines[id], keep: o.KeepLast, report: report}
+		r := &retirement{s: s, l: lines[id], keep: keep, report: report}
 		if err := s.makingRoom(ctx, func() error { return r.run(ctx) }); err != nil {
 			return fmt.Errorf("retiring versions of branch %q: %w", lines[id].branch, err)
 		}
@@ -91,8 +97,8 @@ func (s *Store) prune(ctx context.Context, o PruneOptions, report *PruneReport) 
 		return err
 	}
 	progress := func() {
-		if o.Progress != nil {
-			o.Progress(report.PodVersions, total)
+		if done != nil {
+			done(report.PodVersions, total)
 		}
 	}
 	err = s.makingRoom(ctx, func() error {

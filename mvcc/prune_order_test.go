@@ -313,7 +313,7 @@ func TestNamesThatDieBehindTheSearch(t *testing.T) {
 	retire := func() {
 		<-s.upkeep
 		defer func() { s.upkeep <- struct{}{} }()
-		r := &retirement{s: s, l: s.lines.Load().byName[MainBranch], keep: 1, report: &PruneReport{}}
+		r := &retirement{s: s, l: s.lines.Load().byName[MainBranch], keep: rules{last: 1}, report: &PruneReport{}}
 		if err := r.run(bg); err != nil {
 			t.Fatal(err)
 		}

@@ -32,6 +32,9 @@ func (s *Store) replayGroup(g *group, end uint64) error {
 			return corrupt("upkeep of version %d, number %d, does not follow version %d, number %d",
 				g.counters.version, g.counters.number, before.version, before.number)
 		}
+		if _, _, err := s.ownRows(g); err != nil {
+			return err
+		}
 		s.apply(&queued{g: g}, end)
 		return nil
 	}

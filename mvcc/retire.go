@@ -19,7 +19,7 @@ import (
 //
 //  1. Always kept are the head of every line and the version that any line
 //     begins at (of a line that begins with a copy also its origin and the copy,
-//     deepbranch.go). So every run has a target, and what a line inherits from
+//     deepbranch.go), and versions with tags. So every run has a target, and what a line inherits from
 //     another is what that one shows at a kept version.
 //  2. Versions with open snapshots are kept; bases of transactions are such. What
 //     is gone and what is open change under one lock (registry). A snapshot is
@@ -52,6 +52,7 @@ type lineCommit struct {
 	version Version
 	pos     uint64
 	weight  uint64 // numbers that retiring it handles
+	time    int64
 }
 
 // retireWeight bounds what one group handles: numbers added and removed.
@@ -61,8 +62,9 @@ const retireWeight = 1 << 17
 type retirement struct {
 	s       *Store
 	l       *line
-	keep    int
-	commits []lineCommit // kept ones, oldest first
+	keep    rules
+	commits []lineCommit     // kept ones, oldest first
+	victims map[Version]bool // of those that there were when the run began
 	report  *PruneReport
 }
 
@@ -85,7 +87,7 @@ func (r *retirement) extend(ctx context.Context, v *view, h *head) error {
 		if row.line != r.l.id || row.pos < low {
 			break
 		}
-		newer = append(newer, lineCommit{version, row.pos, row.added + row.removed.Len() + 1})
+		newer = append(newer, lineCommit{version, row.pos, row.added + row.removed.Len() + 1, row.time})
 		if left = len(row.parents) > 0; left {
 			version = row.parents[0]
 		}
@@ -100,6 +102,9 @@ func (r *retirement) run(ctx context.Context) error {
 	h := r.l.head.Load()
 	if err := r.s.read(func(v *view) error { return r.extend(ctx, v, h) }); err != nil {
 		return err
+	}
+	if r.victims == nil {
+		r.victims = r.keep.victims(r.l, r.commits, r.s.o.Now().UnixNano())
 	}
 	for {
 		retired := 0
@@ -134,7 +139,7 @@ func (r *retirement) run(ctx context.Context) error {
 // choose takes the oldest versions that may go, and makes them gone for At. The
 // token is held, nothing is queued.
 func (r *retirement) choose() map[Version]bool {
-	fixed := r.s.forkVersions()
+	fixed := r.s.fixedVersions()
 	gone := map[Version]bool{}
 	most := r.s.retireWeight
 	if len(r.commits) > 0 { // a fold is written again with each group: let it pay
@@ -142,8 +147,8 @@ func (r *retirement) choose() map[Version]bool {
 	}
 	r.s.open.retire(func(open map[Version]bool) *Set {
 		set, weight := &Set{}, uint64(0)
-		for _, c := range r.commits[:max(0, len(r.commits)-r.keep)] {
-			if fixed[c.version] || open[c.version] {
+		for _, c := range r.commits {
+			if !r.victims[c.version] || fixed[c.version] || open[c.version] {
 				continue
 			}
 			if weight += c.weight; weight > most && len(gone) > 0 {
@@ -157,8 +162,9 @@ func (r *retirement) choose() map[Version]bool {
 	return gone
 }
 
-// forkVersions are the versions that lines begin at, heads, origins and copies.
-func (s *Store) forkVersions() map[Version]bool {
+// fixedVersions are the versions that lines begin at, heads, origins, copies, and
+// those with tags.
+func (s *Store) fixedVersions() map[Version]bool {
 	fixed := map[Version]bool{}
 	for _, l := range s.lines.Load().byID {
 		fixed[l.forkVersion()] = true
@@ -166,6 +172,9 @@ func (s *Store) forkVersions() map[Version]bool {
 		if l.origin != nil {
 			fixed[l.origin.version], fixed[l.origin.copy] = true, true
 		}
+	}
+	for _, v := range *s.tags.Load() {
+		fixed[v] = true
 	}
 	return fixed
 }

@@ -80,8 +80,8 @@ func (l Loss) String() string {
 // SalvageReport says what Salvage found.
 type SalvageReport struct {
 	// What the new database has.
-	Versions, PodVersions, SharedBodies, Names, Types, Branches uint64
-	LogGroups                                                   int // read from the log
+	Versions, PodVersions, SharedBodies, Names, Types, Branches, Tags uint64
+	LogGroups                                                         int // read from the log
 
 	// What was lost. Lost has at most MaxLosses entries, MoreLost counts the rest.
 	LostPodVersions uint64 // known to have existed; reading them is ErrCorrupt

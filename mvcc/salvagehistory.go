@@ -94,6 +94,7 @@ func (s *salvager) putTogether() error {
 	}
 	s.settleOrigins()
 	s.settleNames()
+	s.settleTags()
 	s.hide()
 	return nil
 }

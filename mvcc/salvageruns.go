@@ -355,6 +355,15 @@ func (s *salvager) readLines() {
 			s.rebuildLine(id, branches[id])
 		}
 	}
+	owner := map[string]*line{} // of two with one name the older was deleted, and its row is stale
+	for _, id := range sortedKeys(s.lines) {
+		if l := s.lines[id]; !l.deleted.Load() {
+			if before := owner[l.branch]; before != nil {
+				before.deleted.Store(true)
+			}
+			owner[l.branch] = l
+		}
+	}
 	for id := uint32(1); uint64(id) < s.counters.line && s.report.LostBranches < MaxProblems; id++ {
 		if s.lines[id] == nil {
 			s.report.LostBranches++
@@ -366,7 +375,10 @@ func (s *salvager) readLines() {
 // rebuildLine finds out where a line began.
 func (s *salvager) rebuildLine(id uint32, branch string) {
 	l := &line{id: id, branch: branch}
-	if branch == "" {
+	if deleted := be.AppendUint32([]byte{0}, id); branch == string(deleted) {
+		l.deleted.Store(true)
+	}
+	if branch == "" || branch[0] == 0 {
 		l.branch = fmt.Sprintf("lost-%d", id)
 	}
 	if id == mainLine {
@@ -392,7 +404,7 @@ func (s *salvager) rebuildLine(id uint32, branch string) {
 		}
 	}
 	for _, other := range s.lines {
-		if other.branch == l.branch {
+		if other.branch == l.branch && !other.deleted.Load() && !l.deleted.Load() {
 			return
 		}
 	}

@@ -41,7 +41,7 @@ func (s *salvager) write() error {
 func (s *salvager) derive() error {
 	for k := range s.rows {
 		switch k[0] {
-		case kindVersion, kindName, kindShared, kindType:
+		case kindVersion, kindName, kindShared, kindType, kindTag:
 		case kindSingle:
 			if k[1:] != singleSecret {
 				delete(s.rows, k)
@@ -61,7 +61,7 @@ func (s *salvager) derive() error {
 	}
 	for _, l := range s.lines {
 		s.derived[string(lineKey(l.id))] = lineValue(l)
-		s.derived[string(branchKey(l.branch))] = branchValue(l.id, l.head.Load().version)
+		s.derived[string(l.branchKey())] = branchValue(l.id, l.head.Load().version)
 		s.aggregatesOf(l)
 	}
 	s.deriveGone()

@@ -348,6 +348,7 @@ func (s *Store) change(g *group, l *line) {
 		defer s.folds.Add(1)
 	}
 	g.apply(active, "")
+	s.noteRows(g)
 }
 
 // published is what readers may see. It is swapped whole, never changed.

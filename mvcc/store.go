@@ -36,6 +36,7 @@ type Store struct {
 
 	layers    atomic.Pointer[layers]
 	lines     atomic.Pointer[lines]
+	tags      atomic.Pointer[map[string]Version]
 	published atomic.Pointer[published]
 	types     catalogue
 	// next are the ids, record and block numbers to give out next; order does not

@@ -174,7 +174,7 @@ func (w *verifier) walk(kind byte, fn func(key, val []byte) error) error {
 
 func (w *verifier) run() error {
 	for _, part := range []func() error{
-		w.pages, w.retired, w.catalogue, w.linesAndNames, w.commits, w.heads, w.garbage, w.bodies, w.strays, w.records, w.blocks,
+		w.pages, w.retired, w.catalogue, w.linesAndNames, w.commits, w.heads, w.checkTags, w.checkBranches, w.garbage, w.bodies, w.strays, w.records, w.blocks,
 	} {
 		if err := w.step(); err != nil {
 			return err

@@ -31,6 +31,7 @@ var (
 	ErrInvalid        = errors.New("invalid argument")
 	ErrMemoryFault    = errors.New("memory could not be read")
 	ErrBranchExists   = errors.New("branch exists")
+	ErrTagExists      = errors.New("tag exists")
 	ErrUnknownVersion = errors.New("no such version")
 	ErrVersionGone    = errors.New("version was removed by retention")
 	ErrSnapshotTooOld = errors.New("snapshot is too old: the writer of the file reused what it shows")
