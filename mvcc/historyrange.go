@@ -114,6 +114,9 @@ func (s *Store) AtTime(ctx context.Context, branch string, t time.Time) (*Snapsh
 // versionAt finds the version that AtTime opens. Commit times rise with versions, so
 // versions are halved first: what is left to walk is other branches' commits.
 func (s *Store) versionAt(ctx context.Context, branch string, t time.Time) (found Version, err error) {
+	if err := s.usable(ctx); err != nil {
+		return 0, err
+	}
 	l := s.lines.Load().byName[branch]
 	if l == nil {
 		return 0, fmt.Errorf("%w: branch %q", dberr.ErrNotFound, branch)
@@ -177,6 +180,9 @@ func (v *view) rowFrom(from, end Version) (*commitRow, error) {
 // newestUpTo returns the newest kept version of a branch not after one, 0 if there is
 // none.
 func (s *Store) newestUpTo(ctx context.Context, branch string, most Version) (found Version, err error) {
+	if err := s.usable(ctx); err != nil {
+		return 0, err
+	}
 	l := s.lines.Load().byName[branch]
 	if l == nil {
 		return 0, fmt.Errorf("%w: branch %q", dberr.ErrNotFound, branch)
