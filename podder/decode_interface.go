@@ -51,7 +51,10 @@ func (l *loader) iface(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) 
 		l.failAt(err)
 		return
 	}
-	l.ifaceHolding(p, c, st, m.typ, at)
+	start, hooks := *c, len(l.hooks)
+	if l.ifaceHolding(p, c, st, m.typ, at); l.err != nil && l.intoUnknown {
+		l.ifaceInto(p, c, id, m.typ, at, start, hooks)
+	}
 }
 
 // ifaceHolding decodes a value of a stored type into an interface.

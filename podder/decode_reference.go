@@ -164,8 +164,11 @@ func (l *loader) regionAt(p *loadPod, to loadSlot, interior bool, hops int) (spo
 	switch {
 	case target == p:
 	case target.released:
-		if r := target.exports(slot); r != nil {
+		if r := target.exports(slot); r != nil && !r.opaque() {
 			return r.spot(to), true
+		} else if r != nil {
+			l.unknownTarget(fmt.Errorf("reference to pod %d slot %d, whose type this program does not know: %w", target.id, slot, dberr.ErrUnregistered))
+			return spot{}, false
 		}
 		l.notExported(to)
 		return spot{}, false
@@ -231,7 +234,11 @@ func (l *loader) base(p *loadPod, s pod.Slot, hops int) (spot, bool) {
 			return l.forward(p, s, d, hops)
 		}
 		if r.addr != nil {
-			l.fail(fmt.Errorf("pod %d slot %d: its type was unknown to what was loaded before, and is wanted now; register it, or load both in one call: %w", p.id, s, dberr.ErrUnregistered))
+			_, err := l.typeOf(d.Type)
+			if err == nil {
+				err = fmt.Errorf("its type was unknown to what was loaded before, and is wanted now; register it, or load both in one call: %w", dberr.ErrUnregistered)
+			}
+			l.unknownTarget(fmt.Errorf("reference to pod %d slot %d: %w", p.id, s, err))
 			return spot{}, false
 		}
 		if !l.place(p, s) {

@@ -1,10 +1,12 @@
 package podder
 
 import (
+	"errors"
 	"math"
 	"reflect"
 	"unsafe"
 
+	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
 )
 
@@ -42,6 +44,10 @@ func (l *loader) place(p *loadPod, s pod.Slot) bool {
 		return false
 	}
 	st, err := l.typeWanted(d.Type)
+	if errors.Is(err, dberr.ErrUnregistered) && l.types[d.Type].named == "" {
+		l.unknownTarget(err)
+		return false
+	}
 	if err != nil {
 		l.failAt(err)
 		return false
@@ -89,6 +95,7 @@ func (l *loader) fillNested(p *loadPod, s pod.Slot, d *pod.Data, head *slotHead)
 	}
 	switch {
 	case l.err != nil:
+		l.intoUnknown = false // the slot is placed, and cannot be filled
 		return false
 	case l.missing:
 		l.blocked = append(l.blocked, l.at)

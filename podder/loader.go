@@ -110,6 +110,9 @@ type loader struct {
 	turns
 	migrating bool
 	capturing *capture // reading an opaque value
+	// intoUnknown says of err that it is about a reference, of the slot being decoded,
+	// to a slot of an unknown type.
+	intoUnknown bool
 	// hidden is nil if there is no live graph to keep the values.
 	hidden hiddenValues
 	named  namedLinks

@@ -47,6 +47,24 @@ func (l *loader) ifaceOpaque(p *loadPod, c *cursor, id pod.TypeID, iface reflect
 	}
 }
 
+// ifaceInto keeps a value whose type is known, but that leads into an object whose
+// type is not, with the unknown ones: its decoding, from start on, has failed.
+func (l *loader) ifaceInto(p *loadPod, c *cursor, id pod.TypeID, iface reflect.Type, at unsafe.Pointer, start cursor, hooks int) {
+	unknown := l.err
+	l.err, l.intoUnknown = nil, false
+	*c = start
+	l.hooks = l.hooks[:hooks]
+	*(*ifaceWords)(at) = ifaceWords{}
+	l.ifaceOpaque(p, c, id, iface, at, unknown)
+}
+
+// unknownTarget records that a reference leads to a slot whose type the program
+// does not know. An interface in the same slot that holds the reference can keep it.
+func (l *loader) unknownTarget(err error) {
+	l.intoUnknown = l.err == nil
+	l.failAt(err)
+}
+
 // seed tells databases apart.
 func (l *loader) seed() uint64 {
 	secret := l.src.Secret()

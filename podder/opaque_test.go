@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -233,5 +234,68 @@ func TestOpaqueValuesAreRefusedWhereTheyCannotBe(t *testing.T) {
 	_, again := reload(t, s, full, "back", &[]any{})
 	if got, ok := (*again[0].Interface().(*[]any))[0].(*opaqueSecret); !ok || got.N != 0 {
 		t.Errorf("loaded %v", again[0])
+	}
+}
+
+// opaqueOwner is not known to the program of the test, what points into it is.
+type opaqueOwner struct {
+	N     int
+	Name  string
+	Bytes [8]byte
+	Parts []opaqueOwner
+	Self  *opaqueOwner
+}
+
+type opaquePointers struct {
+	Ints *int
+	Text *string
+}
+
+// Values of known types that lead into objects of unknown ones are kept like
+// these, wherever the two lie and whichever is met first.
+func TestValuesThatLeadIntoUnknownObjectsAreKept(t *testing.T) {
+	world := func() *[]any {
+		o := &opaqueOwner{N: 1, Name: "o", Parts: make([]opaqueOwner, 3)}
+		o.Self = o
+		first := []any{&o.N, o, &o.Name, o.Bytes[2:5], &o.Bytes, opaquePointers{&o.N, &o.Name}, &o.Parts[1].N, map[string]any{"k": &o.N, "l": 5}, &o.Self, 7}
+		all := append(slices.Clone(first), strings.Repeat("pad", 30), "end")
+		slices.Reverse(all)
+		return &[]any{first[:7], first[7:], all[2:6], all[6:9]}
+	}
+	for _, target := range []int{1, 100, 8 << 10} {
+		s := newFakeStore()
+		full, part := s.config(), s.config()
+		full.TargetBytes, part.TargetBytes = target, target
+		full.Registry, part.Registry = registryOf(t, opaqueOwner{}, opaquePointers{}), registryOf(t, opaquePointers{})
+		x := world()
+		// A typed pointer into what is not known has no other place to go.
+		typed := &opaquePointers{Ints: (*x)[0].([]any)[0].(*int)}
+		g := mustGraph(t, full)
+		mustSave(t, g, s, "x", x, "typed", typed)
+		g, vs := reload(t, s, part, "x", x)
+		y := vs[0].Interface().(*[]any)
+		for i, want := range []string{"*int", "*github.com/poddb/poddb/podder.opaqueOwner", "*string", "[]uint8", "*[8]uint8", "github.com/poddb/poddb/podder.opaquePointers", "*int"} {
+			if o, ok := (*y)[0].([]any)[i].(*Opaque); !ok || o.TypeName() != want {
+				t.Fatalf("target %d: value %d is %v, want a %s that is kept", target, i, (*y)[0].([]any)[i], want)
+			}
+		}
+		if m := (*y)[1].([]any)[0].(map[string]any); m["l"] != 5 {
+			t.Errorf("a map is %v", m)
+		}
+		// What is known changes, and the rest is written back.
+		(*y)[1].([]any)[2] = 8
+		(*x)[1].([]any)[2] = 8
+		(*y)[0].([]any)[1], (*y)[0].([]any)[2] = (*y)[0].([]any)[2], (*y)[0].([]any)[1]
+		(*x)[0].([]any)[1], (*x)[0].([]any)[2] = (*x)[0].([]any)[2], (*x)[0].([]any)[1]
+		mustSave(t, g, s, "x", y)
+		mustStayQuiet(t, g, s, "x", y)
+		_, vs = reload(t, s, full, "x", x)
+		if err := isomorphic(reflect.ValueOf(x), vs[0]); err != nil {
+			t.Fatalf("target %d: %v", target, err)
+		}
+		_, err := Decode(t.Context(), part, s, []string{"typed"}, []reflect.Type{reflect.TypeOf(typed)})
+		if !errors.Is(err, dberr.ErrUnregistered) || !strings.Contains(err.Error(), `"typed"`) || !strings.Contains(err.Error(), "opaqueOwner") {
+			t.Errorf("a typed pointer: %v", err)
+		}
 	}
 }
