@@ -22,6 +22,7 @@ type mapPasses struct {
 	seen    uint64
 	waiting []waitingEntry
 	lowest  int // of ask, among the pods that these lack
+	done    int // pieces of which all is in the map
 }
 
 // waitingEntry is an entry that lacks a pod: where it is in its piece, and the end
@@ -43,6 +44,7 @@ func (f *mapFiller) fillPass(s loadSlot, pieces []loadSlot, count uint64) {
 	m.lowest = math.MaxInt
 	if f.retry(m, pieces) && f.readOn(m, pieces) {
 		l.at, l.lowest = at, m.lowest
+		m.rest(l, pieces)
 		if l.missing = len(m.waiting) > 0 || m.piece < len(pieces); !l.missing {
 			delete(l.passes, s)
 			f.finish(s.pod, s.slot, count)
@@ -52,6 +54,17 @@ func (f *mapFiller) fillPass(s loadSlot, pieces []loadSlot, count uint64) {
 			l.passes = map[loadSlot]*mapPasses{}
 		}
 		l.passes[s] = m
+	}
+}
+
+// rest has what was noted of references be used again for pieces that are done.
+func (m *mapPasses) rest(l *loader, pieces []loadSlot) {
+	done := m.piece
+	if len(m.waiting) > 0 {
+		done = m.waiting[0].piece
+	}
+	for ; m.done < done; m.done++ {
+		l.idle.giveRefs(pieces[m.done].pod)
 	}
 }
 

@@ -111,6 +111,9 @@ func (l *loader) referTo(p *loadPod, code uint64, hops int) (spot, bool) {
 			return spot{}, false
 		}
 		slot = p.merged.Refs[number].Slot
+		if p.refs == nil {
+			p.refs = take(&l.idle.refs, len(p.merged.Refs))
+		}
 		if target = p.refs[number]; target == nil {
 			target = l.pod(p.merged.Refs[number].Pod)
 			p.refs[number] = target
@@ -164,9 +167,11 @@ func (l *loader) regionAt(p *loadPod, to loadSlot, interior bool, hops int) (spo
 	switch {
 	case target == p:
 	case target.released:
-		if r := target.exports(slot); r != nil && !r.opaque() {
+		r, ok := target.exported.at(slot)
+		switch {
+		case ok && !r.opaque():
 			return r.spot(to), true
-		} else if r != nil {
+		case ok:
 			l.unknownTarget(fmt.Errorf("reference to pod %d slot %d, whose type this program does not know: %w", target.id, slot, dberr.ErrUnregistered))
 			return spot{}, false
 		}

@@ -1,11 +1,9 @@
 package podder
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"unsafe"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -74,7 +72,7 @@ func (l *loader) fetch() error {
 func (l *loader) arrived(p *loadPod, merged *pod.Pod) {
 	n := len(merged.Slots)
 	p.merged = merged
-	p.refs, p.slots = take(&l.idle.refs, len(merged.Refs)), take(&l.idle.slots, n)
+	p.slots = take(&l.idle.slots, n)
 	if l.inPlace {
 		p.shadow = make([]unsafe.Pointer, n)
 	}
@@ -94,48 +92,6 @@ func (l *loader) arrived(p *loadPod, merged *pod.Pod) {
 	p.left = n
 }
 
-// release lets go of pods whose slots are all filled, but for the addresses that
-// other pods may ask for.
-func (l *loader) release() {
-	for _, p := range l.done {
-		if p.keep {
-			continue
-		}
-		first := len(l.exported)
-		if n := len(p.merged.Exports); n > cap(l.exported)-first {
-			l.exported, first = make([]exportedSlot, 0, max(n, exportBlock)), 0
-		}
-		for i := range p.merged.Exports {
-			s := p.merged.Exports[i].Slot
-			l.exported = append(l.exported, exportedSlot{s, p.slots[s]})
-		}
-		p.exported = l.exported[first:]
-		l.idle.give(p)
-		l.recycler.Recycle(p.merged)
-		p.merged, p.refs, p.slots, p.released = nil, nil, nil, true
-	}
-	l.done = l.done[:0]
-}
-
-// exportedSlot is a slot of a released pod to which other pods may refer.
-type exportedSlot struct {
-	slot   pod.Slot
-	region loadRegion
-}
-
-// exportBlock is for how many of them memory is made at once.
-const exportBlock = 1024
-
-// exports returns the region of a slot of a released pod, nil if other pods may
-// not refer to it.
-func (p *loadPod) exports(s pod.Slot) *loadRegion {
-	i, ok := slices.BinarySearchFunc(p.exported, s, func(e exportedSlot, s pod.Slot) int { return cmp.Compare(e.slot, s) })
-	if !ok {
-		return nil
-	}
-	return &p.exported[i].region
-}
-
 // errReleased ends a load that needs what is stored in a pod that was released.
 // That is when it finds a type that has changed in a way that makes it read things
 // twice; the load begins again, and releases nothing.
@@ -148,9 +104,16 @@ type idleLists struct {
 }
 
 func (i *idleLists) give(p *loadPod) {
-	clear(p.refs)
 	clear(p.slots)
-	i.refs, i.slots = append(i.refs, p.refs[:0]), append(i.slots, p.slots[:0])
+	i.slots = append(i.slots, p.slots[:0])
+	i.giveRefs(p)
+}
+
+func (i *idleLists) giveRefs(p *loadPod) {
+	if p.refs != nil {
+		clear(p.refs)
+		i.refs, p.refs = append(i.refs, p.refs[:0]), nil
+	}
 }
 
 // take returns n zero elements.

@@ -81,7 +81,7 @@ type loader struct {
 	// recycler takes back pods that were released; nil if they stay.
 	recycler pod.Recycler
 	done     []*loadPod // filled, to be released
-	exported []exportedSlot
+	exports  exportBlocks
 	idle     idleLists
 	batch    []*loadPod // being fetched
 	shadows  []loadSlot // live regions that have shadow memory
@@ -144,11 +144,11 @@ type loadPod struct {
 	at     int        // in ask, until fetched
 	late   int32      // first of the pointers that wait for it
 	left   int        // slots that are not filled
-	refs   []*loadPod // targets by reference number
+	refs   []*loadPod // targets by reference number; nil until one is followed
 	slots  []loadRegion
 	// released says that only exported is left of it.
 	released bool
-	exported []exportedSlot
+	exported *podExports
 	shadow   []unsafe.Pointer // where to decode live regions to, if inPlace
 	freed    func(pod.Slot) bool
 	// justified is the memory of containers for which it, a chunk, has stood.
@@ -168,13 +168,12 @@ type loadRegion struct {
 }
 
 const (
-	regionLive     = 1 << iota // was there before; must not be written
-	regionFilled               // decoded completely
-	regionPlain                // holds values that a plain pointer may point to
-	regionMap                  // is a map
-	regionArray                // is an array
-	regionExported             // other pods may refer to it; known when its pod is released
-	regionFlags    = 6
+	regionLive   = 1 << iota // was there before; must not be written
+	regionFilled             // decoded completely
+	regionPlain              // holds values that a plain pointer may point to
+	regionMap                // is a map
+	regionArray              // is an array
+	regionFlags  = 5
 )
 
 // kind returns what is stored in the slot.
@@ -196,7 +195,7 @@ func (r *loadRegion) elements() int { return int(r.count >> regionFlags) }
 
 // fetchBatch is how many pods are asked for at once: what is decoded next stays
 // in the processor's caches.
-const fetchBatch = 64
+const fetchBatch = 32
 
 func newLoader(ctx context.Context, cfg *Config, src pod.Source, want []reflect.Type) *loader {
 	l := &loader{

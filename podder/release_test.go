@@ -2,9 +2,11 @@ package podder
 
 import (
 	"errors"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
@@ -81,5 +83,38 @@ func TestAReleasedPodKeepsItsExports(t *testing.T) {
 	_, err := Decode(t.Context(), Config{Registry: h.reg}, h, []string{"x"}, []reflect.Type{root})
 	if !errors.Is(err, dberr.ErrCorrupt) || !strings.Contains(err.Error(), "not exported") {
 		t.Error(err)
+	}
+}
+
+// What is kept of a released pod is where each exported slot is and what it holds,
+// whether they are the first slots or not, and alike or not.
+func TestExportsOfAReleasedPod(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	types := []*storedType{{}, {}}
+	var blocks exportBlocks
+	type kept struct {
+		e *podExports
+		p *loadPod
+		m *pod.Pod
+	}
+	var all []kept
+	for n := range 400 {
+		p, m := &loadPod{}, &pod.Pod{}
+		for s := range rng.IntN(40) {
+			p.slots = append(p.slots, loadRegion{unsafe.Pointer(new(int)), types[rng.IntN(1+n%2)], uint64(1 + rng.IntN(1+n/2%2))})
+			if rng.IntN(4) < 3 || n%3 == 0 {
+				m.Exports = append(m.Exports, pod.Export{Slot: pod.Slot(s)})
+			}
+		}
+		p.merged = m
+		all = append(all, kept{blocks.of(p), p, m})
+	}
+	for _, k := range all {
+		for s := range pod.Slot(len(k.p.slots) + 2) {
+			r, ok := k.e.at(s)
+			if ok != k.m.Exported(s) || ok && r != k.p.slots[s] {
+				t.Fatalf("slot %d of %v: %v %v, want %v", s, k.m.Exports, r, ok, k.p.slots)
+			}
+		}
 	}
 }

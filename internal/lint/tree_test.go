@@ -60,6 +60,7 @@ var (
 		"podder/problem.go",
 		"podder/region.go",
 		"podder/region_index.go",
+		"podder/released.go",
 		"podder/restore.go",
 		"podder/scalar.go",
 		"podder/sentinel.go",

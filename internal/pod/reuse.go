@@ -65,10 +65,14 @@ func (p *Pod) ReadWhole(b []byte) error {
 }
 
 // room returns list without elements, with room for n, or new memory: of a power
-// of two, so that what is used again soon fits all that comes.
+// of two, so that what is used again soon fits all that comes, unless there is
+// nothing to use again yet.
 func room[T any](list []T, n int) []T {
-	if cap(list) >= n {
+	switch {
+	case cap(list) >= n:
 		return list[:0]
+	case cap(list) == 0:
+		return make([]T, 0, n)
 	}
 	return make([]T, 0, 1<<bits.Len(uint(n-1)))
 }
