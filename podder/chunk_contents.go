@@ -300,18 +300,8 @@ func (e *encoder) arrayContents(r *region, sp *span) *encodedContents {
 
 // mapContents are the entries of map r, in the order of their key hash. Keys with
 // references are hashed with the places that these lead to.
-func (e *encoder) mapContents(r *region) *encodedContents {
+func (e *encoder) mapContents(r *region, m *mapEntries) *encodedContents {
 	pl := r.plan
-	if r.extra < 0 { // a small one: now the entries are needed one by one
-		m, n := e.maps.list.add()
-		r.extra = n
-		e.plainEntries(pl, r.addr)
-		e.keepPlain(m)
-	}
-	m := e.maps.list.at(r.extra)
-	if m.plain != nil {
-		return e.plainContents(m.plain)
-	}
 	c := &encodedContents{e: e, kind: pod.SlotMap, n: m.count(), from: -1}
 	entry := func(at unsafe.Pointer) {
 		e.value(pl.key, at)
@@ -331,14 +321,6 @@ func (e *encoder) mapContents(r *region) *encodedContents {
 		e.edge = units[k].edge
 		entry(units[k].at)
 	}
-	return c
-}
-
-// plainContents are the entries of a map that leads nowhere.
-func (e *encoder) plainContents(m *plainMap) *encodedContents {
-	c := &encodedContents{e: e, kind: pod.SlotMap, n: len(m.order), from: -1}
-	c.key = func(k int) uint64 { return m.order[k].hash }
-	c.unit = func(k int) { e.buf = m.appendUnit(e.buf, k) }
 	return c
 }
 

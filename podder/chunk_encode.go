@@ -125,9 +125,14 @@ func (c *chunker) contents(i int32) (storableContents, *chunkList) {
 		list.extent, list.stored = uint64(n), uint64(n)
 		return &flatContents{e: e, out: &c.batch, kind: r.kind, typ: typeString, mem: memory(r.addr, n), size: 1, sizes: sizesFor(flatChunkMean*mean, n)}, list
 	case pod.SlotMap:
-		x := e.mapContents(r)
-		x.typ, x.sizes = e.typeID(typeKey{plan: r.plan, entries: true}), sizesFor(chunkMean*mean, int(r.weight))
-		list.extent, list.stored = uint64(x.n), uint64(x.n)
+		m := e.entriesOf(r)
+		typ, sizes := e.typeID(typeKey{plan: r.plan, entries: true}), sizesFor(chunkMean*mean, int(r.weight))
+		list.extent, list.stored = uint64(m.count()), uint64(m.count())
+		if m.plain != nil {
+			return &plainContents{e: e, typ: typ, m: m.plain, sizes: sizes}, list
+		}
+		x := e.mapContents(r, m)
+		x.typ, x.sizes = typ, sizes
 		return x, list
 	}
 	sp := c.st.spans.at(r.extra)

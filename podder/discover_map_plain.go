@@ -15,10 +15,11 @@ import (
 // what is put in order are the places of the entries in that. Neither needs a
 // look at the map again.
 
-// plainMap are the entries of a map that leads nowhere, in stored order.
+// plainMap are the entries of a map that leads nowhere, in stored order, as they
+// are stored.
 type plainMap struct {
 	order []plainEntry
-	data  []byte // the entries in the order of memory
+	data  []byte
 }
 
 // plainEntry is one entry in plainMap.data.
@@ -65,8 +66,35 @@ func (w *walk) scanPlain(i int32) bool {
 
 // keepPlain keeps the entries that were read as those of m.
 func (w *walk) keepPlain(m *mapEntries) {
-	*m = mapEntries{plain: &plainMap{order: w.spreadPlain(w.maps.order, w.maps.plain), data: w.maps.plain}}
-	w.maps.plain = nil
+	list, data := w.spreadPlain(w.maps.order, w.maps.plain), w.maps.plain
+	*m = mapEntries{plain: &plainMap{order: list, data: gatherPlain(list, data, ownSlice[byte](&w.own, len(data)+gatherBytes))}}
+}
+
+// gatherBytes are copied at once: of most maps an entry is shorter.
+const gatherBytes = 32
+
+// gatherPlain copies the entries of list from data to out, one after the other, and
+// returns all of them. They lie there then. out is longer by gatherBytes.
+func gatherPlain(list []plainEntry, data, out []byte) []byte {
+	at := 0
+	for k := range list {
+		x := &list[k]
+		n := int(x.end - x.from)
+		if from := data[x.from:]; n <= gatherBytes && len(from) >= gatherBytes {
+			to := (*[gatherBytes]byte)(out[at:])
+			a, b := binary.LittleEndian.Uint64(from), binary.LittleEndian.Uint64(from[8:])
+			c, d := binary.LittleEndian.Uint64(from[16:]), binary.LittleEndian.Uint64(from[24:])
+			binary.LittleEndian.PutUint64(to[0:], a)
+			binary.LittleEndian.PutUint64(to[8:], b)
+			binary.LittleEndian.PutUint64(to[16:], c)
+			binary.LittleEndian.PutUint64(to[24:], d)
+		} else {
+			copy(out[at:], from[:n])
+		}
+		x.from, x.end = uint32(at), uint32(at+n)
+		at += n
+	}
+	return out[:at]
 }
 
 // plainEntries writes the entries of the map at p to maps.plain, as they lie.
@@ -79,12 +107,16 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 			x.order = ownSlice[plainEntry](&w.own, n)[:0]
 		}
 		ok := true
+		var last mapGroup // is written down while what is touched of the next one is on its way
 		read := pl.layout.eachGroup((*goMap)(p), func(g mapGroup) {
-			ok = ok && w.plainGroup(pl, g)
+			w.touchKeys(pl, g)
+			ok = ok && w.plainGroup(pl, last)
+			last = g
 			if n := len(x.order); n >= 2*bucketEntries && cap(x.plain)-len(x.plain) < len(x.plain)/n*bucketEntries {
 				x.plain = slices.Grow(x.plain, (len(x.plain)+bucketEntries)/n*min(max(used-n, bucketEntries), 1<<24))
 			}
 		})
+		ok = ok && w.plainGroup(pl, last)
 		if read && len(x.order) == used || !ok {
 			return ok
 		}
@@ -100,18 +132,25 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 	return true
 }
 
-// plainGroup writes down the entries of a group. Their strings lie anywhere: a look
+// touchKeys touches the strings that are keys in a group. They lie anywhere: a look
 // at all of them first has the processor wait for them at once.
-func (w *walk) plainGroup(pl *plan, g mapGroup) bool {
-	if mayTouch && len(pl.key.ops) > 0 && pl.key.ops[0].code == opString {
-		for g := g; g.full != 0; {
-			var at unsafe.Pointer
-			at, g = g.next(pl.layout.size)
-			if s := *(*string)(unsafe.Add(at, pl.key.ops[0].off)); s != "" {
-				w.touched += s[0]
-			}
+func (w *walk) touchKeys(pl *plan, g mapGroup) {
+	if !mayTouch || len(pl.key.ops) == 0 || pl.key.ops[0].code != opString {
+		return
+	}
+	sum := byte(0)
+	for g.full != 0 {
+		var at unsafe.Pointer
+		at, g = g.next(pl.layout.size)
+		if s := *(*string)(unsafe.Add(at, pl.key.ops[0].off)); s != "" {
+			sum += s[0]
 		}
 	}
+	w.touched += sum
+}
+
+// plainGroup writes down the entries of a group.
+func (w *walk) plainGroup(pl *plan, g mapGroup) bool {
 	for g.full != 0 {
 		var at unsafe.Pointer
 		at, g = g.next(pl.layout.size)
@@ -211,24 +250,16 @@ func (w *walk) spreadPlain(list []plainEntry, data []byte) []plainEntry {
 	}
 	from := uint32(0)
 	for _, end := range starts[:len(starts)-1] {
-		if end-from > 1 {
+		switch n := end - from; {
+		case n < 2:
+		case n == 2 && out[from].hash < out[from+1].hash:
+		case n == 2 && out[from].hash > out[from+1].hash:
+			out[from], out[from+1] = out[from+1], out[from]
+		default:
 			w.sortPlain(out[from:end], data)
 		}
 		from = end
 	}
 	w.maps.starts = starts
 	return out
-}
-
-// appendUnit appends the stored form of entry k: of most maps a few bytes, which
-// are copied as many at once.
-func (m *plainMap) appendUnit(dst []byte, k int) []byte {
-	const many = 32
-	x := m.order[k]
-	n := len(dst)
-	if x.end-x.from > many || len(m.data)-int(x.from) < many || cap(dst)-n < many {
-		return append(dst, m.data[x.from:x.end]...)
-	}
-	*(*[many]byte)(dst[n : n+many]) = [many]byte(m.data[x.from:])
-	return dst[:n+int(x.end-x.from)]
 }

@@ -45,9 +45,9 @@ func (e *encoder) mapSlot(r *region) {
 	b := newBuckets(e, n)
 	switch {
 	case m.plain != nil:
-		for k, x := range m.plain.order {
+		for _, x := range m.plain.order {
 			b.upTo(x.hash)
-			e.buf = m.plain.appendUnit(e.buf, k)
+			e.buf = append(e.buf, m.plain.data[x.from:x.end]...)
 		}
 	case m.hashes == nil:
 		e.sortedEntries(r.plan, m, n)
