@@ -254,12 +254,14 @@ func (x *regionIndex) claim(p unsafe.Pointer, size uintptr, i int32) bool {
 		return false
 	}
 	c.used |= mine
-	if n := bits.OnesCount64(c.starts); c.starts>>lo == 0 && c.room == 0 && n < fewStarts {
-		c.few[n] = i
-		c.starts |= 1 << lo
-	} else {
-		x.put(c, lo, i)
+	if list := c.list(); c.starts>>lo == 0 { // memory mostly grows upwards
+		if n := bits.OnesCount64(c.starts); n < len(list) {
+			list[n] = i
+			c.starts |= 1 << lo
+			return true
+		}
 	}
+	x.put(c, lo, i)
 	return true
 }
 

@@ -174,7 +174,8 @@ func (e *encoder) finish(i int32, ps *podState) error {
 // data fills in an encoded slot; what lies in memory as it is stored and was not
 // encoded is copied now.
 func (e *encoder) data(d *pod.Data, o *slotOut, slot uint32) {
-	d.Kind, d.Type, d.Bytes = o.kind, o.typ, e.buf[o.from:o.to:o.to]
+	// Up to the end of the buffer: who copies slots sees that they lie in a row.
+	d.Kind, d.Type, d.Bytes = o.kind, o.typ, e.buf[o.from:o.to]
 	switch {
 	case o.kind == pod.SlotString:
 		d.Bytes = o.flat

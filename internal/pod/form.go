@@ -125,10 +125,19 @@ func appendOwn(dst []byte, p *Pod) []byte {
 }
 
 func appendBody(dst []byte, p *Pod) []byte {
+	// Slots of a new pod were mostly written one behind the other: they are copied
+	// as one.
+	var row []byte
 	for i := range p.Slots {
-		dst = append(dst, p.Slots[i].Bytes...)
+		b := p.Slots[i].Bytes
+		if n := len(row); n > 0 && len(b) > 0 && len(b) <= cap(row)-n && &row[:n+1][n] == &b[0] {
+			row = row[:n+len(b)]
+			continue
+		}
+		dst = append(dst, row...)
+		row = b
 	}
-	return dst
+	return append(dst, row...)
 }
 
 // Body returns the bytes of all slots in slot order: what is hashed and shared.
