@@ -25,6 +25,9 @@ func (p *placer) cut() {
 		if r.parent >= 0 {
 			regions.at(r.parent).child = i
 		}
+		if r.weight > p.heaviest && r.kind != pod.SlotObject && r.kind != pod.SlotBox {
+			p.heaviest = r.weight
+		}
 		if r.flags&flagSticky != 0 {
 			continue
 		}

@@ -57,7 +57,11 @@ type walk struct {
 	// handed is what codecs of the program made of values.
 	handed map[handedKey]*handed
 
-	edges   blockList[int32]
+	edges blockList[int32]
+	// crossings are the edges, as from and to, that lead to a region which another
+	// one, or none, was first seen to refer to.
+	crossings blockList[[2]int32]
+
 	grown   []growth      // parts of scanned regions that came in later
 	arrays  []int32       // that the state before did not know
 	todo    []regionRange // regions to visit, the last ones first
@@ -93,7 +97,7 @@ func newWalk(ctx context.Context, g *Graph) *walk {
 	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(), hidden: g.hidden, oldRoots: g.roots}
 	w.first = g.cur.memory.count == 0
 	w.own = newOwnMemory(w)
-	w.edges.memory = &w.own
+	w.edges.memory, w.crossings.memory = &w.own, &w.own
 	return w
 }
 
@@ -357,6 +361,9 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 func (w *walk) edge(to int32) {
 	if to >= 0 {
 		w.edges.put(to)
+		if w.st.regions.at(to).parent != w.current {
+			w.crossings.put([2]int32{w.current, to})
+		}
 	}
 }
 

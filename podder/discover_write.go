@@ -313,10 +313,11 @@ func (w *walk) writeValue(pl *plan, p unsafe.Pointer) (extra int) {
 // leads to all of it. On a first save that is so of a region that was not among the
 // known ones.
 func (w *walk) whole(i, known int32, q unsafe.Pointer, p *plan, array bool) {
-	w.edge(i)
 	if w.first && i >= known {
+		w.edges.put(i)
 		return
 	}
+	w.edge(i)
 	if i < 0 {
 		w.written.failed = true
 		return

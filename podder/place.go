@@ -34,6 +34,7 @@ type placer struct {
 	moves []move
 	keep  []bool  // pod keeps the slots that are not live
 	fresh []int32 // new regions, by pod
+	podOf []int32 // pods of new regions, -1 for the others and for aliases
 
 	heaviest uint32 // weight of a container
 }
@@ -130,33 +131,43 @@ func (p *placer) placeNew() {
 	p.cut()
 	regions := &p.st.regions
 	p.fresh = make([]int32, len(p.st.pods))
+	p.podOf = ownSlice[int32](&p.own, int(regions.len()))
+	tree := p.onlyCrossings()
 	for i := range regions.len() {
+		p.podOf[i] = -1
 		if !p.newRegion(i) {
 			continue
 		}
 		r := regions.at(i)
 		if to := p.joined(i); to >= 0 && regions.at(to).pod >= 0 {
 			r.pod = regions.at(to).pod
-			p.countFresh(r)
+		} else if !p.headPod(i, r) {
 			continue
 		}
-		if r.pod = p.nearby(i, int(r.size)); r.pod < 0 {
-			if r.kind == pod.SlotFree {
-				continue // an alias needs no pod; what hangs on it finds its own
-			}
-			r.pod = int32(len(p.st.pods))
-			p.st.pods = append(p.st.pods, podState{id: p.sink.NewPod(), isNew: true})
-			p.fresh = append(p.fresh, 0)
+		if tree && r.parent >= 0 && regions.at(r.parent).pod != r.pod {
+			r.flags |= flagExported
 		}
-		p.st.pods[r.pod].bytes += int(r.size)
-		p.countFresh(r)
+		if r.kind != pod.SlotFree {
+			p.podOf[i] = r.pod
+			r.slot = uint32(p.fresh[r.pod]) // for good if the pod is new
+			p.fresh[r.pod]++
+		}
 	}
 }
 
-func (p *placer) countFresh(r *region) {
-	if r.kind != pod.SlotFree {
-		p.fresh[r.pod]++
+// headPod finds or makes the pod of region i, which heads a piece. It reports false
+// for an alias that needs none: what hangs on it finds its own.
+func (p *placer) headPod(i int32, r *region) bool {
+	if r.pod = p.nearby(i, int(r.size)); r.pod < 0 {
+		if r.kind == pod.SlotFree {
+			return false
+		}
+		r.pod = int32(len(p.st.pods))
+		p.st.pods = append(p.st.pods, podState{id: p.sink.NewPod(), isNew: true})
+		p.fresh = append(p.fresh, 0)
 	}
+	p.st.pods[r.pod].bytes += int(r.size)
+	return true
 }
 
 // nearby returns a pod beside region i with room for n more bytes, or -1.
@@ -266,26 +277,26 @@ func (p *placer) freeSlots() {
 // giveSlots numbers the new regions of each pod (rule 4).
 func (p *placer) giveSlots() {
 	p.roomForSlots()
-	for i := range p.st.regions.len() {
-		r := p.st.regions.at(i)
-		if r.weight > p.heaviest && r.kind != pod.SlotObject && r.kind != pod.SlotBox {
-			p.heaviest = r.weight
-		}
-		if r.flags&flagSticky != 0 || r.kind == pod.SlotFree {
+	for i, at := range p.podOf {
+		if at < 0 {
 			continue
 		}
-		ps := &p.st.pods[r.pod]
-		s := p.next[r.pod]
+		ps, s := &p.st.pods[at], p.next[at]
+		if ps.isNew {
+			ps.slots[s].region = int32(i)
+			p.next[at] = s + 1
+			continue
+		}
 		for int(s) < len(ps.slots) && (ps.slots[s].region != -1 || ps.slots[s].kind != pod.SlotFree) {
 			s++
 		}
 		if int(s) == len(ps.slots) {
-			ps.slots = append(ps.slots, slotState{region: i})
+			ps.slots = append(ps.slots, slotState{region: int32(i)})
 		} else {
-			ps.slots[s] = slotState{region: i}
+			ps.slots[s] = slotState{region: int32(i)}
 		}
-		r.slot = s
-		p.next[r.pod] = s + 1
+		p.st.regions.at(int32(i)).slot = s
+		p.next[at] = s + 1
 	}
 }
 
@@ -300,7 +311,7 @@ func (p *placer) roomForSlots() {
 	all := ownSlice[slotState](&p.st.own, total)
 	for i, n := range p.fresh {
 		if p.st.pods[i].isNew {
-			p.st.pods[i].slots, all = all[:0:n], all[n:]
+			p.st.pods[i].slots, all = all[:n:n], all[n:]
 		}
 	}
 }

@@ -38,9 +38,27 @@ func (e *encoder) run() error {
 	return nil
 }
 
+// onlyCrossings reports whether each region is referred to by its parent and, but
+// for that, by crossings alone: then not all edges need be looked at to find what
+// other pods refer to.
+func (w *walk) onlyCrossings() bool { return w.first && !w.written.replaced }
+
 // markExports finds the regions that other pods refer to, and counts all.
 func (e *encoder) markExports() {
 	st := e.st
+	if e.onlyCrossings() { // placeNew has marked those whose parent is in another pod
+		e.saved.Objects += int(st.regions.len())
+		for k := range e.crossings.len() {
+			x := e.crossings.at(k)
+			if to := st.regions.at(x[1]); to.pod != st.regions.at(x[0]).pod {
+				to.flags |= flagExported
+			}
+		}
+		for i := range st.chunked {
+			e.exportAll(st.regions.at(i))
+		}
+		return
+	}
 	for i := range st.regions.len() {
 		r := st.regions.at(i)
 		if r.kind == pod.SlotFree {
@@ -50,10 +68,12 @@ func (e *encoder) markExports() {
 		if r.edge == r.edgeEnd {
 			continue
 		}
-		inChunks := st.chunked[i] != nil // other pods, which refer to all of it
+		if st.chunked[i] != nil {
+			e.exportAll(r)
+			continue
+		}
 		for k := r.edge; k < r.edgeEnd; k++ {
-			to := st.regions.at(st.resolve(*e.edges.at(int32(k))))
-			if to.pod != r.pod || inChunks {
+			if to := st.regions.at(st.resolve(*e.edges.at(int32(k)))); to.pod != r.pod {
 				to.flags |= flagExported
 			}
 		}
@@ -63,6 +83,13 @@ func (e *encoder) markExports() {
 		if to := st.regions.at(m.to); to.pod != m.pod {
 			to.flags |= flagExported
 		}
+	}
+}
+
+// exportAll marks all that a container in chunks refers to: chunks are other pods.
+func (e *encoder) exportAll(r *region) {
+	for k := r.edge; k < r.edgeEnd; k++ {
+		e.st.regions.at(e.st.resolve(*e.edges.at(int32(k)))).flags |= flagExported
 	}
 }
 

@@ -26,7 +26,8 @@ func (s *textSink) Put(_ context.Context, c *pod.Change) error {
 }
 
 // saveText saves roots into a new graph as Save does. If forget is set nothing
-// but maps is encoded from what was written down.
+// but maps is encoded from what was written down, and what other pods refer to is
+// found by a look at all edges.
 func saveText(t *testing.T, cfg Config, forget bool, roots []Root) (changes []string, written int) {
 	t.Helper()
 	g := mustGraph(t, cfg)
@@ -43,6 +44,7 @@ func saveText(t *testing.T, cfg Config, forget bool, roots []Root) (changes []st
 			}
 		}
 	}
+	w.written.replaced = w.written.replaced || forget
 	p := &placer{walk: w, cfg: g.cfg, sink: sink}
 	p.place(g, roots)
 	w.edges.put(0)
@@ -112,6 +114,15 @@ func TestWrittenDownIsWhatMemoryHolds(t *testing.T) {
 	for name, v := range values {
 		t.Run(name, func(t *testing.T) { mustWriteAlike(t, Config{}, rootsOf("x", v)) })
 	}
+	// Containers in chunks refer to others' objects, and to those beside them.
+	list, byName := make([]*leaf, 3000), map[string]*leaf{}
+	for i := range list {
+		list[i] = &leaf{Name: many[i%len(many)]}
+		if i%3 > 0 {
+			byName[fmt.Sprint(i)] = list[i/2]
+		}
+	}
+	mustWriteAlike(t, Config{TargetBytes: 512}, rootsOf("x", &list, "y", &inner{Deep: byName, Byptr: list[:7:7]}, "z", list[100]))
 	for seed := range uint64(40) {
 		r := rand.New(rand.NewPCG(seed, 5))
 		nodes := newRndGraph(r, 1+r.IntN(60)).nodes
