@@ -122,7 +122,39 @@ func TestWrittenDownIsWhatMemoryHolds(t *testing.T) {
 			byName[fmt.Sprint(i)] = list[i/2]
 		}
 	}
-	mustWriteAlike(t, Config{TargetBytes: 512}, rootsOf("x", &list, "y", &inner{Deep: byName, Byptr: list[:7:7]}, "z", list[100]))
+	mustWriteAlike(t, Config{TargetBytes: 512}, rootsOf("x", &list, "y", &inner{Deep: byName}, "z", list[100]))
+	type cell struct{ Up *cell }
+	cells := make([]cell, 3000)
+	for i := range cells {
+		cells[i].Up = &cells[i/2]
+	}
+	mustWriteAlike(t, Config{TargetBytes: 512}, rootsOf("x", &cells))
+	// Graphs in which nothing lies inside another region, in many pods.
+	type node struct {
+		Name string
+		Near []*node
+		Far  map[string]*node
+		Any  any
+	}
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 6))
+		nodes := make([]*node, 2+r.IntN(400))
+		for i := range nodes {
+			nodes[i] = &node{Name: many[r.IntN(len(many))]}
+		}
+		for i, n := range nodes {
+			for range r.IntN(4) {
+				n.Near = append(n.Near, nodes[min(len(nodes)-1, i+r.IntN(9))])
+			}
+			if r.IntN(4) == 0 {
+				n.Far = map[string]*node{"far": nodes[r.IntN(len(nodes))], "next": nodes[(i+1)%len(nodes)]}
+			}
+			if r.IntN(9) == 0 {
+				n.Any = nodes[r.IntN(len(nodes))].Near
+			}
+		}
+		mustWriteAlike(t, Config{TargetBytes: 200 + r.IntN(2000)}, rootsOf("x", nodes[0], "y", nodes[len(nodes)/2]))
+	}
 	for seed := range uint64(40) {
 		r := rand.New(rand.NewPCG(seed, 5))
 		nodes := newRndGraph(r, 1+r.IntN(60)).nodes
