@@ -310,6 +310,9 @@ func (e *encoder) mapContents(r *region, m *mapEntries) *encodedContents {
 	if hashes, keys := m.hashes, m.at; hashes != nil || c.n == 0 {
 		c.key = func(k int) uint64 { return hashes[k] }
 		c.unit = func(k int) { entry(keys[k]) }
+		if rows := e.rowsOf(m); rows != nil {
+			c.unit = func(k int) { e.row(rows, k) }
+		}
 		if len(pl.key.refs) > 0 || len(pl.elem.refs) > 0 {
 			c.edges = []uint32{r.edge}
 		}

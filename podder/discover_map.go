@@ -18,6 +18,7 @@ type mapEntries struct {
 	// hashes are the keyed hashes of the stored keys, where these do not depend on
 	// placement and all differ; then the order is also the stored order.
 	hashes []uint64
+	rows   *keyRows // of a map from strings to pointers, if it has hashes
 }
 
 // count returns the number of entries.
@@ -30,8 +31,9 @@ func (m *mapEntries) count() int {
 
 // mapSlot is an entry that is being put in order.
 type mapSlot struct {
-	key  unsafe.Pointer
-	hash uint64
+	key       unsafe.Pointer
+	hash      uint64
+	from, end uint32 // its row in mapReader.plain, if it has one
 }
 
 // mapReader has what reading maps needs, and the memory of what was read.
@@ -42,7 +44,7 @@ type mapReader struct {
 	starts []uint32
 	at     []unsafe.Pointer // free places for entries
 	hashed []uint64
-	plain  []byte // the map being read in its stored form
+	plain  []byte // the map being read in its stored form, or rows of it
 	order  []plainEntry
 	slabs  map[*plan]*slab
 	iter   reflect.MapIter
@@ -72,7 +74,9 @@ func (w *walk) scanMap(i int32) {
 	weight := 4 + len(w.maps.slots)*(p.key.est+p.elem.est)
 	w.orderMap(p, m)
 	key, elem := len(p.key.refs) > 0, len(p.elem.refs) > 0
-	if key || elem {
+	if m.rows != nil {
+		weight += w.keyedRefs(p, m)
+	} else if key || elem {
 		for n, at := range m.at {
 			w.boxes, w.elem = 0, n
 			if key {
@@ -160,6 +164,9 @@ func (w *walk) orderMap(pl *plan, m *mapEntries) {
 	m.at = w.maps.at[:n:n]
 	if stable {
 		m.hashes = w.maps.hashed[:n:n]
+		if pl.keyed() && len(w.maps.plain) <= maxPlain {
+			m.rows = w.keepRows(slots)
+		}
 	}
 	w.maps.at, w.maps.hashed = w.maps.at[n:], w.maps.hashed[n:]
 }
@@ -168,7 +175,7 @@ func (w *walk) orderMap(pl *plan, m *mapEntries) {
 // placement.
 func (w *walk) hashKeys(pl *plan, slots []mapSlot) (stable bool) {
 	if ops := pl.key.ops; len(ops) == 1 && ops[0].code == opString {
-		return w.hashStrings(slots)
+		return w.hashStrings(pl, slots)
 	}
 	stable = true
 	for k := range slots {
@@ -180,15 +187,32 @@ func (w *walk) hashKeys(pl *plan, slots []mapSlot) (stable bool) {
 	return stable
 }
 
-// hashStrings is hashKeys for keys that are strings.
-func (w *walk) hashStrings(slots []mapSlot) (stable bool) {
+// hashStrings is hashKeys for keys that are strings. It writes rows down if the map
+// can have them.
+func (w *walk) hashStrings(pl *plan, slots []mapSlot) (stable bool) {
 	stable = true
+	keyed, rows := pl.keyed(), w.maps.plain[:0]
 	for k := range slots {
-		s := *(*string)(slots[k].key)
-		w.buf = append(binary.AppendUvarint(w.buf[:0], uint64(len(s))<<1), s...)
-		slots[k].hash = w.eng.hashKey(w.buf)
-		stable = stable && len(s) < longString
+		x := &slots[k]
+		s := *(*string)(x.key)
+		if len(s) >= longString {
+			stable = false
+			w.buf = append(binary.AppendUvarint(w.buf[:0], uint64(len(s))<<1), s...)
+			x.hash = w.eng.hashKey(w.buf)
+			continue
+		}
+		if !keyed {
+			rows = rows[:0]
+		}
+		x.from = uint32(len(rows))
+		rows = appendShort(rows, s)
+		x.hash = w.eng.hashKey(rows[x.from:])
+		if keyed {
+			rows = appendRowEnd(rows, unsafe.Add(x.key, pl.layout.elem))
+			x.end = uint32(len(rows))
+		}
 	}
+	w.maps.plain = rows
 	return stable
 }
 

@@ -52,6 +52,11 @@ func (e *encoder) mapSlot(r *region) {
 	case m.hashes == nil:
 		e.sortedEntries(r.plan, m, n)
 		return
+	case e.rowsOf(m) != nil:
+		for k := range m.at {
+			b.upTo(m.hashes[k])
+			e.row(m.rows, k)
+		}
 	default:
 		for k, at := range m.at {
 			b.upTo(m.hashes[k])

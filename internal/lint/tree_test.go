@@ -36,6 +36,7 @@ var (
 		"podder/discover.go",
 		"podder/discover_ahead.go",
 		"podder/discover_map.go",
+		"podder/discover_map_keyed.go",
 		"podder/discover_map_plain.go",
 		"podder/discover_region.go",
 		"podder/discover_settle.go",
