@@ -1,6 +1,8 @@
 package podder
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,19 +64,30 @@ func CompareTypes(stored, program []StoredType) []TypeChange {
 	for i := range stored {
 		names[stored[i].Name] = true
 	}
+	// Fields may have types that were renamed, so guesses about types come first.
+	probably := programNames{}
+	maps.Copy(probably, byName)
+	unknown := map[int]TypeChange{}
+	for i := range stored {
+		s := &stored[i]
+		if !reported(s) || byName[s.Name] != nil {
+			continue
+		}
+		c := unknownType(s, program, names)
+		if unknown[i] = c; c.Rename != nil {
+			probably[s.Name] = byName[c.Rename.To]
+		}
+	}
 	var list []TypeChange
 	for i := range stored {
 		s := &stored[i]
-		if !namedText(s.Name) || s.Entries || s.Value != "" {
-			continue
+		if c, ok := unknown[i]; ok {
+			list = append(list, c)
+		} else if reported(s) {
+			now := byName[s.Name]
+			names[now.Name] = true
+			list = append(list, byName.compareType(s, now, probably))
 		}
-		now := byName[s.Name]
-		if now == nil {
-			list = append(list, unknownType(s, program, names))
-			continue
-		}
-		names[now.Name] = true
-		list = append(list, byName.compareType(s, now))
 	}
 	for i := range program {
 		if t := &program[i]; namedText(t.Name) && !names[t.Name] {
@@ -83,6 +96,9 @@ func CompareTypes(stored, program []StoredType) []TypeChange {
 	}
 	return list
 }
+
+// reported says whether a stored layout is one of a type with a name.
+func reported(s *StoredType) bool { return namedText(s.Name) && !s.Entries && s.Value == "" }
 
 // programNames has the types of a program by all names under which they may be
 // stored.
@@ -116,7 +132,7 @@ func namedText(s string) bool {
 	return !predeclared && checkName(s) == nil
 }
 
-func (p programNames) compareType(s, now *StoredType) TypeChange {
+func (p programNames) compareType(s, now *StoredType, probably programNames) TypeChange {
 	c := TypeChange{ID: s.ID, Stored: s.Name, Now: now.Name, Change: ChangeSame}
 	if s.Name != now.Name {
 		c.Change = ChangeRenamed
@@ -124,7 +140,7 @@ func (p programNames) compareType(s, now *StoredType) TypeChange {
 	if s.Module != "" && now.Module != "" && s.Module != now.Module {
 		c.Change, c.Why = ChangeImpossible, "stored as of "+s.Module+", the program has "+now.Module
 	} else if s.Kind == "struct" && now.Kind == "struct" {
-		c.Fields = p.compareFields(s, now)
+		c.Fields = p.compareFields(s, now, probably)
 	} else if how, why := p.compareKinds(s, now); how != ChangeSame {
 		c.Change, c.Why = how, why
 	}
@@ -133,6 +149,9 @@ func (p programNames) compareType(s, now *StoredType) TypeChange {
 	}
 	if slices.Contains(now.Migrates, s.Name) && (c.Change != ChangeSame || s.Name != now.Name) {
 		return TypeChange{ID: s.ID, Stored: s.Name, Now: now.Name, Change: ChangeMigrated}
+	}
+	if c.Change == ChangeImpossible && c.Why == "" {
+		c.Why = fmt.Sprintf("a load fails, unless db.Migrate(%q, …) makes new values of old ones", s.Name)
 	}
 	return c
 }
@@ -143,7 +162,7 @@ func worse(a, b string) string {
 }
 
 // compareFields pairs fields as a load does: by name, then by former names.
-func (p programNames) compareFields(s, now *StoredType) []FieldChange {
+func (p programNames) compareFields(s, now *StoredType, probably programNames) []FieldChange {
 	var list []FieldChange
 	pairs := map[string]*StoredField{} // by stored name
 	done := map[string]bool{}
@@ -161,11 +180,14 @@ func (p programNames) compareFields(s, now *StoredType) []FieldChange {
 			take(&now.Fields[i], old)
 		}
 	}
+	lone := func(f *StoredField) bool {
+		return !slices.ContainsFunc(s.Fields, func(x StoredField) bool { return x.Name != f.Name && x.Type == f.Type && pairs[x.Name] == nil })
+	}
 	for i := range s.Fields {
 		f := &s.Fields[i]
 		to := pairs[f.Name]
 		if to == nil {
-			list = append(list, FieldChange{Stored: f.Name, Change: ChangeRemoved, Why: f.Type, Rename: fieldRename(f, now, done)})
+			list = append(list, FieldChange{Stored: f.Name, Change: ChangeRemoved, Why: f.Type, Rename: probably.fieldRename(f, now, done, lone(f))})
 			continue
 		}
 		how, why := p.convertText(f.Type, f.Kind, to.Type, to.Kind)

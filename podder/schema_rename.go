@@ -56,7 +56,8 @@ const leastScore = 0.6
 // unknownType describes a stored type that the program lacks, with the new type
 // of the program that looks most like it.
 func unknownType(s *StoredType, program []StoredType, stored map[string]bool) TypeChange {
-	c := TypeChange{ID: s.ID, Stored: s.Name, Change: ChangeUnknown}
+	c := TypeChange{ID: s.ID, Stored: s.Name, Change: ChangeUnknown,
+		Why: "the program has no type of that name: kept as it is behind interfaces, an error where the program asks for it"}
 	for i := range program {
 		t := &program[i]
 		if !namedText(t.Name) || stored[t.Name] || t.Kind != s.Kind {
@@ -86,31 +87,45 @@ func alikeFields(a, b *StoredType) float64 {
 	}
 	both := 0.0
 	for _, f := range a.Fields {
+		most := 0.0
 		for _, g := range b.Fields {
-			switch {
+			switch name := alike(f.Name, g.Name); {
 			case f.Name == g.Name && f.Type == g.Type:
-				both++
+				most = 1
 			case f.Name == g.Name:
-				both += 0.5
+				most = max(most, 0.5)
+			case f.Type == g.Type && name > 0.7:
+				most = max(most, 0.8*name)
 			}
 		}
+		both += most
 	}
 	return both / max(1, float64(len(a.Fields)+len(b.Fields))-both)
 }
 
-// fieldRename finds the added field that a removed one most likely became.
-func fieldRename(f *StoredField, now *StoredType, done map[string]bool) *Rename {
+// fieldRename finds the added field that a removed one most likely became. Types
+// that probably were renamed count as the same. lone says that no other field of
+// that type was removed: of types that no other field has, names say less.
+func (p programNames) fieldRename(f *StoredField, now *StoredType, done map[string]bool, lone bool) *Rename {
 	var found []Rename
+	ofType := 0
+	for i := range now.Fields {
+		if g := &now.Fields[i]; !done[g.Name] && g.Kind == f.Kind && p.same(f.Type, g.Type) {
+			ofType++
+		}
+	}
 	for i := range now.Fields {
 		g := &now.Fields[i]
 		if done[g.Name] {
 			continue
 		}
-		how, _ := programNames(nil).convertText(f.Type, f.Kind, g.Type, g.Kind)
+		how, _ := p.convertText(f.Type, f.Kind, g.Type, g.Kind)
 		score := 0.6 * alike(f.Name, g.Name)
 		switch how {
 		case ChangeSame:
-			score += 0.4
+			if score += 0.4; lone && ofType == 1 && namedText(elemText(f.Type)) {
+				score = min(1, score+0.2)
+			}
 		case ChangeConverted:
 			score += 0.3
 		case ChangeChecked:
@@ -127,6 +142,17 @@ func fieldRename(f *StoredField, now *StoredType, done map[string]bool) *Rename 
 	}
 	best := slices.MaxFunc(found, func(a, b Rename) int { return cmp.Compare(a.Score, b.Score) })
 	return &best
+}
+
+// elemText is the type to which pointers and slices lead.
+func elemText(text string) string {
+	for {
+		rest, ok := strings.CutPrefix(strings.TrimPrefix(text, "*"), "[]")
+		if rest == text && !ok {
+			return text
+		}
+		text = rest
+	}
 }
 
 func lastPart(name string) string { return name[strings.LastIndexAny(name, "./")+1:] }

@@ -114,11 +114,14 @@ func main() {
 var errUsage = errors.New("wrong use; see poddb help")
 
 func run(ctx context.Context, e *env, args []string) error {
-	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+	switch {
+	case len(args) == 0:
 		usage(e.err)
-		if len(args) == 0 {
-			return errUsage
-		}
+		return errUsage
+	case args[0] == "help" && len(args) > 1:
+		args = []string{args[1], "-h"}
+	case args[0] == "help", args[0] == "-h", args[0] == "--help":
+		usage(e.out)
 		return nil
 	}
 	for _, c := range commands() {
@@ -141,8 +144,8 @@ func (c command) start(ctx context.Context, e *env, args []string) error {
 	for {
 		if err := f.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
-				fmt.Fprintf(e.err, "usage: poddb %s %s\n%s\n", c.name, c.args, c.help)
-				f.SetOutput(e.err)
+				fmt.Fprintf(e.out, "usage: poddb %s [flags] %s\n%s\n", c.name, c.args, c.help)
+				f.SetOutput(e.out)
 				f.PrintDefaults()
 				return nil
 			}
@@ -164,7 +167,7 @@ func (c command) start(ctx context.Context, e *env, args []string) error {
 }
 
 func usage(w io.Writer) {
-	fmt.Fprintln(w, "usage: poddb COMMAND [flags] …")
+	fmt.Fprintln(w, "usage: poddb COMMAND [flags] …; poddb help COMMAND says which flags")
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-22s %s\n", strings.TrimSpace(c.name+" "+c.args), c.help)
 	}

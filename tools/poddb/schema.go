@@ -101,6 +101,8 @@ func kindText(t db.StoredType) string {
 		return fmt.Sprintf("array of %d %s", t.Len, t.Elem)
 	case t.Kind == "map":
 		return fmt.Sprintf("map of %s to %s", t.Key, t.Elem)
+	case t.Kind == "ptr":
+		return "pointer to " + t.Elem
 	case t.Elem != "":
 		return t.Kind + " of " + t.Elem
 	}
@@ -137,7 +139,27 @@ func (e *env) printChanges(changes []db.TypeChange) error {
 		}
 	}
 	t.print(e.out)
+	fmt.Fprintln(e.out, summary(changes))
 	return nil
+}
+
+// summary says in one line whether the program can load what is stored.
+func summary(changes []db.TypeChange) string {
+	count := map[string]int{}
+	stored := 0
+	for _, c := range changes {
+		if c.Stored != "" {
+			stored++
+			count[c.Change]++
+		}
+	}
+	if n := count["impossible"] + count["unknown"]; n > 0 {
+		return fmt.Sprintf("%d of %d stored types cannot be loaded as they are: %d impossible, %d unknown", n, stored, count["impossible"], count["unknown"])
+	}
+	if n := count["checked"]; n > 0 {
+		return fmt.Sprintf("all %d stored types can be loaded; of %d the values are checked one by one, and one that does not fit is an error", stored, n)
+	}
+	return fmt.Sprintf("all %d stored types can be loaded", stored)
 }
 
 func dotted(field string) string {
