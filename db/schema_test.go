@@ -132,3 +132,55 @@ func TestSchemaReportSaysWhatBecomesOfEachType(t *testing.T) {
 		t.Errorf("no description: %v", err)
 	}
 }
+
+type (
+	saleV1 struct {
+		ID       int
+		Customer clientV1
+	}
+	clientV1 struct {
+		Name, Email string
+		Old         map[string]int
+	}
+	saleV2 struct {
+		ID    int
+		Buyer clientV2
+	}
+	clientV2 struct {
+		Name, EMail string
+		Old         map[string]int
+	}
+)
+
+// A type that was renamed together with a field of it is found, and so is a field
+// of such a type that was renamed itself.
+func TestSchemaReportGuessesRenamesOfTypesAndTheirFields(t *testing.T) {
+	ctx := context.Background()
+	d := must(db.OpenMemory(ctx, &db.Options{Types: db.Types(db.Type[saleV1]("shop.Sale"), db.Type[clientV1]("shop.Customer"))}))(t)
+	defer d.Close()
+	ns := namespace(t, d)
+	set(t, ns, "s", &saleV1{})
+	save(t, ns)
+	desc := must(db.DescribeTypes(db.Types(db.Type[saleV2]("shop.Sale"), db.Type[clientV2]("shop.Client"))))(t)
+	changes := must(db.CompareTypes(must(d.Schema(ctx))(t), desc))(t)
+	found := 0
+	for _, c := range changes {
+		if c.Stored == "shop.Customer" {
+			found++
+			if c.Change != "unknown" || c.Rename == nil || c.Rename.To != "shop.Client" || !strings.Contains(c.Why, "no type of that name") {
+				t.Errorf("%+v", c)
+			}
+		}
+		for _, f := range c.Fields {
+			if f.Stored == "Customer" {
+				found++
+				if f.Rename == nil || f.Rename.Do != "`pod:\"Buyer,was=Customer\"`" {
+					t.Errorf("%+v", f)
+				}
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d of 2 in %+v", found, changes)
+	}
+}

@@ -112,7 +112,7 @@ func TestSchemaReportOfAProgram(t *testing.T) {
 	}
 	defer live.Close()
 	got, err := poddb(t, "schema", path, "--program", program)
-	if err != nil || !strings.Contains(got, "probably renamed to Prize (0.88)") || !strings.Contains(got, "pod:") || !strings.Contains(got, ".Next") {
+	if err != nil || !strings.Contains(got, "probably renamed to Prize (0.88)") || !strings.Contains(got, "pod:") || !strings.Contains(got, ".Next") || !strings.Contains(got, " stored types can") {
 		t.Errorf("%s, %v", got, err)
 	}
 	got, err = poddb(t, "schema", path, "--program", program, "--json")
@@ -213,6 +213,15 @@ func TestWrongUseIsOneClearLine(t *testing.T) {
 	} {
 		if _, err := poddb(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: %v, want %q", c.args, err, c.want)
+		}
+	}
+}
+
+// What was asked for is output, not an error.
+func TestHelpIsOutput(t *testing.T) {
+	for _, c := range []struct{ args, want string }{{"help", "schema FILE"}, {"help schema", "-program"}, {"schema -h", "-program"}} {
+		if out, err := poddb(t, strings.Fields(c.args)...); err != nil || !strings.Contains(out, c.want) {
+			t.Errorf("%s: %q, %v", c.args, out, err)
 		}
 	}
 }
