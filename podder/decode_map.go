@@ -137,10 +137,10 @@ type mapFiller struct {
 	elemAt    unsafe.Pointer
 	keyCode   moveCode
 	elemCode  moveCode
-	insert    mapInsert
-	seen      uint64
-	noBytes   bool // entries have none
-	busy      bool
+	typedMap
+	seen    uint64
+	noBytes bool // entries have none
+	busy    bool
 }
 
 // filler returns the filler for a map of a type. One is kept for each type, with
@@ -151,13 +151,21 @@ func (l *loader) filler(p *loadPod, st *storedType, to unsafe.Pointer) *mapFille
 		pl := st.plan
 		f = &mapFiller{l: l, pl: pl, key: reflect.New(pl.key.typ), elem: reflect.New(pl.elem.typ)}
 		f.keyAt, f.elemAt = f.key.UnsafePointer(), f.elem.UnsafePointer()
-		f.keyCode, f.elemCode, f.insert = pl.key.only(), pl.elem.only(), pl.goMap.insert
+		f.keyCode, f.elemCode, f.typedMap = pl.key.only(), pl.elem.only(), pl.goMap
 		f.m = reflect.NewAt(pl.typ, unsafe.Pointer(&f.to)).Elem()
 		f.noBytes = leastBytes(pl.node.key)+leastBytes(pl.node.elem) == 0
 		st.filler = f
 	}
-	f.p, f.to, f.seen, f.busy = p, to, 0, true
+	f.in(p)
+	f.to, f.seen, f.busy = to, 0, true
 	return f
+}
+
+// in has entries of pod p be read.
+func (f *mapFiller) in(p *loadPod) {
+	if f.p != p {
+		f.p = p
+	}
 }
 
 // free lets the filler be used for the next map.
@@ -166,7 +174,7 @@ func (f *mapFiller) free() { f.busy = false }
 // entries inserts the entries of one run.
 func (f *mapFiller) entries(c *cursor) {
 	l := f.l
-	if f.keyCode == moveString && f.insert != nil && !f.pl.changed && !f.pl.boxes && !l.missing {
+	if f.keyCode == moveString && f.insertText != nil && !f.pl.changed && !f.pl.boxes && !l.missing {
 		f.stringEntries(c)
 	}
 	for c.off < len(c.buf) && l.err == nil {
@@ -180,7 +188,7 @@ func (f *mapFiller) entries(c *cursor) {
 // stringEntries inserts entries with keys that are strings stored in place, as long
 // as they lack nothing.
 func (f *mapFiller) stringEntries(c *cursor) {
-	l, key, elem := f.l, (*string)(f.keyAt), f.pl.elem
+	l, elem, to := f.l, f.pl.elem, f.to
 	l.scratch++
 	for c.off < len(c.buf) {
 		off := c.off
@@ -193,7 +201,7 @@ func (f *mapFiller) stringEntries(c *cursor) {
 			break
 		}
 		b := c.bytes(x >> 1)
-		*key = l.slab.copyOf(b)
+		key := l.slab.copyOf(b)
 		if code := f.elemCode; code == moveInt || code == moveInt64 {
 			v, ok := c.small()
 			if !ok {
@@ -210,7 +218,7 @@ func (f *mapFiller) stringEntries(c *cursor) {
 		if l.err != nil || l.missing {
 			break
 		}
-		f.insert(f.to, f.keyAt, f.elemAt)
+		f.insertText(to, key, f.elemAt)
 	}
 	l.scratch--
 }

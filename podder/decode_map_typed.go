@@ -8,10 +8,22 @@ import (
 // mapInsert stores an entry in a map, as m[*key] = *elem.
 type mapInsert func(m, key, elem unsafe.Pointer)
 
+// textInsert is mapInsert for keys that are strings.
+type textInsert func(m unsafe.Pointer, key string, elem unsafe.Pointer)
+
 // typedMap is Go's own making of a map and insertion into it.
 type typedMap struct {
-	insert mapInsert // nil if there are none here
-	make   func(n int) unsafe.Pointer
+	insert     mapInsert  // nil if there are none here
+	insertText textInsert // nil if keys are no strings
+	make       func(n int) unsafe.Pointer
+}
+
+func typedMapIn[K comparable, E any]() typedMap {
+	t := typedMap{insert: insert[K, E], make: newMap[K, E]}
+	if _, ok := any(*new(K)).(string); ok {
+		t.insertText = insertText[E]
+	}
+	return t
 }
 
 // typedMapOf returns what Go does for maps that are laid out like t, if that is
@@ -39,26 +51,26 @@ func typedMapOf(t reflect.Type) typedMap {
 func typedMapFor[K comparable](elem reflect.Type) typedMap {
 	switch elem.Kind() {
 	case reflect.Bool, reflect.Int8, reflect.Uint8:
-		return typedMap{insert[K, uint8], newMap[K, uint8]}
+		return typedMapIn[K, uint8]()
 	case reflect.Int, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint32, reflect.Uint64, reflect.Uintptr,
 		reflect.Float32, reflect.Float64:
 		switch elem.Size() {
 		case 4:
-			return typedMap{insert[K, uint32], newMap[K, uint32]}
+			return typedMapIn[K, uint32]()
 		case 8:
-			return typedMap{insert[K, uint64], newMap[K, uint64]}
+			return typedMapIn[K, uint64]()
 		}
 	case reflect.String:
-		return typedMap{insert[K, string], newMap[K, string]}
+		return typedMapIn[K, string]()
 	case reflect.Pointer, reflect.Map:
-		return typedMap{insert[K, unsafe.Pointer], newMap[K, unsafe.Pointer]}
+		return typedMapIn[K, unsafe.Pointer]()
 	case reflect.Slice:
-		return typedMap{insert[K, sliceHeader], newMap[K, sliceHeader]}
+		return typedMapIn[K, sliceHeader]()
 	case reflect.Interface:
-		return typedMap{insert[K, ifaceWords], newMap[K, ifaceWords]}
+		return typedMapIn[K, ifaceWords]()
 	case reflect.Struct:
 		if elem.Size() == 0 {
-			return typedMap{insert[K, struct{}], newMap[K, struct{}]}
+			return typedMapIn[K, struct{}]()
 		}
 	}
 	return typedMap{}
@@ -67,6 +79,11 @@ func typedMapFor[K comparable](elem reflect.Type) typedMap {
 // insert is used for maps whose type is laid out like map[K]E.
 func insert[K comparable, E any](m, key, elem unsafe.Pointer) {
 	(*(*map[K]E)(unsafe.Pointer(&m)))[*(*K)(key)] = *(*E)(elem)
+}
+
+// insertText is insert for keys that are strings.
+func insertText[E any](m unsafe.Pointer, key string, elem unsafe.Pointer) {
+	(*(*map[string]E)(unsafe.Pointer(&m)))[key] = *(*E)(elem)
 }
 
 // newMap makes an empty map with room for n entries.

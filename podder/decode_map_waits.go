@@ -84,7 +84,8 @@ func (f *mapFiller) retry(m *mapPasses, pieces []loadSlot) bool {
 // at has entries of a piece be read, from off to the end of their run.
 func (f *mapFiller) at(piece loadSlot, off, end int) cursor {
 	// Numbers of references are those of the piece, and damage is in it.
-	f.p, f.l.at = piece.pod, piece
+	f.in(piece.pod)
+	f.l.at.in(piece)
 	b := piece.pod.merged.Slots[piece.slot].Bytes
 	return cursor{buf: b[:end:end], off: off}
 }
@@ -99,7 +100,7 @@ func (f *mapFiller) entryOrWait(m *mapPasses, piece int, c *cursor) bool {
 	if l.missing {
 		m.lowest = min(m.lowest, l.lowest)
 		m.waiting = append(m.waiting, waitingEntry{piece, off, len(c.buf)})
-		if f.keyCode == moveString && len(slab.rest) > 0 {
+		if f.keyCode == moveString {
 			l.slab.takeBack(slab, *(*string)(f.keyAt))
 		}
 	}

@@ -97,9 +97,19 @@ type outerSlot struct {
 // so far.
 func (l *loader) enter(p *loadPod, s pod.Slot) outerSlot {
 	outer := outerSlot{l.at, l.scratch}
-	l.at, l.scratch = loadSlot{p, s}, 0
+	l.at.in(loadSlot{p, s})
+	l.scratch = 0
 	l.level++
 	return outer
+}
+
+// in makes the slot s. Most are in one pod, and a store of a pointer costs more than
+// a look at it while the collector works.
+func (at *loadSlot) in(s loadSlot) {
+	if at.pod != s.pod {
+		at.pod = s.pod
+	}
+	at.slot = s.slot
 }
 
 // leave ends what enter began.
@@ -115,6 +125,7 @@ func (l *loader) leave(outer outerSlot) bool {
 	default:
 		l.filled(l.at.pod, l.at.slot)
 	}
-	l.at, l.scratch = outer.at, outer.scratch
+	l.at.in(outer.at)
+	l.scratch = outer.scratch
 	return true
 }

@@ -13,8 +13,8 @@ import (
 // Of the shortest strings many are equal, keys of maps above all. A load of many
 // strings remembers those that it made last, and makes no other one of them.
 type stringSlab struct {
-	rest   []byte // of the newest slab: what is not used yet
-	size   int    // of the newest slab
+	slab   []byte // the newest
+	used   int    // bytes of it
 	recent *[recentStrings]recentString
 }
 
@@ -60,7 +60,7 @@ func wordOf(b []byte) uint64 {
 }
 
 func (s *stringSlab) newCopy(b []byte) string {
-	if len(b) > len(s.rest) {
+	if len(b) > len(s.slab)-s.used {
 		if len(b) > slabString {
 			return string(b)
 		}
@@ -69,28 +69,30 @@ func (s *stringSlab) newCopy(b []byte) string {
 	if len(b) == 0 {
 		return ""
 	}
-	n := copy(s.rest, b)
 	// The bytes are in no other string and never written again.
-	text := unsafe.String(unsafe.SliceData(s.rest), n)
-	s.rest = s.rest[n:]
-	return text
+	rest := s.slab[s.used:]
+	n := copy(rest, b)
+	s.used += n
+	return unsafe.String(unsafe.SliceData(rest), n)
 }
 
 // takeBack makes the slab what it was before text, the last string made, which
 // nobody keeps; if it is another slab by now, or text is remembered, its bytes are lost.
 func (s *stringSlab) takeBack(before stringSlab, text string) {
-	if len(text) > wordString && len(before.rest) == len(text)+len(s.rest) && unsafe.StringData(text) == unsafe.SliceData(before.rest) {
-		*s = before
+	if len(text) > wordString && s.used == before.used+len(text) && len(s.slab) > before.used &&
+		unsafe.StringData(text) == &s.slab[before.used] {
+		s.used = before.used
 	}
 }
 
 // grow begins a slab of at least n bytes.
 func (s *stringSlab) grow(n int) {
-	for s.size = min(maxSlab, max(firstSlab, 2*s.size)); s.size < n; {
-		s.size *= 2
+	size := min(maxSlab, max(firstSlab, 2*len(s.slab)))
+	for size < n {
+		size *= 2
 	}
-	s.rest = make([]byte, s.size)
-	if s.size == maxSlab && s.recent == nil {
+	s.slab, s.used = make([]byte, size), 0
+	if size == maxSlab && s.recent == nil {
 		s.recent = new([recentStrings]recentString)
 	}
 }

@@ -20,8 +20,8 @@ func TestStringSlabsAreSmall(t *testing.T) {
 		if len(b) <= slabString && len(b) > 0 {
 			total += len(b)
 		}
-		if s.size > maxSlab || s.size > max(firstSlab, slabString, 3*total) {
-			t.Fatalf("slab of %d bytes after %d bytes of strings", s.size, total)
+		if len(s.slab) > maxSlab || len(s.slab) > max(firstSlab, slabString, 3*total) {
+			t.Fatalf("slab of %d bytes after %d bytes of strings", len(s.slab), total)
 		}
 	}
 }
@@ -71,9 +71,9 @@ func TestATakenBackStringIsForgotten(t *testing.T) {
 			t.Errorf("%q is %q now", text, again)
 		}
 		before = *s
-		rest := len(s.rest)
-		if s.takeBack(before, s.copyOf([]byte("long enough to be taken back"))); len(s.rest) != rest {
-			t.Errorf("%d bytes left of %d", len(s.rest), rest)
+		used := s.used
+		if s.takeBack(before, s.copyOf([]byte("long enough to be taken back"))); s.used != used {
+			t.Errorf("%d bytes are used, %d before", s.used, used)
 		}
 	}
 }

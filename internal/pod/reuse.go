@@ -180,9 +180,9 @@ func (p *Pod) readSlots(r *binenc.Reader) (total uint64) {
 }
 
 // readShort reads groups of at most left slots in all, as long as what it meets is
-// common: numbers of one or two bytes, no free slots, lengths that are not one for
-// all. It returns how many slots there were, and the sum of their bytes; what is
-// not common, or wrong, is left for others to read.
+// common: numbers of one or two bytes, no free slots. It returns how many slots
+// there were, and the sum of their bytes; what is not common, or wrong, is left for
+// others to read.
 func (p *Pod) readShort(r *binenc.Reader, left int) (n int, total uint64) {
 	ahead := *r
 	b := ahead.Bytes(uint64(ahead.Len()))
@@ -208,7 +208,8 @@ func (p *Pod) shortGroup(b []byte, at, left int) (count int, total uint64, next 
 	g := b[at]
 	at++
 	kind := Kind(g & 15)
-	if kind == SlotFree || kind >= slotKinds || g&^(groupInRuns|groupSeveral|15) != 0 {
+	if kind == SlotFree || kind >= slotKinds || g >= 0x80 ||
+		g&groupEqual != 0 && g&(groupInRuns|groupSeveral) != groupSeveral {
 		return 0, 0, 0
 	}
 	count = 1
@@ -222,24 +223,43 @@ func (p *Pod) shortGroup(b []byte, at, left int) (count int, total uint64, next 
 	if at == 0 || count > left {
 		return 0, 0, 0
 	}
-	m := p.reused
-	first, firstRun := len(p.Slots), len(m.runs)
-	for range count {
-		d := Data{Kind: kind, Type: TypeID(typ)}
-		var length uint64
-		if g&groupInRuns == 0 {
-			length, at = short(b, at)
-		} else {
-			d.Runs, length, at = m.shortRuns(b, at)
-		}
-		if at == 0 {
-			p.Slots, m.lengths, m.runs = p.Slots[:first], m.lengths[:first], m.runs[:firstRun]
+	equal := uint64(0)
+	if g&groupEqual != 0 {
+		if equal, at = short(b, at); at == 0 || equal == 0 || uint64(count) > uint64(len(b)-at)/equal {
 			return 0, 0, 0
 		}
-		p.addSlot(d, length)
-		total += length
 	}
+	m := p.reused
+	first, firstRun := len(p.Slots), len(m.runs)
+	slots, lengths := grow(p.Slots, count), grow(m.lengths, count)
+	for i := first; i < len(slots); i++ {
+		d := &slots[i]
+		d.Kind, d.Type = kind, TypeID(typ) // Bytes follow when all is read
+		switch {
+		case g&groupInRuns != 0:
+			d.Runs, lengths[i], at = m.shortRuns(b, at)
+		case equal > 0:
+			d.Runs, lengths[i] = nil, equal
+		default:
+			d.Runs = nil
+			lengths[i], at = short(b, at)
+		}
+		if at == 0 {
+			m.runs = m.runs[:firstRun]
+			return 0, 0, 0
+		}
+		total += lengths[i]
+	}
+	p.Slots, m.lengths = slots, lengths
 	return count, total, at
+}
+
+// grow returns list with n elements more, which hold anything.
+func grow[T any](list []T, n int) []T {
+	if cap(list)-len(list) < n {
+		list = slices.Grow(list, n)
+	}
+	return list[:len(list)+n]
 }
 
 // short reads a number of one or two bytes at b[at:] and returns what follows it, 0
@@ -271,18 +291,20 @@ func (m *reused) shortRuns(b []byte, at int) (runs []uint32, sum uint64, next in
 		return nil, 0, 0
 	}
 	start := len(m.runs)
+	m.runs = grow(m.runs, n)
+	runs = m.runs[start : start+n : start+n]
 	prev := int32(0)
-	for _, code := range b[at : at+n] {
+	for i, code := range b[at : at+n] {
 		z := int32(code >> 1)
 		d := z>>1 ^ -(z & 1)
 		prev += d
 		if code&0x81 != 0 || d == 0 || prev < 0 {
 			return nil, 0, 0
 		}
-		m.runs = append(m.runs, uint32(prev))
+		runs[i] = uint32(prev)
 		sum += uint64(prev)
 	}
-	return m.runs[start:len(m.runs):len(m.runs)], sum, at + n
+	return runs, sum, at + n
 }
 
 func (p *Pod) addSlot(d Data, length uint64) {
