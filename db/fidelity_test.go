@@ -35,6 +35,11 @@ type row struct {
 	empty func() any     // a pointer to an empty one
 	check func(t *testing.T, vars any)
 	steps []step
+	// strange are types that the other process does not know, and now is what its
+	// variables are instead: types that have changed since, nil if they have not.
+	strange []db.TypeEntry
+	now     func() any
+	renewed []db.TypeEntry // types of the other process
 }
 
 // step changes the memory or the namespace of a row before another Save. What
@@ -44,6 +49,27 @@ type step func(t *testing.T, ns *db.Namespace, vars any)
 // after adds steps to a row.
 func (r row) after(steps ...step) row {
 	r.steps = steps
+	return r
+}
+
+// unknown has a row with values of types that the other process does not know.
+func (r row) unknown(types ...db.TypeEntry) row {
+	r.strange = types
+	return r
+}
+
+// changed has the other process use variables of type V, which have other types.
+func changed[V any](r row, check func(t *testing.T, v *V), types ...db.TypeEntry) row {
+	first := r.check
+	r.now, r.renewed = func() any { return new(V) }, types
+	r.check = func(t *testing.T, vars any) {
+		t.Helper()
+		if v, ok := vars.(*V); ok {
+			check(t, v)
+		} else {
+			first(t, vars)
+		}
+	}
 	return r
 }
 
@@ -90,6 +116,8 @@ func rows() []struct {
 		{"interfaces", interfaceRows()},
 		{"types", typeRows()},
 		{"codecs", codecRows()},
+		{"forms", formRows()},
+		{"memory", memoryRows()},
 		{"big", bigGraphRows()},
 	}
 }
@@ -109,7 +137,9 @@ func TestFidelity(t *testing.T) {
 	}
 }
 
-func (r *row) options() *db.Options { return &db.Options{Types: db.Types(r.types...)} }
+func (r *row) options(more ...db.TypeEntry) *db.Options {
+	return &db.Options{Types: db.Types(append(slices.Clone(r.types), more...)...)}
+}
 
 // bind makes the variables of a namespace those of a struct; nil is none.
 func bind(t *testing.T, ns *db.Namespace, vars any) {
@@ -138,7 +168,7 @@ func roundTrip(t *testing.T, name string, r row) {
 			t.Fatal("the check does not hold for what was built")
 		}
 	}
-	d := must(db.Open(ctx, file, r.options()))(t)
+	d := must(db.Open(ctx, file, r.options(r.strange...)))(t)
 	ns := namespace(t, d)
 	bind(t, ns, vars)
 	saved := save(t, ns)
@@ -160,6 +190,15 @@ func roundTrip(t *testing.T, name string, r row) {
 	if err != nil {
 		t.Fatalf("in another process: %v\n%s", err, out)
 	}
+	if r.strange == nil {
+		return
+	}
+	// What the other one did not know is what it was.
+	d = must(db.Open(ctx, file, r.options(r.strange...)))(t)
+	defer d.Close()
+	vars, ns = r.empty(), namespace(t, d)
+	loadFields(t, ns, vars, slices.DeleteFunc(slices.Collect(ns.Names()), func(n string) bool { return n == "aside" })...)
+	r.check(t, vars)
 }
 
 // TestFidelityElsewhere is the other process; run by itself it has nothing to do.
@@ -181,8 +220,14 @@ func TestFidelityElsewhere(t *testing.T) {
 
 func elsewhere(t *testing.T, r row, file string) {
 	ctx := context.Background()
+	if r.now != nil {
+		r.empty, r.types = r.now, r.renewed
+	}
 	d := must(db.Open(ctx, file, r.options()))(t)
 	defer d.Close()
+	if r.now != nil {
+		rewrite(t, d, r.empty())
+	}
 	head := must(d.Head(ctx, "main"))(t)
 
 	together := r.empty()
@@ -227,6 +272,16 @@ func elsewhere(t *testing.T, r row, file string) {
 	aside(t, ns, head)
 	check("after another variable was saved", single)
 	verifyClean(t, d)
+}
+
+// rewrite saves what is loaded as other types than it was stored as: once.
+func rewrite(t *testing.T, d *db.DB, vars any) {
+	t.Helper()
+	ns := namespace(t, d)
+	loadFields(t, ns, vars, slices.Collect(ns.Names())...)
+	if v := save(t, ns); v != 2 {
+		t.Fatalf("types that changed are version %d", v)
+	}
 }
 
 // loadFields reads the variables of some fields of vars in one call.

@@ -43,6 +43,8 @@ type (
 		flag   bool
 		_      [3]byte
 		n      int64
+		live   bool `pod:"-"` // not loaded
+		Last   int32
 	}
 	locked struct {
 		mu   sync.Mutex
@@ -75,6 +77,11 @@ var (
 	globalBox    = box{a: 7, tail: "global"}
 	globalList   = []int{1, 2, 3}
 )
+
+// behind returns the n bytes behind a field.
+func behind(p *bool, n int) []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(p), 1)), n)
+}
 
 func valueRows() []row {
 	type kinds struct {
@@ -138,13 +145,18 @@ func valueRows() []row {
 			is(t, "values", *v == bare{-1, true, "s\x00", 0, complex(1, -1), 200, 3} && math.Signbit(v.F))
 		}),
 		kept("unexported and embedded fields; blank ones are zero", func() *embedded {
-			e := &embedding{base: base{1, "note"}, node: &node{Name: "in"}, string: "str", flag: true, n: -9}
+			e := &embedding{base: base{1, "note"}, node: &node{Name: "in"}, string: "str", flag: true, n: -9, live: true}
 			*(*int)(unsafe.Add(unsafe.Pointer(&e.string), unsafe.Sizeof(e.string))) = 77 // the blank field behind it
+			copy(behind(&e.flag, 7), "\x55\x55\x55\x55\x55\x55\x55")                     // blank, and padding
+			copy(behind(&e.live, 3), "\x55\x55\x55")                                     // padding
 			return &embedded{e}
 		}, func(t *testing.T, v *embedded) {
 			e := v.E
 			is(t, "embedded", e.ID == 1 && e.note == "note" && e.Name == "in" && e.string == "str")
 			is(t, "unexported", e.flag && e.n == -9)
+			blank := *(*int)(unsafe.Add(unsafe.Pointer(&e.string), unsafe.Sizeof(e.string)))
+			is(t, "blank fields are zero", e.live || blank == 0 && string(behind(&e.flag, 7)) == "\x00\x00\x00\x00\x00\x00\x00")
+			is(t, "padding is zero", e.live || string(behind(&e.live, 3)) == "\x00\x00\x00")
 		}),
 		kept("strings with any bytes; long ones are stored once and shared", func() *strs {
 			x := &texts{Bytes: "a\x00\xff\xfe\u00e9", Long: long, Same: long, Raw: []byte{0, 255, 10}, Runes: []rune("aß\U0001f600")}

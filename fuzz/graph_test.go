@@ -43,6 +43,7 @@ func TestGraph(t *testing.T) {
 		total /= 10
 	}
 	var count graphCounts
+	defer debug.SetGCPercent(debug.SetGCPercent(seldom)) // half of the time was spent in it
 	first, end := int64(0), int64(total)
 	if *flagCase >= 0 {
 		first, end = int64(*flagCase), int64(*flagCase+1)
@@ -59,6 +60,9 @@ func TestGraph(t *testing.T) {
 					return
 				}
 				family := graph.NewFamily(*flagSeed<<20 ^ uint64(block))
+				if block%100 == 99 {
+					t.Logf("at graph %d: %d versions, %d mismatches", from, count.versions.Load(), count.mismatches.Load())
+				}
 				for n := from; n < to; n++ {
 					if err := runGraph(t.Context(), family, *flagSeed, n, &count); err != nil {
 						count.mismatches.Add(1)
@@ -79,7 +83,32 @@ func TestGraph(t *testing.T) {
 // maxMismatches ends a campaign that has found enough.
 const maxMismatches = 20
 
+// seldom is how much the heap grows between collections where nobody asks for more.
+const seldom = 400
+
+// collector has the garbage collector at work all the time while a graph wants it.
+type collector struct {
+	mu    sync.Mutex
+	users int
+}
+
+func (c *collector) harass() (done func()) {
+	c.use(1)
+	return func() { c.use(-1) }
+}
+
+func (c *collector) use(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users += n; c.users > 0 {
+		debug.SetGCPercent(1)
+	} else {
+		debug.SetGCPercent(seldom)
+	}
+}
+
 type graphCounts struct {
+	collector                                                             collector
 	versions, comparisons, parts, reopened, restored, objects, mismatches atomic.Int64
 }
 
@@ -127,7 +156,7 @@ func runGraph(ctx context.Context, family *graph.Family, seed uint64, n int64, c
 		g.world.Limits.Big = 8 * g.opts.PodTargetBytes
 	}
 	if n%collectEvery == 17 {
-		defer debug.SetGCPercent(debug.SetGCPercent(1))
+		defer count.collector.harass()()
 		g.harass = runtime.GC
 	}
 	if err := g.open(); err != nil {

@@ -124,6 +124,7 @@ func (w *walk) discover(roots []Root) error {
 		w.eng.walks++
 		w.static = w.needs.static[i]
 		w.addBox(r)
+		w.askable(r)
 		if err := w.drain(); err != nil {
 			return err
 		}

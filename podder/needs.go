@@ -83,6 +83,51 @@ func (n *needs) number(t reflect.Type) int32 {
 	return k
 }
 
+// askable notes a problem if the type of a variable is one that no program can
+// name, to load it.
+func (w *walk) askable(r Root) {
+	t := w.eng.private(r.Value.Type())
+	if t == nil {
+		return
+	}
+	w.current, w.elem = w.cells[len(w.cells)-1].region, 0
+	w.problem(w.st.regions.at(w.current).addr, r.Value.Type(), fmt.Sprintf("%v is private to package %s, so no program can name the type of this variable to load it", t, t.PkgPath()), true)
+}
+
+// private returns a part of the name of t that belongs to another package alone and
+// that is not known without a name, nil if there is none.
+func (e *engine) private(t reflect.Type) reflect.Type {
+	for {
+		if e.reg.std[t] {
+			return nil
+		}
+		if t.Name() != "" {
+			if e.nameable(t) || e.reg.known(t, nil) {
+				return nil
+			}
+			return t
+		}
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Array:
+			t = t.Elem()
+		case reflect.Map:
+			if k := e.private(t.Key()); k != nil {
+				return k
+			}
+			t = t.Elem()
+		case reflect.Struct:
+			for i := range t.NumField() {
+				if p := e.private(t.Field(i).Type); p != nil {
+					return p
+				}
+			}
+			return nil
+		default:
+			return nil
+		}
+	}
+}
+
 // checkNeeds finds variables that lead to values of types that they do not
 // know.
 func (w *walk) checkNeeds() error {

@@ -299,3 +299,86 @@ func TestValuesThatLeadIntoUnknownObjectsAreKept(t *testing.T) {
 		}
 	}
 }
+
+// opaqueUser refers to an object that the program knows, and is not known itself.
+type opaqueUser struct {
+	Cfg  *tConfig
+	Elem *int
+	Own  *opaqueUser
+	Text string
+}
+
+// An opaque value goes on referring to the slot of a sentinel that it referred to,
+// if there are several: nothing is written again, and it is the program's object.
+func TestOpaqueValuesKeepTheSlotOfASentinel(t *testing.T) {
+	type holder struct {
+		N    int
+		Any  any
+		Many []any
+		Map  map[string]any
+		Cfg  *tConfig
+	}
+	for _, target := range []int{100, 8 << 10} {
+		s := newFakeStore()
+		full, part := s.config(), s.config()
+		full.TargetBytes, part.TargetBytes = target, target
+		full.Registry, part.Registry = withValues(t, "default", &tDefault), withValues(t, "default", &tDefault)
+		if err := full.Registry.Register(reflect.TypeFor[opaqueUser](), ""); err != nil {
+			t.Fatal(err)
+		}
+		user := func() *opaqueUser {
+			u := &opaqueUser{Cfg: &tDefault, Elem: &tDefault.List[2], Text: strings.Repeat("t", 200)}
+			u.Own = &opaqueUser{Own: u, Cfg: &tDefault}
+			return u
+		}
+		all := []any{"box", &tDefault, "x", &holder{}, "y", &holder{}}
+		mustSave(t, mustGraph(t, full), s, all...)
+		for k := 2; k < len(all); k += 2 { // each in a graph that has not met the slots of the others
+			g, vs := reload(t, s, full, all[k:k+2]...)
+			h := vs[0].Interface().(*holder)
+			h.Any, h.Cfg = user(), &tDefault
+			h.Many, h.Map = []any{user(), h.Any, *user()}, map[string]any{"u": user()}
+			mustSave(t, g, s, all[k], h)
+		}
+		slots := 0
+		for _, p := range s.pods {
+			for i := range p.Slots {
+				if d, _ := s.Type(context.Background(), p.Slots[i].Type); len(d) > 1 && d[1] == byte(nodeNamed) {
+					slots++
+				}
+			}
+		}
+		if slots < 3 {
+			t.Errorf("the sentinel has %d slots: nothing is proven", slots)
+		}
+		for _, list := range [][]any{all, {"y", all[5], "x", all[3], "box", all[1]}, all[4:], all[2:]} {
+			g, vs := reload(t, s, part, list...) // and a save writes nothing
+			for round := range 2 {
+				var live []any
+				for k, v := range vs {
+					if h, ok := v.Interface().(*holder); ok {
+						if _, ok := h.Any.(*Opaque); !ok || h.Cfg != &tDefault {
+							t.Fatalf("loaded %v", h)
+						}
+						h.N += round
+					}
+					live = append(live, list[2*k], v.Interface())
+				}
+				mustSave(t, g, s, live...)
+				mustStayQuiet(t, g, s, live...)
+			}
+		}
+		_, vs := reload(t, s, full, all...)
+		for _, v := range vs[1:] {
+			h := v.Interface().(*holder)
+			for _, u := range []*opaqueUser{h.Any.(*opaqueUser), h.Many[0].(*opaqueUser), h.Map["u"].(*opaqueUser)} {
+				if u.Cfg != &tDefault || u.Elem != &tDefault.List[2] || u.Own.Cfg != &tDefault || u.Own.Own != u {
+					t.Errorf("target %d: pointers of an opaque value lead elsewhere", target)
+				}
+			}
+			if u := h.Many[2].(opaqueUser); u.Cfg != &tDefault || h.Many[1] != h.Any {
+				t.Errorf("target %d: pointers of an opaque copy lead elsewhere", target)
+			}
+		}
+	}
+}

@@ -213,3 +213,36 @@ func TestEveryStandardTypeHasTheLayoutWrittenDown(t *testing.T) {
 		}
 	}
 }
+
+// A variable is asked for by its type; of one that is private to its package nobody
+// can name the type.
+func TestVariablesOfTypesThatNobodyCanNameAreRefused(t *testing.T) {
+	type holder struct{ B *bytes.Buffer }
+	var b bytes.Buffer
+	b.WriteString("text")
+	_, _ = b.ReadByte()
+	at := reflect.ValueOf(&b).Elem().FieldByName("lastRead")
+	p := reflect.NewAt(at.Type(), at.Addr().UnsafePointer())
+	list := reflect.MakeSlice(reflect.SliceOf(at.Type()), 1, 1)
+	for _, v := range []any{
+		p.Interface(), list.Interface(), reflect.MakeMap(reflect.MapOf(reflect.TypeFor[string](), p.Type())).Interface(), p.Elem().Int(),
+		reflect.New(reflect.StructOf([]reflect.StructField{{Name: "X", Type: at.Type()}})).Interface(),
+	} {
+		s := newFakeStore()
+		g := mustGraph(t, s.config())
+		_, err := g.Save(context.Background(), rootsOf("h", &holder{&b}, "v", v), s.begin())
+		var u *dberr.UnsupportedError
+		if _, number := v.(int64); number {
+			if err != nil {
+				t.Error(err)
+			}
+		} else if !errors.As(err, &u) || u.Problems[0].Path != "v" || !strings.Contains(u.Problems[0].Reason, "bytes.readOp is private to package bytes") || len(s.pods) > 0 {
+			t.Errorf("%T: %v, %d pods", v, err, len(s.pods))
+		}
+	}
+	// Those that are known by themselves need no name.
+	s := newFakeStore()
+	typ := reflect.New(runtimeType).Interface() // **reflect.rtype
+	mustSave(t, mustGraph(t, s.config()), s, "e", errors.New("e"), "r", rand.NewSource(1), "t", typ)
+	reload(t, s, s.config(), "e", errors.New(""), "r", rand.NewSource(1), "t", typ)
+}
