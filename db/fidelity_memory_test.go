@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"unsafe"
 
@@ -22,6 +23,15 @@ type (
 	guardedNumber struct {
 		locked
 		M *int
+	}
+	// Either alone, too: what is copied as a whole else.
+	withLock struct {
+		N  int
+		mu sync.RWMutex
+	}
+	withSkipped struct {
+		N    int
+		temp string `pod:"-"`
 	}
 	// chunked is larger than what is stored in one piece, all of it.
 	chunked struct {
@@ -146,7 +156,11 @@ func memoryRows() []row {
 		All  *[]string
 		Some *map[string]string
 	}
-	type locks struct{ X *guardedNumber }
+	type locks struct {
+		X *guardedNumber
+		L *[]withLock
+		S *[2]withSkipped
+	}
 	return []row{
 		kept("elements beyond the furthest that a slice reaches are zero, those before it are kept", func() *reach {
 			s := []string{"0", "1", "2", "3", "4"}
@@ -190,11 +204,13 @@ func memoryRows() []row {
 			is(t, "other variables", v.Elem == &v.C.Mid[0] && &(*v.Mid)[0] == v.C.Elem)
 		}).after(did(func(v *chunks) { v.C.changedInTheMidst() })),
 		kept("locks are left alone by a checkout, also those that are held", func() *locks {
-			return &locks{&guardedNumber{M: new(int), locked: locked{N: 1}}}
+			return &locks{&guardedNumber{M: new(int), locked: locked{N: 1}}, &[]withLock{{N: 1}, {N: 2}}, &[2]withSkipped{{N: 1}, {N: 2}}}
 		}, func(t *testing.T, v *locks) {
-			is(t, "what was checked out", v.X.N == 1 && *v.X.M == 0)
-		}).after(did(func(v *locks) { v.X.N, *v.X.M = 2, 5 }), func(t *testing.T, ns *db.Namespace, vars any) {
-			x := vars.(*locks).X
+			is(t, "what was checked out", v.X.N == 1 && *v.X.M == 0 && (*v.L)[0].N == 1 && (*v.L)[1].N == 2 && v.S[0].N == 1 && v.S[1].N == 2)
+		}).after(did(func(v *locks) { v.X.N, *v.X.M, (*v.L)[1].N, v.S[1].N = 2, 5, 7, 8 }), func(t *testing.T, ns *db.Namespace, vars any) {
+			x, l, s := vars.(*locks).X, &(*vars.(*locks).L)[1], &vars.(*locks).S[1]
+			l.mu.RLock()
+			s.temp = "kept"
 			x.mu.Lock()
 			x.rw.RLock()
 			x.wg.Add(1)
@@ -206,6 +222,8 @@ func memoryRows() []row {
 			done := true
 			x.once.Do(func() { done = false })
 			is(t, "locks and skipped fields", !x.mu.TryLock() && !x.rw.TryLock() && done && x.temp == "kept" && x.fn != nil)
+			is(t, "locks alone, skipped fields alone", !l.mu.TryLock() && s.temp == "kept")
+			l.mu.RUnlock()
 			x.mu.Unlock()
 			x.rw.RUnlock()
 			x.wg.Done()
