@@ -155,6 +155,7 @@ func (s *Store) remember(q *queued) {
 	for no, n := range q.what.users {
 		p.users[no] = pendingUsers{n, q}
 	}
+	s.seq.renamings.add(q.line.id, q.g.row.version, q.what.names)
 	s.seq.lastTime = q.g.row.time
 }
 

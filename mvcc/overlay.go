@@ -277,6 +277,16 @@ func (o *overlay) search(key []byte, prev *[maxHeight]*onode) *onode {
 // seek returns the first node with a key ≥ key, or nil.
 func (o *overlay) seek(key []byte) *onode { return o.search(key, nil) }
 
+// before returns the last node with a key < key, or nil.
+func (o *overlay) before(key []byte) *onode {
+	var prev [maxHeight]*onode
+	o.search(key, &prev)
+	if n := prev[0]; n != nil && n != o.head {
+		return n
+	}
+	return nil
+}
+
 // first returns the first node with a key ≥ from that begins with prefix, itself
 // a beginning of from, or nil.
 func (o *overlay) first(from, prefix []byte) *onode {

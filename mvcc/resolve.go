@@ -107,8 +107,61 @@ func (v *view) names(lineage []fork, prefix, from []byte, most int) (names []str
 		if root != 0 || isLost(err) { // whoever asks for its root will hear of it
 			names = append(names, name)
 		}
-		from = nk
-		from[len(from)-1] = 1 // behind every row of the name, before what may follow
+		from = behindName(nk)
 	}
 	return names, from, nil
+}
+
+// behindName makes a nameKey a key behind every row of the name, before what may
+// follow.
+func behindName(nk []byte) []byte {
+	nk[len(nk)-1] = 1
+	return nk
+}
+
+// namesBack is names the other way: names whose rows are before a key, the last
+// first.
+func (v *view) namesBack(lineage []fork, prefix, before []byte, most int) (names []string, next []byte, err error) {
+	for len(names) < most {
+		key, err := v.lastBefore(before)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !bytes.HasPrefix(key, prefix) {
+			return names, nil, nil
+		}
+		name, nk, _, _, err := splitNameKey(key)
+		if err != nil {
+			return nil, nil, err
+		}
+		nk = bytes.Clone(nk)
+		root, err := v.resolveName(lineage, nk)
+		if err != nil && !isLost(err) {
+			return nil, nil, err
+		}
+		if root != 0 || isLost(err) {
+			names = append(names, name)
+		}
+		before = nk
+	}
+	return names, before, nil
+}
+
+// lastBefore returns the last key < bound in any layer, deleted or not; nil if
+// there is none.
+func (v *view) lastBefore(bound []byte) ([]byte, error) {
+	c := v.pv.SeekBefore(bound)
+	if err := c.Err(); err != nil {
+		return nil, err
+	}
+	key := c.Key()
+	for _, o := range [2]*overlay{v.la.active, v.la.frozen} {
+		if o == nil {
+			continue
+		}
+		if n := o.before(bound); n != nil && bytes.Compare(n.key, key) > 0 {
+			key = n.key
+		}
+	}
+	return key, nil
 }

@@ -52,11 +52,13 @@ type sequencer struct {
 	lastTime int64
 	queue    []*queued
 	pending  pending
-	windows  map[uint32]*window
-	undone   atomic.Bool
-	bytes    atomic.Int64 // that the queued groups will take in the overlay
-	rows     atomic.Int64 // that they have
-	reserved int64        // bytes that the page file keeps for the next checkpoint
+	// renamings is what commits since have done to names.
+	renamings renamings
+	windows   map[uint32]*window
+	undone    atomic.Bool
+	bytes     atomic.Int64 // that the queued groups will take in the overlay
+	rows      atomic.Int64 // that they have
+	reserved  int64        // bytes that the page file keeps for the next checkpoint
 }
 
 // queued is a sequenced group.
@@ -203,6 +205,7 @@ func (s *Store) ready(ctx context.Context) error {
 func (s *Store) rewind() {
 	s.seq.counters = s.published.Load().counters
 	s.seq.heads = map[uint32]head{}
+	s.seq.renamings.forget(s.seq.counters.version)
 }
 
 // head returns a line's newest sequenced state.

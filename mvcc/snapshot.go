@@ -1,6 +1,7 @@
 package mvcc
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -248,4 +249,44 @@ func (sn *Snapshot) namesFrom(ctx context.Context, prefix, from []byte) ([]strin
 	}
 	defer v.close()
 	return v.names(sn.lineage, prefix, from, namesBatch)
+}
+
+// NamesBackward is Names in the opposite order.
+func (sn *Snapshot) NamesBackward(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		head := escapedName([]byte{kindName}, prefix)
+		for before := behindPrefix(head); before != nil; {
+			names, next, err := sn.namesBefore(ctx, head, before)
+			if err != nil {
+				yield("", err)
+				return
+			}
+			for _, n := range names {
+				if !yield(n, nil) {
+					return
+				}
+			}
+			before = next
+		}
+	}
+}
+
+func (sn *Snapshot) namesBefore(ctx context.Context, prefix, before []byte) ([]string, []byte, error) {
+	v, err := sn.view(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer v.close()
+	return v.namesBack(sn.lineage, prefix, before, namesBatch)
+}
+
+// behindPrefix returns the first key behind all that begin with prefix, which
+// begins with a kind.
+func behindPrefix(prefix []byte) []byte {
+	k := bytes.Clone(prefix)
+	for k[len(k)-1] == 0xff {
+		k = k[:len(k)-1]
+	}
+	k[len(k)-1]++
+	return k
 }

@@ -32,8 +32,10 @@ type Tx struct {
 	held   map[uint64]bool   // shared bodies found by content
 	guard  func(pod.ID) bool
 	opens  *Snapshot // of the new version; nil unless CommitOpen
-	// guardedNames are names that must not have changed since the base.
-	guardedNames []string
+	// What else must not have changed since the base (guard.go).
+	guardedPods   PodSet
+	guardedNames  []string
+	guardedRanges []nameRange
 
 	nextPod, endPod uint64 // ids taken in advance
 	blockLen        uint64
@@ -118,16 +120,6 @@ func setIn[K comparable, V any](m *map[K]V, k K, v V) {
 	}
 	(*m)[k] = v
 }
-
-// Guard names pods that this transaction depends on: Commit is a conflict if
-// one was written on the line since the base. fn is asked for every pod
-// written since, while no other commit can proceed: it must be quick and not
-// call the store.
-func (t *Tx) Guard(fn func(pod.ID) bool) { t.guard = fn }
-
-// GuardName names a variable that this transaction depends on: Commit is a
-// conflict if its binding changed on the line since the base.
-func (t *Tx) GuardName(name string) { t.guardedNames = append(t.guardedNames, name) }
 
 // Written returns what the transaction would write.
 func (t *Tx) Written() TxStats {

@@ -9,10 +9,9 @@ import (
 
 // Validation of a commit whose base is no longer the head of its line. By key:
 // each pod and name that the transaction writes has no version on the line
-// newer than the base. By scanning what was committed since: the guard's
-// pods. References written are checked against the head. No commit takes an
-// exported slot away (put.go), so what others came to refer to since is still
-// there.
+// newer than the base. What it has only read: guard.go. References written are
+// checked against the head. No commit takes an exported slot away (put.go), so
+// what others came to refer to since is still there.
 
 func (p *put) exported(slot pod.Slot) bool {
 	_, ok := slices.BinarySearch(p.exports, slot)
@@ -36,7 +35,16 @@ func (s *Store) validate(v *view, t *Tx, h head) error {
 	if err := c.references(); err != nil {
 		return err
 	}
-	if len(c.pods)+len(c.names) == 0 && t.guard == nil {
+	if t.guard != nil {
+		c.guards = append(c.guards, t.guard)
+	}
+	if err := c.readPods(); err != nil {
+		return err
+	}
+	if err := c.ranges(); err != nil {
+		return err
+	}
+	if len(c.pods)+len(c.names) == 0 && len(c.guards) == 0 {
 		return nil
 	}
 	if err := c.scan(); err != nil {
@@ -51,7 +59,7 @@ func (s *Store) validate(v *view, t *Tx, h head) error {
 	}
 	slices.Sort(c.names)
 	slices.Sort(c.pods)
-	return &dberr.ConflictError{Names: c.names, Pods: slices.Compact(c.pods), Base: t.base.version, With: c.with}
+	return &dberr.ConflictError{Names: slices.Compact(c.names), Pods: slices.Compact(c.pods), Base: t.base.version, With: c.with}
 }
 
 // conflict collects what collides.
@@ -61,6 +69,8 @@ type conflict struct {
 	t    *Tx
 	head head
 	all  []fork // everything on the line
+	// guards say which of the pods written since the base collide.
+	guards []func(pod.ID) bool
 
 	names []string
 	pods  []uint64
@@ -169,13 +179,20 @@ func (c *conflict) references() error {
 	return nil
 }
 
+// maxNamed is how many commits are looked through only to name the one that the
+// transaction collides with.
+const maxNamed = 1024
+
 // scan walks the commits on the line since the base.
 func (c *conflict) scan() error {
 	own := make(map[pid]bool, len(c.pods))
 	for _, id := range c.pods {
 		own[pid(id)] = true
 	}
-	for version := c.head.version; version > c.t.base.version; {
+	for n, version := 0, c.head.version; version > c.t.base.version; n++ {
+		if n == maxNamed && len(c.guards) == 0 {
+			return nil
+		}
 		row, err := c.s.sequencedRow(c.v, version)
 		if err != nil {
 			return err
@@ -188,7 +205,7 @@ func (c *conflict) scan() error {
 			return err
 		}
 		for _, id := range ids {
-			if own[id] || c.t.guard != nil && c.t.guard(id) {
+			if own[id] || slices.ContainsFunc(c.guards, func(has func(pod.ID) bool) bool { return has(id) }) {
 				c.pods = append(c.pods, uint64(id))
 				c.collide(version)
 			}
