@@ -27,9 +27,10 @@ type VerifyReport = mvcc.VerifyReport
 
 // DB is an open database. All methods are safe for concurrent use.
 type DB struct {
-	path  string
-	store *mvcc.Store
-	conf  podder.Config
+	path   string
+	store  *mvcc.Store
+	conf   podder.Config
+	graphs *podder.Pool // for transactions
 }
 
 // Open opens or creates the database file at path. nil options are safe
@@ -53,7 +54,11 @@ func Open(ctx context.Context, path string, opts *Options) (*DB, error) {
 	if err != nil {
 		return nil, nameFile(path, err)
 	}
-	return &DB{path: path, store: store, conf: o.podding(reg, store.Secret())}, nil
+	return newDB(path, store, o.podding(reg, store.Secret())), nil
+}
+
+func newDB(path string, store *mvcc.Store, conf podder.Config) *DB {
+	return &DB{path: path, store: store, conf: conf, graphs: podder.NewPool(conf)}
 }
 
 // OpenMemory opens a new, empty database on the same engine with nothing on

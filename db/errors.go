@@ -13,6 +13,18 @@ var (
 	ErrNotFound = dberr.ErrNotFound
 	// ErrConflict: another commit touched what this one depends on. See ConflictError.
 	ErrConflict = dberr.ErrConflict
+	// ErrRetriesExhausted: an Update met a conflict at each of its attempts; it is a
+	// ConflictError, too.
+	ErrRetriesExhausted = dberr.ErrRetriesExhausted
+	// ErrTxDone: the transaction was committed or rolled back.
+	ErrTxDone = dberr.ErrTxDone
+	// ErrTxBusy: two goroutines use one transaction at once.
+	ErrTxBusy = dberr.ErrTxBusy
+	// ErrNested: Update was called within Update.
+	ErrNested = dberr.ErrNested
+	// ErrReadChanged: an object that only Read variables of a transaction reach was
+	// changed; the message names the variable.
+	ErrReadChanged = dberr.ErrReadChanged
 	// ErrCorrupt: stored bytes are damaged. See CorruptError.
 	ErrCorrupt = dberr.ErrCorrupt
 	// ErrNotDatabase: the file is not a poddb database.

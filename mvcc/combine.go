@@ -20,9 +20,11 @@ import (
 //  3. Its context counts while it is in the list: the committer can take it out.
 type request struct {
 	queued
-	ctx      context.Context
-	t        *Tx
-	info     CommitInfo
+	ctx  context.Context
+	t    *Tx
+	info CommitInfo
+	// rival is closed when what the transaction collided with has its outcome.
+	rival    chan struct{}
 	panicked any // what sequencing it panicked with: the committer passes that on
 	draft    draft
 }
@@ -87,6 +89,12 @@ func (s *Store) commitTx(ctx context.Context, t *Tx, info CommitInfo) (*queued, 
 			return nil, ctx.Err()
 		}
 		<-r.finished
+	}
+	if r.rival != nil { // who begins again would collide with it again
+		select {
+		case <-r.rival:
+		case <-ctx.Done():
+		}
 	}
 	if r.awaited {
 		s.log.Load().Back()

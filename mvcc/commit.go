@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,7 +14,8 @@ import (
 
 // Commit makes the transaction's changes one version and returns it when it is
 // durable. A transaction that changed nothing makes no commit and returns its
-// base. A conflict is a *dberr.ConflictError; then, and after every other
+// base. A conflict is a *dberr.ConflictError, which is returned when all that the
+// transaction was compared with has its outcome; then, and after every other
 // error, nothing was committed, except that after ErrCommitUnknown the commit
 // is wholly there or wholly absent once the database is reopened. The
 // transaction is over in any case.
@@ -118,6 +120,9 @@ func (s *Store) sequence(r *request, submitted *bool) error {
 	h := s.sequencedHead(t.line)
 	if h.version != t.base.version {
 		if err := s.validate(v, t, h); err != nil {
+			if n := len(s.seq.queue); n > 0 && errors.Is(err, dberr.ErrConflict) {
+				r.rival = s.seq.queue[n-1].finished
+			}
 			return err
 		}
 	}

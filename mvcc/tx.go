@@ -121,6 +121,10 @@ func setIn[K comparable, V any](m *map[K]V, k K, v V) {
 	(*m)[k] = v
 }
 
+// Base returns the snapshot on which the transaction rests; it is closed when the
+// transaction ends.
+func (t *Tx) Base() *Snapshot { return t.base }
+
 // Written returns what the transaction would write.
 func (t *Tx) Written() TxStats {
 	s := t.stats

@@ -11,30 +11,35 @@ import (
 
 // The conditions a caller may test with errors.Is.
 var (
-	ErrNotFound       = errors.New("not found")
-	ErrConflict       = errors.New("conflict")
-	ErrCorrupt        = errors.New("corrupt")
-	ErrNotDatabase    = errors.New("not a poddb database")
-	ErrPoisoned       = errors.New("database refuses writes until it is reopened")
-	ErrCommitUnknown  = errors.New("commit outcome unknown until the database is reopened")
-	ErrDiskFull       = errors.New("disk full")
-	ErrLogMissing     = errors.New("log missing: the database was not closed cleanly and its .wal directory is gone")
-	ErrLocked         = errors.New("database is locked")
-	ErrReadOnly       = errors.New("database is read-only")
-	ErrClosed         = errors.New("closed")
-	ErrUnsupported    = errors.New("unsupported value")
-	ErrTypeMismatch   = errors.New("type mismatch")
-	ErrUnregistered   = errors.New("type not registered")
-	ErrTooLarge       = errors.New("too large")
-	ErrTooNew         = errors.New("file format is newer than this program")
-	ErrUnsaved        = errors.New("unsaved changes")
-	ErrInvalid        = errors.New("invalid argument")
-	ErrMemoryFault    = errors.New("memory could not be read")
-	ErrBranchExists   = errors.New("branch exists")
-	ErrTagExists      = errors.New("tag exists")
-	ErrUnknownVersion = errors.New("no such version")
-	ErrVersionGone    = errors.New("version was removed by retention")
-	ErrSnapshotTooOld = errors.New("snapshot is too old: the writer of the file reused what it shows")
+	ErrNotFound         = errors.New("not found")
+	ErrConflict         = errors.New("conflict")
+	ErrRetriesExhausted = errors.New("gave up after too many conflicts")
+	ErrTxDone           = errors.New("transaction is over")
+	ErrNested           = errors.New("Update within Update")
+	ErrTxBusy           = errors.New("transaction is used by two goroutines at once")
+	ErrReadChanged      = errors.New("a variable that was only read was changed")
+	ErrCorrupt          = errors.New("corrupt")
+	ErrNotDatabase      = errors.New("not a poddb database")
+	ErrPoisoned         = errors.New("database refuses writes until it is reopened")
+	ErrCommitUnknown    = errors.New("commit outcome unknown until the database is reopened")
+	ErrDiskFull         = errors.New("disk full")
+	ErrLogMissing       = errors.New("log missing: the database was not closed cleanly and its .wal directory is gone")
+	ErrLocked           = errors.New("database is locked")
+	ErrReadOnly         = errors.New("database is read-only")
+	ErrClosed           = errors.New("closed")
+	ErrUnsupported      = errors.New("unsupported value")
+	ErrTypeMismatch     = errors.New("type mismatch")
+	ErrUnregistered     = errors.New("type not registered")
+	ErrTooLarge         = errors.New("too large")
+	ErrTooNew           = errors.New("file format is newer than this program")
+	ErrUnsaved          = errors.New("unsaved changes")
+	ErrInvalid          = errors.New("invalid argument")
+	ErrMemoryFault      = errors.New("memory could not be read")
+	ErrBranchExists     = errors.New("branch exists")
+	ErrTagExists        = errors.New("tag exists")
+	ErrUnknownVersion   = errors.New("no such version")
+	ErrVersionGone      = errors.New("version was removed by retention")
+	ErrSnapshotTooOld   = errors.New("snapshot is too old: the writer of the file reused what it shows")
 )
 
 // CorruptError says where stored bytes were found damaged. It matches
@@ -127,20 +132,42 @@ func (e *UnsupportedError) Is(target error) bool {
 }
 
 // ConflictError names what another commit touched first. It matches
-// ErrConflict.
+// ErrConflict, and ErrRetriesExhausted if it ended the last of several attempts.
 type ConflictError struct {
-	Names []string // variables, as far as they are known
-	Pods  []uint64 // pod ids
-	Base  uint64   // version the losing transaction started from
-	With  uint64   // version of the commit it collided with
+	Names    []string // variables, as far as they are known
+	Paths    []string // to the first object of each pod, as far as they are known
+	Pods     []uint64 // pod ids
+	Base     uint64   // version the losing transaction started from
+	With     uint64   // version of the commit it collided with
+	Attempts int      // that an Update made before it gave up; 0 if it was no Update
 }
 
+// maxNamed bounds what the text of an error lists.
+const maxNamed = 8
+
 func (e *ConflictError) Error() string {
-	if len(e.Names) > 0 {
-		return fmt.Sprintf("conflict: version %d changed %q since base %d", e.With, e.Names, e.Base)
+	s := "conflict: "
+	if e.Attempts > 0 {
+		s = fmt.Sprintf("gave up after %d attempts: %s", e.Attempts, s)
 	}
-	return fmt.Sprintf("conflict: version %d changed %d of our pods since base %d", e.With, len(e.Pods), e.Base)
+	what := fmt.Sprintf("%d of our pods", len(e.Pods))
+	switch {
+	case len(e.Paths) > 0:
+		what = list(e.Paths)
+	case len(e.Names) > 0:
+		what = list(e.Names)
+	}
+	return s + fmt.Sprintf("version %d changed %s since base %d", e.With, what, e.Base)
+}
+
+func list(names []string) string {
+	if n := len(names) - maxNamed; n > 0 {
+		return fmt.Sprintf("%q and %d more", names[:maxNamed], n)
+	}
+	return fmt.Sprintf("%q", names)
 }
 
 // Is reports that a ConflictError is an ErrConflict.
-func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+func (e *ConflictError) Is(target error) bool {
+	return target == ErrConflict || e.Attempts > 0 && target == ErrRetriesExhausted
+}

@@ -1,0 +1,85 @@
+package podder
+
+import (
+	"iter"
+	"sync"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Pool hands out empty graphs that know already what the ones before have
+// compiled. It is safe for concurrent use; each graph has one user at a time.
+type Pool struct {
+	cfg Config
+
+	mu   sync.Mutex
+	free []*Graph
+}
+
+// maxPooled bounds the graphs that wait for use.
+const maxPooled = 64
+
+// NewPool returns a pool without graphs.
+func NewPool(cfg Config) *Pool { return &Pool{cfg: cfg} }
+
+// Get returns an empty graph. It fails on sizes that make no sense.
+func (p *Pool) Get() (*Graph, error) {
+	p.mu.Lock()
+	if n := len(p.free); n > 0 {
+		g := p.free[n-1]
+		p.free[n-1] = nil
+		p.free = p.free[:n-1]
+		p.mu.Unlock()
+		return g, nil
+	}
+	p.mu.Unlock()
+	return NewGraph(p.cfg)
+}
+
+// Put takes back a graph that Get returned. It lets go of everything that the
+// graph knew about objects.
+func (p *Pool) Put(g *Graph) {
+	g.reset()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.free) < maxPooled {
+		p.free = append(p.free, g)
+	}
+}
+
+// reset makes the graph as empty as a new one; what the engine has compiled
+// stays.
+func (g *Graph) reset() {
+	was := g.cur
+	g.cur = newState()
+	was.release()
+	clear(g.roots)
+	g.hidden = hiddenValues{}
+	g.zeroed = 0
+}
+
+// Len returns the number of pods that All lists, some of them counted twice.
+func (g *Graph) Len() int {
+	g.cur.hasChunk(0)
+	return len(g.cur.byID) + len(g.cur.chunkIDs)
+}
+
+// Has is Holds.
+func (g *Graph) Has(id pod.ID) bool { return g.Holds(id) }
+
+// All lists the pods that the graph holds, in no order.
+func (g *Graph) All() iter.Seq[pod.ID] {
+	return func(yield func(pod.ID) bool) {
+		for id := range g.cur.byID {
+			if !yield(id) {
+				return
+			}
+		}
+		g.cur.hasChunk(0)
+		for id := range g.cur.chunkIDs {
+			if _, ok := g.cur.byID[id]; !ok && !yield(id) {
+				return
+			}
+		}
+	}
+}
