@@ -4,11 +4,12 @@ import (
 	"context"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/poddb/poddb/internal/pod"
 )
 
-// PodPath says where variables reach a pod.
+// PodPath says how variables reach a pod.
 type PodPath struct {
 	Path  string   // of the first object met in it: account/7.Owner
 	Names []string // of the roots that reach it, in the order of the roots
@@ -36,73 +37,63 @@ func (g *Graph) Paths(ctx context.Context, roots []Root, pods []pod.ID) (_ map[p
 	if err := w.discover(roots); err != nil {
 		return nil, err
 	}
-	first := w.firstIn(g, pods)
+	in := w.regionsIn(g, pods)
 	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
-	for _, i := range first {
-		f.want(i)
+	for _, regions := range in {
+		f.want(slices.Min(regions))
 	}
-	paths := make(map[pod.ID]PodPath, len(first))
-	for id, i := range first {
-		paths[id] = PodPath{Path: f.pathTo(i)}
-	}
-	if len(first) <= maxReach {
-		for id, i := range first {
-			p := paths[id]
-			p.Names = w.reachedFrom(g, id, i)
-			paths[id] = p
+	paths := make(map[pod.ID]PodPath, len(in))
+	for id, regions := range in {
+		p := PodPath{Path: f.pathTo(slices.Min(regions))}
+		if len(in) <= maxReach {
+			p.Names = w.rootsOf(regions)
 		}
+		paths[id] = p
 	}
 	return paths, nil
 }
 
-// firstIn returns the lowest region in each of the pods, as they were in the
-// state before.
-func (w *walk) firstIn(g *Graph, pods []pod.ID) map[pod.ID]int32 {
-	first := make(map[pod.ID]int32, len(pods))
+// regionsIn lists the regions that lay in each of the pods in the state before.
+func (w *walk) regionsIn(g *Graph, pods []pod.ID) map[pod.ID][]int32 {
+	in := make(map[pod.ID][]int32, len(pods))
 	number := make(map[int32]pod.ID, len(pods))
 	for _, id := range pods {
 		if n, ok := g.cur.byID[id]; ok {
 			number[n] = id
 		}
 	}
+	note := func(n, i int32) {
+		if id, wanted := number[n]; wanted {
+			in[id] = append(in[id], i)
+		}
+	}
 	for _, c := range w.cells {
 		if n, ok := g.cur.byID[g.roots[c.name]]; ok {
-			if id, wanted := number[n]; wanted {
-				first[id] = c.region
-			}
+			note(n, c.region)
 		}
 	}
 	for i := range w.st.regions.len() {
-		r := w.st.regions.at(i)
-		if r.flags&flagSticky == 0 || r.kind == pod.SlotBox || r.kind == pod.SlotFree {
-			continue
-		}
-		if id, wanted := number[r.pod]; wanted {
-			if f, ok := first[id]; !ok || i < f {
-				first[id] = i
-			}
+		if r := w.st.regions.at(i); r.flags&flagSticky != 0 && r.kind != pod.SlotBox && r.kind != pod.SlotFree {
+			note(r.pod, i)
 		}
 	}
-	return first
+	return in
 }
 
-// reachedFrom names the roots that reach region to, or whose box lies in its
-// pod: by going backward from it over the edges.
-func (w *walk) reachedFrom(g *Graph, id pod.ID, to int32) (names []string) {
+// rootsOf names the roots that reach one of the regions.
+func (w *walk) rootsOf(to []int32) (names []string) {
 	n := w.st.regions.len()
 	reaches := make([]bool, n)
-	reaches[to] = true
-	for changed := true; changed; { // most edges lead upwards: few rounds
+	for _, i := range to {
+		reaches[i] = true
+	}
+	for changed := true; changed; { // most edges lead to higher numbers: few rounds
 		changed = false
 		for i := n - 1; i >= 0; i-- {
-			if reaches[i] {
+			if reaches[i] || w.st.regions.at(i).kind == pod.SlotFree {
 				continue
 			}
-			r := w.st.regions.at(i)
-			if r.kind == pod.SlotFree {
-				continue
-			}
-			for k := r.edge; k < *w.edgeEnd.at(i); k++ {
+			for k := w.st.regions.at(i).edge; k < *w.edgeEnd.at(i); k++ {
 				if reaches[w.st.resolve(*w.edges.at(int32(k)))] {
 					reaches[i], changed = true, true
 					break
@@ -111,7 +102,7 @@ func (w *walk) reachedFrom(g *Graph, id pod.ID, to int32) (names []string) {
 		}
 	}
 	for _, c := range w.cells {
-		if reaches[c.region] || g.roots[c.name] == id {
+		if reaches[c.region] {
 			names = append(names, c.name)
 		}
 	}
