@@ -93,7 +93,7 @@ func (w *walk) rootsOf(to []int32) (names []string) {
 			if reaches[i] || w.st.regions.at(i).kind == pod.SlotFree {
 				continue
 			}
-			for k := w.st.regions.at(i).edge; k < *w.edgeEnd.at(i); k++ {
+			for k := w.st.regions.at(i).edge; k < w.st.regions.at(i).edgeEnd; k++ {
 				if reaches[w.st.resolve(*w.edges.at(int32(k)))] {
 					reaches[i], changed = true, true
 					break
