@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"reflect"
 	"runtime"
@@ -34,6 +35,9 @@ type Tx struct {
 	live    map[string]txVariable
 	deleted map[string]struct{} // names at base that Commit removes
 	asked   map[string]struct{} // names on which what was read depends
+	// unbound are the pods that variables reached which were loaded and then bound
+	// to something else or deleted. Only with SnapshotIsolation.
+	unbound podIDs
 
 	busy  atomic.Bool
 	over  bool
@@ -44,7 +48,6 @@ type Tx struct {
 // txVariable is a variable that lives in a transaction.
 type txVariable struct {
 	value reflect.Value
-	root  pod.ID // 0 if it is new
 	use   use
 }
 
@@ -66,8 +69,9 @@ const (
 	// too), and which names Names yielded. So all transactions that commit happen
 	// as if one after the other, in the order of their versions.
 	Serializable Isolation = iota
-	// SnapshotIsolation: only what the transaction writes is compared, and the
-	// binding of the variables that Get returned. Two transactions that each read
+	// SnapshotIsolation: only what the transaction writes is compared, the binding
+	// of the variables that Get returned, and what was loaded of a variable that is
+	// then bound to something else or deleted. Two transactions that each read
 	// what the other one changes can both commit (write skew).
 	SnapshotIsolation
 )
@@ -231,7 +235,7 @@ func (tx *Tx) readFor(ctx context.Context, u use, names []string, want []reflect
 			return nil, err
 		}
 		for i, n := range missing {
-			tx.bind(n, txVariable{vals[i], 0, useRead})
+			tx.bind(n, txVariable{vals[i], useRead})
 		}
 	}
 	out := make([]reflect.Value, len(names))
@@ -321,10 +325,48 @@ func (tx *Tx) Put(ctx context.Context, name string, value any) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	tx.bind(name, txVariable{v, tx.live[name].root, usePut})
+	old := tx.live[name]
+	if old.use < usePut && sameObject(old.value, v) { // as Get has it
+		old.use = useGet
+		tx.bind(name, old)
+		return nil
+	}
+	tx.unbind(name)
+	tx.bind(name, txVariable{v, usePut})
 	delete(tx.deleted, name)
 	return nil
 }
+
+// unbind notes what a variable was that is bound anew or deleted: with snapshot
+// isolation its change by others would be lost.
+func (tx *Tx) unbind(name string) {
+	if v, ok := tx.live[name]; !ok || v.use == usePut || tx.opts.Isolation != SnapshotIsolation {
+		return
+	}
+	if tx.unbound == nil {
+		tx.unbound = podIDs{}
+	}
+	tx.graph.PodsFrom(name, tx.unbound)
+}
+
+// podIDs is an mvcc.PodSet.
+type podIDs map[pod.ID]struct{}
+
+func (s podIDs) Len() int { return len(s) }
+
+func (s podIDs) Has(id pod.ID) bool {
+	_, ok := s[id]
+	return ok
+}
+
+func (s podIDs) All() iter.Seq[pod.ID] { return maps.Keys(s) }
+
+// sameObject reports whether two values are one pointer or map.
+func sameObject(a, b reflect.Value) bool {
+	return a.IsValid() && a.Type() == b.Type() && isObject(a) && a.UnsafePointer() == b.UnsafePointer()
+}
+
+func isObject(v reflect.Value) bool { return v.Kind() == reflect.Pointer || v.Kind() == reflect.Map }
 
 // Delete removes a variable; objects that other variables share stay. A missing
 // name is ErrNotFound.
@@ -343,6 +385,7 @@ func (tx *Tx) Delete(ctx context.Context, name string) (err error) {
 		return fmt.Errorf("variable %q: %w", name, ErrNotFound)
 	}
 	if _, ok := tx.live[name]; ok {
+		tx.unbind(name)
 		delete(tx.live, name)
 		tx.graph.Forget(name)
 	}
@@ -380,7 +423,7 @@ func (tx *Tx) end() {
 	tx.leak.Stop()
 	tx.tx.Rollback()
 	tx.d.graphs.Put(tx.graph)
-	tx.graph, tx.live, tx.deleted, tx.asked = nil, nil, nil, nil
+	tx.graph, tx.live, tx.deleted, tx.asked, tx.unbound = nil, nil, nil, nil, nil
 }
 
 // Stats returns what the transaction wrote; it is empty before Commit.
@@ -391,7 +434,7 @@ func (tx *Tx) roots(uses ...use) []podder.Root {
 	var roots []podder.Root
 	for _, n := range slices.Sorted(maps.Keys(tx.live)) {
 		if v := tx.live[n]; slices.Contains(uses, v.use) {
-			roots = append(roots, podder.Root{Name: n, Value: v.value, Pod: v.root})
+			roots = append(roots, podder.Root{Name: n, Value: v.value})
 		}
 	}
 	return roots

@@ -62,6 +62,9 @@ func (tx *Tx) write(ctx context.Context) (Version, error) {
 	if err := tx.refuseTouched(ctx, touched, written); err != nil {
 		return 0, err
 	}
+	if err := tx.rebind(ctx, saved); err != nil {
+		return 0, err
+	}
 	for _, n := range slices.Sorted(maps.Keys(tx.deleted)) {
 		if err := tx.tx.DeleteName(ctx, n); err != nil {
 			return 0, err
@@ -77,6 +80,21 @@ func (tx *Tx) write(ctx context.Context) (Version, error) {
 	return v, nil
 }
 
+// rebind has variables that were loaded and bound to another object, and keep
+// their root pod, count as bound anew: whoever changes the object before loses
+// it, although the two write different pods.
+func (tx *Tx) rebind(ctx context.Context, saved *podder.Saved) error {
+	for n, v := range tx.live {
+		if v.use != usePut || !isObject(v.value) || !tx.graph.Holds(saved.Roots[n]) {
+			continue
+		}
+		if err := tx.tx.RebindName(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // guard says on what the commit depends beyond what it writes.
 func (tx *Tx) guard() {
 	if tx.opts.Isolation == Serializable {
@@ -86,6 +104,7 @@ func (tx *Tx) guard() {
 		}
 		return // ranges were noted when they were walked
 	}
+	tx.tx.GuardPods(tx.unbound)
 	// Bound elsewhere, a changed object would be saved where no name leads.
 	for n, v := range tx.live {
 		if v.use == useGet {

@@ -46,6 +46,19 @@ func TestIsolation(t *testing.T) {
 	bind := func(name string) func(t *testing.T, tx *db.Tx) {
 		return func(t *testing.T, tx *db.Tx) { put(t, tx, name, &person{Name: "new"}) }
 	}
+	replace := func(name string) func(t *testing.T, tx *db.Tx) {
+		return func(t *testing.T, tx *db.Tx) {
+			get[*person](t, tx, name)
+			put(t, tx, name, &person{Name: "new"})
+		}
+	}
+	again := func(name string) func(t *testing.T, tx *db.Tx) {
+		return func(t *testing.T, tx *db.Tx) {
+			p := get[*person](t, tx, name)
+			p.Name += "+"
+			put(t, tx, name, p)
+		}
+	}
 	drop := func(name string) func(t *testing.T, tx *db.Tx) {
 		return func(t *testing.T, tx *db.Tx) { remove(t, tx, name) }
 	}
@@ -71,6 +84,7 @@ func TestIsolation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	long := strings.Repeat("x", 60)       // with small pods one each
 	const never, serial, always = 0, 1, 2 // a conflict: at no isolation, when serializable, at both
 	for _, c := range []struct {
 		name     string
@@ -88,6 +102,11 @@ func TestIsolation(t *testing.T) {
 		{"a variable read, and deleted", read("y"), drop("y"), serial},
 		{"a variable written, and deleted", change("y"), drop("y"), always},
 		{"a variable deleted without looking, and written", drop("y"), change("y"), never},
+		{"a variable got and bound, and written", replace("y"), change("y"), always},
+		{"a variable written, and got and bound", change("y"), replace("y"), always},
+		{"a variable got and bound to what it is, and asked for", has("y"), again("y"), never},
+		{"a variable read and bound, and written", func(t *testing.T, tx *db.Tx) { read("y")(t, tx); bind("y")(t, tx) }, change("y"), always},
+		{"a variable got and deleted, and written", func(t *testing.T, tx *db.Tx) { looked("y")(t, tx); drop("y")(t, tx) }, change("y"), always},
 		{"a variable bound twice", bind("z"), bind("z"), always},
 		{"an old variable bound twice", bind("y"), bind("y"), always},
 		{"a variable deleted twice", drop("y"), drop("y"), always},
@@ -108,12 +127,15 @@ func TestIsolation(t *testing.T) {
 		{"an empty prefix walked, and one name", walk("w", 0, false), bind("w"), serial},
 		{"an empty prefix walked backward, and one name", walk("w", 0, true), bind("w"), serial},
 	} {
-		for _, iso := range []db.Isolation{db.Serializable, db.SnapshotIsolation} {
-			t.Run(fmt.Sprintf("%s/%d", c.name, iso), func(t *testing.T) {
-				d := openMemory(t)
+		for i := range 4 {
+			iso, target := []db.Isolation{db.Serializable, db.SnapshotIsolation}[i%2], []int{64, 8 << 10}[i/2]
+			t.Run(fmt.Sprintf("%s/%d/%d", c.name, iso, target), func(t *testing.T) {
+				d := must(db.OpenMemory(ctx, &db.Options{PodTargetBytes: target, Types: testTypes()}))(t)
+				defer d.Close()
+				defer verifyClean(t, d)
 				o := &person{Name: "shared"}
 				putAll(t, d, map[string]any{
-					"x": &person{Name: "x"}, "y": &person{Name: "y"}, "share/0": o, "share/1": &person{Friend: o},
+					"x": &person{Name: long}, "y": &person{Name: long}, "share/0": o, "share/1": &person{Name: long, Friend: o},
 					"u/1": &person{}, "u/2": &person{}, "u/3": &person{},
 				})
 				err := overlap(t, d, iso, func(tx *db.Tx) {

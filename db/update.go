@@ -81,7 +81,11 @@ func (d *DB) attempt(ctx, inner context.Context, fn func(context.Context, *Tx) e
 		return 0, false, err // also if it is a conflict, of something else
 	}
 	v, err := tx.commit(ctx, last)
-	return v, errors.Is(err, ErrConflict), err
+	again = errors.Is(err, ErrConflict)
+	if again {
+		tx.tx.AwaitRival(ctx)
+	}
+	return v, again, err
 }
 
 // sleep waits, or returns the context's error.

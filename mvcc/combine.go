@@ -23,7 +23,7 @@ type request struct {
 	ctx  context.Context
 	t    *Tx
 	info CommitInfo
-	// rival is closed when what the transaction collided with has its outcome.
+	// rival is closed when all that the transaction collided with has its outcome.
 	rival    chan struct{}
 	panicked any // what sequencing it panicked with: the committer passes that on
 	draft    draft
@@ -89,12 +89,6 @@ func (s *Store) commitTx(ctx context.Context, t *Tx, info CommitInfo) (*queued, 
 			return nil, ctx.Err()
 		}
 		<-r.finished
-	}
-	if r.rival != nil { // who begins again would collide with it again
-		select {
-		case <-r.rival:
-		case <-ctx.Done():
-		}
 	}
 	if r.awaited {
 		s.log.Load().Back()

@@ -14,8 +14,7 @@ import (
 
 // Commit makes the transaction's changes one version and returns it when it is
 // durable. A transaction that changed nothing makes no commit and returns its
-// base. A conflict is a *dberr.ConflictError, which is returned when all that the
-// transaction was compared with has its outcome; then, and after every other
+// base. A conflict is a *dberr.ConflictError; then, and after every other
 // error, nothing was committed, except that after ErrCommitUnknown the commit
 // is wholly there or wholly absent once the database is reopened. The
 // transaction is over in any case.
@@ -61,6 +60,17 @@ func (t *Tx) Commit(ctx context.Context, info CommitInfo) (Version, error) {
 		})
 	}
 	return q.g.row.version, nil
+}
+
+// AwaitRival waits, after a conflict, until all that the transaction was compared
+// with has its outcome: whoever begins again before that collides with it again.
+func (t *Tx) AwaitRival(ctx context.Context) {
+	if rival := t.mem.request.rival; rival != nil {
+		select {
+		case <-rival:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // CommitOpen is Commit that returns an open snapshot of the version: registered

@@ -180,6 +180,23 @@ func (t *Tx) SetName(ctx context.Context, name string, root pod.ID) error {
 	return t.setName(ctx, name, root)
 }
 
+// RebindName has the commit bind a variable that exists to the root pod that it
+// has: for those who depend on the name, and other writers of it, that is a
+// change.
+func (t *Tx) RebindName(ctx context.Context, name string) error {
+	if err := t.usable(ctx); err != nil {
+		return err
+	}
+	if _, changed := t.names[name]; changed {
+		return nil
+	}
+	root, err := t.base.Root(ctx, name)
+	if err == nil {
+		setIn(&t.names, name, root)
+	}
+	return err
+}
+
 // DeleteName removes a variable; ErrNotFound if there is none.
 func (t *Tx) DeleteName(ctx context.Context, name string) error { return t.setName(ctx, name, 0) }
 

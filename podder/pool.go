@@ -58,6 +58,30 @@ func (g *Graph) reset() {
 	g.zeroed = 0
 }
 
+// PodsFrom adds to set the pods that a variable reaches as it was loaded: all
+// that are there if one of its pods leads to them.
+func (g *Graph) PodsFrom(name string, set map[pod.ID]struct{}) {
+	root, ok := g.roots[name]
+	if !ok {
+		return
+	}
+	for todo := []pod.ID{root}; len(todo) > 0; {
+		id := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if _, done := set[id]; done || !g.Holds(id) {
+			continue
+		}
+		set[id] = struct{}{}
+		if n, ok := g.cur.byID[id]; ok {
+			for _, r := range g.cur.pods[n].refs {
+				if r.Pod != 0 {
+					todo = append(todo, r.Pod)
+				}
+			}
+		}
+	}
+}
+
 // Len returns the number of pods that All lists, some of them counted twice.
 func (g *Graph) Len() int {
 	g.cur.hasChunk(0)
