@@ -86,8 +86,12 @@ const maxStarts = 50
 func (c *checker) cycle(part []int, in map[int]bool) {
 	var best []int // indices of edges, from start
 	start, bestCost := 0, 1<<30
-	for n, s := range part {
-		if n == maxStarts {
+	tried := 0
+	for _, s := range part {
+		if s >= len(c.txns) { // a moment, no transaction
+			continue
+		}
+		if tried++; tried > maxStarts {
 			break
 		}
 		if path, cost := c.back(s, in); path != nil && cost < bestCost {
