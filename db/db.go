@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/poddb/poddb/internal/vfs"
 	"github.com/poddb/poddb/mvcc"
@@ -31,6 +32,8 @@ type DB struct {
 	store  *mvcc.Store
 	conf   podder.Config
 	graphs *podder.Pool // for transactions
+
+	newTimer func(time.Duration) *time.Timer // for tests
 }
 
 // Open opens or creates the database file at path. nil options are safe
@@ -58,7 +61,7 @@ func Open(ctx context.Context, path string, opts *Options) (*DB, error) {
 }
 
 func newDB(path string, store *mvcc.Store, conf podder.Config) *DB {
-	return &DB{path: path, store: store, conf: conf, graphs: podder.NewPool(conf)}
+	return &DB{path: path, store: store, conf: conf, graphs: podder.NewPool(conf), newTimer: time.NewTimer}
 }
 
 // OpenMemory opens a new, empty database on the same engine with nothing on

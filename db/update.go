@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 )
 
@@ -63,7 +62,7 @@ func (d *DB) Update(ctx context.Context, fn func(ctx context.Context, tx *Tx) er
 			c.Attempts = attempt
 			return 0, err
 		}
-		if stopped := sleep(ctx, rand.N(pause)); stopped != nil {
+		if stopped := d.sleep(ctx, time.Duration(d.store.Random()%uint64(pause))); stopped != nil {
 			return 0, fmt.Errorf("%w, after %d attempts that ended in a conflict", stopped, attempt)
 		}
 		pause = min(2*pause, lastPause)
@@ -89,8 +88,8 @@ func (d *DB) attempt(ctx, inner context.Context, fn func(context.Context, *Tx) e
 }
 
 // sleep waits, or returns the context's error.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
+func (d *DB) sleep(ctx context.Context, pause time.Duration) error {
+	t := d.newTimer(pause)
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -224,3 +224,7 @@ func (s *Store) closeLog(log *wal.Log) error {
 const logSuffix = ".wal"
 
 func (s *Store) logDir() string { return s.o.Path + logSuffix }
+
+// Random returns a number that need not be secret, from the source that
+// Options.Rand began.
+func (s *Store) Random() uint64 { return s.salts.next() }
