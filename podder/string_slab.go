@@ -33,7 +33,7 @@ const (
 	// wordString is the longest string of which the last ones are remembered.
 	wordString    = 8
 	recentStrings = 1 << recentBits
-	recentBits    = 7
+	recentBits    = 9
 )
 
 // copyOf returns b as a string.
