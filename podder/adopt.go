@@ -186,6 +186,12 @@ func (g *Graph) drop(i int32) {
 	delete(st.chunked, i)
 }
 
+// knows reports whether the graph has a pod.
+func (g *Graph) knows(id pod.ID) bool {
+	_, ok := g.cur.byID[id]
+	return ok
+}
+
 // live returns the region that lives at a slot.
 func (g *Graph) live(id pod.ID, s pod.Slot) (liveRegion, bool) {
 	n, ok := g.cur.byID[id]

@@ -19,7 +19,7 @@ func (l *loader) placeNear(p *loadPod, s pod.Slot) bool {
 	switch {
 	case d.Kind == pod.SlotForward:
 		return false
-	case st == nil || st.id != d.Type || !st.nests || st.named != "" || l.lookup != nil || l.want != nil ||
+	case st == nil || st.id != d.Type || !st.nests || st.named != "" || !p.fresh || l.want != nil ||
 		l.capturing != nil || l.level >= maxNested || l.missing || l.depth > 0:
 		return l.place(p, s)
 	}

@@ -15,7 +15,7 @@ import (
 // after an error.
 func (l *loader) place(p *loadPod, s pod.Slot) bool {
 	d := &p.merged.Slots[s]
-	if l.lookup != nil {
+	if !p.fresh {
 		if lr, ok := l.lookup(p.id, s); ok && lr.kind == storedKind(d) && lr.addr != nil {
 			if !l.inPlace {
 				return l.placeLive(p, s, lr)

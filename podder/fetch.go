@@ -72,6 +72,7 @@ func (l *loader) fetch() error {
 func (l *loader) arrived(p *loadPod, merged *pod.Pod) {
 	n := len(merged.Slots)
 	p.merged = merged
+	p.fresh = l.lookup == nil || l.knows != nil && !l.knows(p.id)
 	p.slots = take(&l.idle.slots, n)
 	if l.inPlace {
 		p.shadow = make([]unsafe.Pointer, n)

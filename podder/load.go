@@ -24,7 +24,7 @@ import (
 func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want []reflect.Type) ([]reflect.Value, error) {
 	defer runtime.KeepAlive(g) // the memory of its state
 	l := newLoader(ctx, &g.cfg, src, want)
-	l.lookup, l.hidden, l.named.g = g.live, hiddenValues{}, g
+	l.lookup, l.knows, l.hidden, l.named.g = g.live, g.knows, hiddenValues{}, g
 	vars, err := l.load(names, want)
 	if err != nil {
 		return nil, err

@@ -50,6 +50,9 @@ type loader struct {
 	wanted []reflect.Type
 	// lookup finds what already lives in the graph; nil if nothing does.
 	lookup func(pod.ID, pod.Slot) (liveRegion, bool)
+	// knows tells whether anything of a pod lives, if lookup is there; nil if it
+	// is asked slot by slot.
+	knows func(pod.ID) bool
 	// inPlace makes live regions be decoded into shadow memory (restore.go)
 	// instead of being left alone.
 	inPlace bool
@@ -140,6 +143,7 @@ type loadPod struct {
 	id     pod.ID
 	merged *pod.Pod // nil until fetched, and when released
 	asked  bool
+	fresh  bool       // nothing of it lives
 	keep   bool       // is not released: what is stored in it will be read again
 	at     int        // in ask, until fetched
 	late   int32      // first of the pointers that wait for it
