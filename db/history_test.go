@@ -253,3 +253,38 @@ func ExampleDB_Branch() {
 	// 1 main ann opening
 	// opening is version 1
 }
+
+// What differs between two versions, by path, without the program's types.
+func ExampleDB_Diff() {
+	type item struct {
+		Name  string
+		Price int
+	}
+	type cart struct{ Items []*item }
+	ctx := context.Background()
+	d, err := db.OpenMemory(ctx, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer d.Close()
+	ns, _ := d.Namespace(ctx, "main")
+	c := &cart{Items: []*item{{"pen", 4}, {"ink", 9}, {"pad", 2}}}
+	_ = ns.Set(ctx, "x", c)
+	v1, _ := ns.Save(ctx)
+
+	c.Items[2].Price = 3
+	c.Items = append([]*item{{"cup", 5}}, c.Items...)
+	v2, _ := ns.Save(ctx)
+
+	for change, err := range d.Diff(ctx, v1, v2) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(change)
+	}
+	// Output:
+	// x.Items[0]: added *github.com/poddb/poddb/db_test.item
+	// x.Items[3].Price: 2 → 3
+}

@@ -1,0 +1,227 @@
+package podder
+
+import (
+	"container/heap"
+	"math/bits"
+	"slices"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// Ways to what changed. The nodes of the search are exported slots, its edges what
+// their pods say they reach, so nothing is decoded but the pods that changed. It
+// goes on first where ids are near to those of pods that changed, because pods of one
+// variable and of one save have neighbouring ids, and near to the variables. It ends when every changed slot has a way, or all that the
+// variables reach was seen.
+
+// changedSlots returns the slots that both states of a pod have, and that differ.
+func changedSlots(a, b *pod.Pod) []pod.Slot {
+	renamed := false // numbers of references mean others now
+	for i := range min(len(a.Refs), len(b.Refs)) {
+		renamed = renamed || a.Refs[i] != b.Refs[i] && a.Refs[i].Pod != 0 && b.Refs[i].Pod != 0
+	}
+	var list []pod.Slot
+	for i := range min(len(a.Slots), len(b.Slots)) {
+		x, y := &a.Slots[i], &b.Slots[i]
+		if x.Kind == pod.SlotFree || y.Kind == pod.SlotFree {
+			continue
+		}
+		if renamed || !sameData(x, y) {
+			list = append(list, pod.Slot(i))
+		}
+	}
+	return list
+}
+
+func sameData(x, y *pod.Data) bool {
+	return x.Kind == y.Kind && x.Type == y.Type && string(x.Bytes) == string(y.Bytes) && slices.Equal(x.Runs, y.Runs)
+}
+
+// wayNode is an exported slot that the search has found.
+type wayNode struct {
+	at    target
+	up    *wayNode
+	depth int
+	cost  int
+	order int
+}
+
+type wayHeap []*wayNode
+
+func (h wayHeap) Len() int { return len(h) }
+func (h wayHeap) Less(i, j int) bool {
+	if h[i].cost != h[j].cost {
+		return h[i].cost < h[j].cost
+	}
+	return h[i].order < h[j].order
+}
+func (h wayHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *wayHeap) Push(x any)   { *h = append(*h, x.(*wayNode)) }
+func (h *wayHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}
+
+// wayStep: a step deeper counts as much as being so many times half as near. With fewer, a
+// search in a wide container goes through what hangs in the wrong part of it first.
+const wayStep = 3
+
+// ways is one search.
+type ways struct {
+	*differ
+	leads map[target][]target // exported slots of changed pods: the changed slots they reach
+	doors map[target][]target // the other way round, the nearest first
+	open  map[target]bool     // changed slots without a way
+	ids   []pod.ID            // of pods with such, ascending
+	heap  wayHeap
+	known map[target]*wayNode
+}
+
+// findWays fills d.way.
+func (d *differ) findWays(roots []diffRoot) error {
+	w := &ways{differ: d, leads: map[target][]target{}, doors: map[target][]target{}, open: map[target]bool{}, known: map[target]*wayNode{}}
+	for id := range d.changed {
+		if err := w.look(id); err != nil {
+			return err
+		}
+	}
+	slices.Sort(w.ids)
+	for _, r := range roots {
+		if r.b != 0 {
+			w.reach(nil, target{pod: r.b})
+		}
+	}
+	for len(w.open) > 0 && len(w.heap) > 0 {
+		if err := d.b.ctx.Err(); err != nil {
+			return err
+		}
+		if err := w.step(heap.Pop(&w.heap).(*wayNode)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look finds the changed slots of a pod, and which exported ones reach them.
+func (w *ways) look(id pod.ID) error {
+	pa, err := w.podOf(w.a, id)
+	if err != nil || pa == nil { // new: whoever refers to it changed
+		return err
+	}
+	pb, err := w.podOf(w.b, id)
+	if err != nil || pb == nil {
+		return err
+	}
+	list := changedSlots(pa, pb)
+	if len(list) == 0 {
+		return nil
+	}
+	w.ids = append(w.ids, id)
+	from := map[pod.Slot][]pod.Slot{} // by slot: those that refer to it
+	for s := range pb.Slots {
+		err := w.b.slotRefs(target{id, pod.Slot(s)}, pb, func(t target) error {
+			if t.pod == id {
+				from[t.slot] = append(from[t.slot], pod.Slot(s))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range list {
+		w.open[target{id, s}] = true
+		reach := []pod.Slot{s}
+		seen := map[pod.Slot]bool{s: true}
+		for len(reach) > 0 {
+			x := reach[0]
+			reach = reach[1:]
+			if pb.Exported(x) {
+				door, inside := target{id, x}, target{id, s}
+				w.leads[door] = append(w.leads[door], inside)
+				w.doors[inside] = append(w.doors[inside], door)
+			}
+			for _, up := range from[x] {
+				if !seen[up] {
+					seen[up] = true
+					reach = append(reach, up)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// reach notes an exported slot that another one leads to.
+func (w *ways) reach(up *wayNode, at target) {
+	if w.known[at] != nil {
+		return
+	}
+	n := &wayNode{at: at, up: up, order: len(w.known)}
+	w.known[at] = n
+	if up != nil {
+		n.depth = up.depth + 1
+	}
+	i, found := slices.BinarySearch(w.ids, at.pod)
+	near := uint64(1) << 40
+	if found {
+		near = 0
+	}
+	if i < len(w.ids) {
+		near = min(near, uint64(w.ids[i]-at.pod))
+	}
+	if i > 0 {
+		near = min(near, uint64(at.pod-w.ids[i-1]))
+	}
+	n.cost = wayStep*n.depth + bits.Len64(near)
+	heap.Push(&w.heap, n)
+}
+
+func (w *ways) step(n *wayNode) error {
+	for _, s := range w.leads[n.at] {
+		if !w.open[s] {
+			continue
+		}
+		delete(w.open, s)
+		for _, door := range w.doors[s] { // of those that are reached, the nearest
+			if up := w.known[door]; up != nil {
+				for ; up != nil && !w.way[up.at]; up = up.up {
+					w.way[up.at] = true
+				}
+				break
+			}
+		}
+	}
+	if len(w.open) == 0 {
+		return nil
+	}
+	p, err := w.b.fetch(n.at.pod)
+	if err != nil {
+		return err
+	}
+	edges, listed := exportedEdges(p, n.at.slot)
+	if !listed || edges.All {
+		for _, r := range p.Refs {
+			if r.Pod != 0 {
+				w.reach(n, target{r.Pod, r.Slot})
+			}
+		}
+		return nil
+	}
+	for _, i := range edges.List {
+		if int(i) < len(p.Refs) && p.Refs[i].Pod != 0 {
+			w.reach(n, target{p.Refs[i].Pod, p.Refs[i].Slot})
+		}
+	}
+	return nil
+}
+
+func exportedEdges(p *pod.Pod, s pod.Slot) (pod.EdgeSet, bool) {
+	i, ok := slices.BinarySearchFunc(p.Exports, s, func(e pod.Export, s pod.Slot) int { return int(e.Slot) - int(s) })
+	if !ok {
+		return pod.EdgeSet{}, false
+	}
+	return p.Exports[i].Edges, true
+}
