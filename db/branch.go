@@ -33,7 +33,8 @@ func (d *DB) Branches(ctx context.Context) ([]BranchInfo, error) {
 // again. Branches that began on it go on, and a Namespace of it can no longer save
 // (ErrNotFound). Its versions can be read until the next Prune, which removes
 // them whatever its policy, but for those with tags, open snapshots, or branches that
-// begin there, and but for the newest: what only that one holds stays in the file.
+// begin there. If it had commits, the newest of them and the version that it began at
+// stay: what only they hold stays in the file.
 func (d *DB) DeleteBranch(ctx context.Context, name string) error {
 	return d.named(d.store.DeleteBranch(ctx, name))
 }

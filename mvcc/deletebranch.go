@@ -9,8 +9,9 @@ import (
 	"github.com/poddb/poddb/internal/dberr"
 )
 
-// Deleted branches. A line is never taken away: lines that began on it inherit
-// what it shows. Deleting a branch frees its name: the line is marked, and its
+// Deleted branches. A line that nobody committed to, and that no other line began on,
+// is removed: nothing but its rows tells of it. Any other stays: lines that began on it
+// inherit what it shows. Deleting its branch frees the name: the line is marked, and its
 // branch row goes to a key that no name has. It keeps the rules that all lines
 // have, so it needs no others; retention keeps of it only what every line
 // keeps (retire.go, invariant 1), whatever the policy says.
@@ -62,6 +63,13 @@ func (s *Store) DeleteBranch(ctx context.Context, name string) error {
 		if l == nil {
 			return nil, fmt.Errorf("%w: branch %q", dberr.ErrNotFound, name)
 		}
+		if s.unused(l) {
+			return &group{
+				counters: s.seq.counters,
+				puts:     []keyValue{{lineKey(l.id), []byte{lineFormatRemoved}}},
+				dels:     [][]byte{l.branchKey()},
+			}, nil
+		}
 		gone := &line{id: l.id, branch: l.branch, lineage: l.lineage, origin: l.origin}
 		gone.deleted.Store(true)
 		return &group{
@@ -73,6 +81,21 @@ func (s *Store) DeleteBranch(ctx context.Context, name string) error {
 			dels: [][]byte{l.branchKey()},
 		}, nil
 	})
+}
+
+// unused reports whether nothing depends on a line; the token is held, nothing is queued.
+func (s *Store) unused(l *line) bool {
+	if l.head.Load().commits > 0 {
+		return false
+	}
+	for _, x := range s.lines.Load().byID {
+		for _, f := range x.forks() {
+			if f.line == l.id {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // branchKey is the key of the line's branch row.
@@ -87,6 +110,13 @@ func (l *line) branchKey() []byte {
 func (s *Store) deletedLine(row keyValue) (*line, error) {
 	if len(row.key) != 5 {
 		return nil, corrupt("line key %x", row.key)
+	}
+	if isRemoved(row.val) {
+		l := s.lines.Load().byID[be.Uint32(row.key[1:])]
+		if l == nil || l.id == mainLine {
+			return nil, corrupt("line %d is removed", be.Uint32(row.key[1:]))
+		}
+		return l, nil
 	}
 	now, err := decodeLine(be.Uint32(row.key[1:]), row.val)
 	if err != nil {

@@ -70,6 +70,18 @@ func (t *lines) with(l *line) *lines {
 	return n
 }
 
+func (t *lines) without(l *line) *lines {
+	n := &lines{byID: map[uint32]*line{}, byName: map[string]*line{}}
+	for id, x := range t.byID {
+		if id != l.id {
+			n.add(x)
+		}
+	}
+	return n
+}
+
+func isRemoved(row []byte) bool { return len(row) == 1 && row[0] == lineFormatRemoved }
+
 func (t *lines) add(l *line) {
 	t.byID[l.id] = l
 	if !l.deleted.Load() {
@@ -83,6 +95,8 @@ const (
 	lineFormatOrigin = 2
 	// Of a line whose branch was deleted it is that much more.
 	lineFormatDeleted = 2
+	// A line that was removed is this one byte.
+	lineFormatRemoved = 5
 )
 
 // lineValue is a line row: format, text branch name, uvarint n, n × uvarint

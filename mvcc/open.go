@@ -265,6 +265,9 @@ func (s *Store) loadLines(v *view) error {
 		if len(key) != 5 {
 			return corrupt("line key %x", key)
 		}
+		if isRemoved(val) {
+			return nil
+		}
 		l, err := decodeLine(be.Uint32(key[1:]), val)
 		if err != nil {
 			return err

@@ -50,6 +50,7 @@ type history struct {
 	waiting  []waitingBirths    // for the next commit of their line
 	open     bool               // there may have been newer versions than the counters say
 	hints    map[Version]uint32 // lines that versions were on, from other rows
+	removed  map[uint32]bool    // lines that were
 	spare    map[string][]byte  // rows of pod versions that are not kept; others may rest on them
 	unknown  lostRows
 }
@@ -67,6 +68,7 @@ func (s *salvager) putTogether() error {
 	h := &s.history
 	h.lines, h.commits, h.numbers = map[uint32]*line{}, map[Version]*commitRow{}, map[uint64]podOnLine{}
 	h.names, h.namesOf, h.hints = map[Version][]nameRow{}, map[pid][]string{}, map[Version]uint32{}
+	h.removed = map[uint32]bool{}
 	h.spare, h.fresh, h.changed = map[string][]byte{}, map[Version]bool{}, map[Version]bool{}
 	h.retired, h.garbage, h.claimed = &Set{}, &Set{}, &Set{}
 	h.unknown = lostRows{numbers: &Set{}, versions: &Set{}}
@@ -116,7 +118,9 @@ func (s *salvager) readRows(keys []string) {
 				s.readCommit(key, val)
 			}
 		case kindLine:
-			if len(key) == 5 {
+			if len(key) == 5 && isRemoved(val) {
+				s.removed[be.Uint32(key[1:])] = true
+			} else if len(key) == 5 {
 				if l, err := decodeLine(be.Uint32(key[1:]), val); err == nil {
 					s.lines[l.id] = l
 				}

@@ -351,7 +351,7 @@ func (s *salvager) readLines() {
 		told[p.line] = true
 	}
 	for _, id := range sortedKeys(told) {
-		if s.lines[id] == nil && id != 0 {
+		if s.lines[id] == nil && id != 0 && !s.removed[id] {
 			s.rebuildLine(id, branches[id])
 		}
 	}
@@ -365,7 +365,7 @@ func (s *salvager) readLines() {
 		}
 	}
 	for id := uint32(1); uint64(id) < s.counters.line && s.report.LostBranches < MaxProblems; id++ {
-		if s.lines[id] == nil {
+		if s.lines[id] == nil && !s.removed[id] {
 			s.report.LostBranches++
 			s.lose(Loss{What: fmt.Sprintf("the branch on line %d %s", id, branches[id])})
 		}

@@ -64,6 +64,9 @@ func (s *salvager) derive() error {
 		s.derived[string(l.branchKey())] = branchValue(l.id, l.head.Load().version)
 		s.aggregatesOf(l)
 	}
+	for id := range s.removed {
+		s.derived[string(lineKey(id))] = []byte{lineFormatRemoved}
+	}
 	s.deriveGone()
 	if len(s.unknown.ranges) > 0 {
 		s.derived[string([]byte{kindLost})] = inline(s.unknown.append(nil))

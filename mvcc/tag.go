@@ -120,8 +120,9 @@ func (s *Store) loadTags(v *view) error {
 }
 
 // ownRows finds in an upkeep group what the store knows in memory: all tags
-// after it, nil if it changes none, and the lines that it deletes.
-func (s *Store) ownRows(g *group) (tags map[string]Version, deleted []*line, err error) {
+// after it, nil if it changes none, and the lines whose branches it deletes, true for those
+// that it removes.
+func (s *Store) ownRows(g *group) (tags map[string]Version, deleted map[*line]bool, err error) {
 	change := func() map[string]Version {
 		if tags == nil {
 			tags = maps.Clone(*s.tags.Load())
@@ -141,7 +142,10 @@ func (s *Store) ownRows(g *group) (tags map[string]Version, deleted []*line, err
 			if err != nil {
 				return nil, nil, err
 			}
-			deleted = append(deleted, l)
+			if deleted == nil {
+				deleted = map[*line]bool{}
+			}
+			deleted[l] = isRemoved(p.val)
 		}
 	}
 	for _, key := range g.dels {
@@ -161,9 +165,13 @@ func (s *Store) noteRows(g *group) {
 	if tags != nil {
 		s.tags.Store(&tags)
 	}
-	for _, l := range deleted {
+	for l, removed := range deleted {
 		l.deleted.Store(true)
-		s.lines.Store(s.lines.Load().with(l))
+		if t := s.lines.Load(); removed {
+			s.lines.Store(t.without(l))
+		} else {
+			s.lines.Store(t.with(l))
+		}
 	}
 }
 

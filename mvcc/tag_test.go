@@ -189,6 +189,33 @@ func TestADeletedBranch(t *testing.T) {
 		t.Fatal(err)
 	}
 	check()
+	// Without commits, nothing is kept for a branch that was deleted.
+	lines := len(s.lines.Load().byID)
+	for _, name := range []string{"empty", "on it"} {
+		from := must(s.Head(bg, MainBranch))(t)
+		if name == "on it" {
+			from = must(s.Head(bg, "empty"))(t)
+		}
+		if err := s.CreateBranch(bg, name, from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := begin(t, s, "empty")
+	if err := kept.Put(bg, boxAgain(id, "late")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"empty", "on it"} {
+		if err := s.DeleteBranch(bg, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := kept.Commit(bg, CommitInfo{}); !errors.Is(err, dberr.ErrNotFound) {
+		t.Fatalf("a commit on a removed line: %v", err)
+	}
+	if n := len(s.lines.Load().byID); n != lines {
+		t.Fatalf("%d lines, before %d", n, lines)
+	}
+	check()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -229,6 +256,9 @@ func nameRun(t testing.TB, fs *vfs.MemFS) (known, open string, done bool) {
 		commit("b"),
 		func() error { return s.DeleteBranch(bg, "b") },
 		func() error { return s.SetTag(bg, "one", 2) },
+		func() error { return s.CreateBranch(bg, "empty", 2) },
+		func() error { return s.DeleteBranch(bg, "empty") },
+		func() error { return s.CreateBranch(bg, "empty", 1) },
 	}
 	for i, step := range steps {
 		if step() != nil {

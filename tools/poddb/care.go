@@ -63,8 +63,9 @@ func compact(ctx context.Context, e *env, args []string) error {
 
 // prune removes old versions.
 func prune(ctx context.Context, e *env, args []string) error {
-	if e.keepLast < 1 {
-		return errors.New("prune needs --keep-last N, at least 1: how many commits of each branch stay")
+	policy, err := e.policy()
+	if err != nil {
+		return err
 	}
 	opened := openToWrite
 	if e.dryRun { // only reads, so also beside a program that has it open
@@ -75,7 +76,7 @@ func prune(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	bar := e.progress("prune")
-	rep, err := d.Prune(ctx, db.PruneOptions{Policy: db.KeepLast(e.keepLast), DryRun: e.dryRun, Progress: bar.items})
+	rep, err := d.Prune(ctx, db.PruneOptions{Policy: policy, DryRun: e.dryRun, Progress: bar.items})
 	bar.clear()
 	if closed := d.Close(); err == nil {
 		err = closed

@@ -3,41 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/poddb/poddb/db"
 )
-
-// showLog prints the commits of main.
-func showLog(ctx context.Context, e *env, args []string) error {
-	d, err := open(ctx, args[0])
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	t := table{head: []string{"version", "-time", "pods", "bytes", "-author", "-message"}}
-	shown := 0
-	for c, err := range d.Log(ctx, db.LogOptions{}) {
-		if err != nil {
-			return err
-		}
-		if e.n > 0 && shown == e.n {
-			break
-		}
-		shown++
-		if e.json {
-			if err := printJSON(e.out, c); err != nil {
-				return err
-			}
-			continue
-		}
-		t.add(fmt.Sprint(c.Version), c.Time.Local().Format(time.DateTime), fmt.Sprint(c.Pods), bytesText(int64(c.Bytes)), c.Author, c.Message)
-	}
-	if !e.json {
-		t.print(e.out)
-	}
-	return nil
-}
 
 // variable is one line of show.
 type variable struct {

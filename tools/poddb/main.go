@@ -2,7 +2,10 @@
 // does.
 //
 //	poddb demo                     the quick start, then a recorded run of a real program
-//	poddb log FILE                 the history, newest first
+//	poddb log FILE                 the history of a branch, newest first
+//	poddb diff FILE A B            what differs between two versions, by path
+//	poddb branch FILE              the branches; with NAME makes or deletes one
+//	poddb tag FILE                 the tags; with NAME sets or deletes one
 //	poddb show FILE                the variables of one version
 //	poddb get FILE PATH            any object as JSON, without the program's types
 //	poddb schema FILE              the types that it holds, or what a program makes of them
@@ -10,7 +13,7 @@
 //	poddb verify FILE              check the whole file
 //	poddb checkpoint FILE          move the log into the file
 //	poddb compact FILE             give unused space back
-//	poddb prune FILE --keep-last N remove old versions
+//	poddb prune FILE               remove old versions: --keep-last N, --keep-for D, --tiers
 //	poddb backup FILE TO           copy a database
 //	poddb restore BACKUP FILE      make a database from a backup
 //	poddb salvage FILE TO          copy what can be read of a damaged file
@@ -29,6 +32,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"time"
 
 	"github.com/poddb/poddb/db"
 )
@@ -50,7 +54,14 @@ type settings struct {
 	dir      string
 	depth    int
 	keepLast int
+	keepFor  time.Duration
+	tiers    bool
 	dryRun   bool
+	branch   string
+	from, to uint64
+	reverse  bool
+	start    string
+	remove   bool
 	program  string
 	count    bool
 }
@@ -71,8 +82,23 @@ func commands() []command {
 			flags: func(f *flag.FlagSet, s *settings) {
 				f.StringVar(&s.dir, "dir", "", "leave the database and the chart in this `directory` (default: a new temporary one)")
 			}, run: demo},
-		{name: "log", args: "FILE", help: "the history, newest first", minArgs: 1, maxArgs: 1,
-			flags: func(f *flag.FlagSet, s *settings) { f.IntVar(&s.n, "n", 0, "show at most `n` commits (0 is all)") }, run: showLog},
+		{name: "log", args: "FILE", help: "the history of a branch, newest first", minArgs: 1, maxArgs: 1,
+			flags: func(f *flag.FlagSet, s *settings) {
+				f.IntVar(&s.n, "n", 0, "show at most `n` commits (0 is all)")
+				f.StringVar(&s.branch, "branch", "main", "the `branch`")
+				f.Uint64Var(&s.from, "from", 0, "show no `version` before this one")
+				f.Uint64Var(&s.to, "to", 0, "show no `version` after this one (0 is the newest)")
+				f.BoolVar(&s.reverse, "reverse", false, "oldest first")
+			}, run: showLog},
+		{name: "diff", args: "FILE A [B]", help: "what differs between two versions, by path; of A alone what it changed. A version is a number, a tag, or a branch (its newest)", minArgs: 2, maxArgs: 3,
+			flags: func(f *flag.FlagSet, s *settings) { f.IntVar(&s.n, "n", 0, "show at most `n` changes (0 is all)") }, run: diff},
+		{name: "branch", args: "FILE [NAME]", help: "the branches; with NAME makes one at --at, or deletes it", minArgs: 1, maxArgs: 2,
+			flags: func(f *flag.FlagSet, s *settings) {
+				f.StringVar(&s.start, "at", "", "the `version` that it begins at: a number, a tag, or a branch (default: main)")
+				f.BoolVar(&s.remove, "delete", false, "delete the branch")
+			}, run: branch},
+		{name: "tag", args: "FILE [NAME [VERSION]]", help: "the tags; with NAME sets one for VERSION: a number, or a branch (default: main). A tag keeps its version from prune", minArgs: 1, maxArgs: 3,
+			flags: func(f *flag.FlagSet, s *settings) { f.BoolVar(&s.remove, "delete", false, "delete the tag") }, run: tag},
 		{name: "show", args: "FILE", help: "the variables of one version", minArgs: 1, maxArgs: 1, flags: at, run: show},
 		{name: "get", args: "FILE PATH", help: "any object as JSON, without the program's types: x.Items[3].Name, m[\"key\"]", minArgs: 2, maxArgs: 2,
 			flags: func(f *flag.FlagSet, s *settings) {
@@ -89,9 +115,11 @@ func commands() []command {
 			flags: func(f *flag.FlagSet, s *settings) { f.BoolVar(&s.deep, "deep", false, "decode every pod as well") }, run: verify},
 		{name: "checkpoint", args: "FILE", help: "move the log into the file", minArgs: 1, maxArgs: 1, run: checkpoint},
 		{name: "compact", args: "FILE", help: "give unused space at the end of the file back", minArgs: 1, maxArgs: 1, run: compact},
-		{name: "prune", args: "FILE", help: "remove old versions and free what only they need", minArgs: 1, maxArgs: 1,
+		{name: "prune", args: "FILE", help: "remove old versions and free what only they need; what any of the flags keeps stays, and so do tags and heads", minArgs: 1, maxArgs: 1,
 			flags: func(f *flag.FlagSet, s *settings) {
 				f.IntVar(&s.keepLast, "keep-last", 0, "keep the newest `n` commits of each branch")
+				f.DurationVar(&s.keepFor, "keep-for", 0, "keep the commits of this `time`, such as 720h")
+				f.BoolVar(&s.tiers, "tiers", false, "keep all commits of a day, one an hour for a week, and one a day for ever")
 				f.BoolVar(&s.dryRun, "dry-run", false, "only say what would be freed")
 			}, run: prune},
 		{name: "backup", args: "FILE TO", help: "copy a database into a new file; refused while commits are only in its log (checkpoint first, or Backup in the program that has it open)", minArgs: 2, maxArgs: 2, run: backup},

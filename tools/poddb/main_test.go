@@ -243,3 +243,74 @@ func TestDemoLeavesDatabaseAndChartBehind(t *testing.T) {
 		}
 	}
 }
+
+// Branches, tags, and what differs: by number, tag and branch; the commands that only read
+// work beside a program that has the file open, the others say that it is locked.
+func TestHistoryCommands(t *testing.T) {
+	path := sample(t)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"diff", path, "1", "2"}, "cart[0].Price: 4 → 5\n"},
+		{[]string{"diff", path, "2", "1"}, "cart[0].Price: 5 → 4\n"},
+		{[]string{"diff", path, "2"}, "cart[0].Price: 4 → 5\n"},
+		{[]string{"diff", path, "1"}, "cart: added *[]*"},
+		{[]string{"diff", path, "main", "2"}, ""},
+		{[]string{"diff", path, "1", "2", "--json"}, `{"path":"cart[0].Price","kind":"changed","old":"4","new":"5"}` + "\n"},
+		{[]string{"tag", path, "first", "1"}, ""},
+		{[]string{"tag", path, "newest"}, ""},
+		{[]string{"tag", path}, "first         1\nnewest        2\n"},
+		{[]string{"tag", path, "--json"}, `{"Name":"first","Version":1}` + "\n"},
+		{[]string{"diff", path, "first", "newest"}, "cart[0].Price: 4 → 5\n"},
+		{[]string{"log", path}, "first"},
+		{[]string{"log", path, "--reverse", "-n", "1", "--json"}, `"Version":1,`},
+		{[]string{"log", path, "--from", "2", "--json"}, `"Version":2,`},
+		{[]string{"branch", path, "try", "--at", "first"}, ""},
+		{[]string{"branch", path}, "try          1     1        0\n"},
+		{[]string{"branch", path, "--json"}, `{"Name":"try","Head":1,"Fork":1,"Commits":0}`},
+		{[]string{"log", path, "--branch", "try", "--json"}, `"Version":1,`},
+		{[]string{"branch", path, "try", "--delete"}, ""},
+		{[]string{"prune", path, "--keep-for", "1000h", "--dry-run"}, "in 0 versions"},
+		{[]string{"prune", path, "--tiers"}, "in 0 versions"},
+		{[]string{"tag", path, "first", "--delete"}, ""},
+		{[]string{"prune", path, "--keep-last", "1"}, "in 1 versions"},
+	} {
+		got, err := poddb(t, c.args...)
+		if err != nil || !strings.Contains(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%q = %q, %v; want %q", c.args, got, err, c.want)
+		}
+	}
+	live, err := db.Open(context.Background(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Close()
+	for _, args := range [][]string{{"diff", path, "main", "newest"}, {"tag", path}, {"branch", path}, {"log", path}} {
+		if out, err := poddb(t, args...); err != nil {
+			t.Errorf("%q beside a writer: %q, %v", args, out, err)
+		}
+	}
+	for _, args := range [][]string{{"tag", path, "x"}, {"branch", path, "x"}, {"tag", path, "newest", "--delete"}} {
+		if _, err := poddb(t, args...); !errors.Is(err, db.ErrLocked) {
+			t.Errorf("%q beside a writer: %v", args, err)
+		}
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"diff", path, "nothing", "1"}, `"nothing" is no version, tag or branch`},
+		{[]string{"diff", path}, "usage"},
+		{[]string{"diff", path, "1", "2"}, "removed"}, // version 1 was pruned
+		{[]string{"log", path, "--branch", "try"}, `branch "try"`},
+		{[]string{"tag", path, "--delete"}, "NAME"},
+		{[]string{"branch", path, "--delete"}, "NAME"},
+		{[]string{"prune", path}, "--keep-last"},
+		{[]string{"prune", path, "--keep-for", "-1h"}, "negative"},
+	} {
+		if out, err := poddb(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %q, %v, want %q", c.args, out, err, c.want)
+		}
+	}
+}
