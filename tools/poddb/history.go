@@ -232,6 +232,26 @@ func rename(ctx context.Context, path string, fn func(d *db.DB) error) error {
 	return err
 }
 
+// revert takes one commit back.
+func revert(ctx context.Context, e *env, args []string) error {
+	var at db.Version
+	err := rename(ctx, args[0], func(d *db.DB) error {
+		v, err := versionOf(ctx, d, args[1])
+		if err == nil {
+			at, err = d.Revert(ctx, v, db.RevertOptions{Branch: e.branch, Message: e.message, Author: e.author})
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if e.json {
+		return printJSON(e.out, map[string]db.Version{"version": at})
+	}
+	fmt.Fprintf(e.out, "%s: version %d\n", args[0], at)
+	return nil
+}
+
 // policy is what the flags of prune say.
 func (e *env) policy() (db.Policy, error) {
 	var p db.Policy

@@ -8,6 +8,7 @@
 //	poddb tag FILE                 the tags; with NAME sets or deletes one
 //	poddb show FILE                the variables of one version
 //	poddb get FILE PATH            any object as JSON, without the program's types
+//	poddb revert FILE VERSION      take one commit back, as a new commit
 //	poddb schema FILE              the types that it holds, or what a program makes of them
 //	poddb stat FILE                where the space goes
 //	poddb verify FILE              check the whole file
@@ -62,6 +63,8 @@ type settings struct {
 	reverse  bool
 	start    string
 	remove   bool
+	message  string
+	author   string
 	program  string
 	count    bool
 }
@@ -105,6 +108,12 @@ func commands() []command {
 				at(f, s)
 				f.IntVar(&s.depth, "depth", 0, "write at most `n` levels (0 is the default of the library)")
 			}, run: get},
+		{name: "revert", args: "FILE VERSION", help: "take one commit back, as a new commit on top; refused if later ones touched the same", minArgs: 2, maxArgs: 2,
+			flags: func(f *flag.FlagSet, s *settings) {
+				f.StringVar(&s.branch, "branch", "main", "the `branch`")
+				f.StringVar(&s.message, "message", "", "of the new commit, as `text`")
+				f.StringVar(&s.author, "author", "", "of the new commit, as a `name`")
+			}, run: revert},
 		{name: "schema", args: "FILE", help: "the types that it holds; with --program what becomes of them in a program", minArgs: 1, maxArgs: 1,
 			flags: func(f *flag.FlagSet, s *settings) {
 				f.StringVar(&s.program, "program", "", "compare with the types of a program, which db.DescribeTypes wrote to this `file`")

@@ -274,7 +274,11 @@ func TestHistoryCommands(t *testing.T) {
 		{[]string{"prune", path, "--keep-for", "1000h", "--dry-run"}, "in 0 versions"},
 		{[]string{"prune", path, "--tiers"}, "in 0 versions"},
 		{[]string{"tag", path, "first", "--delete"}, ""},
-		{[]string{"prune", path, "--keep-last", "1"}, "in 1 versions"},
+		{[]string{"revert", path, "2", "--message", "back", "--json"}, `{"version":3}`},
+		{[]string{"get", path, "cart[0].Price", "--json"}, "4\n"},
+		{[]string{"log", path, "-n", "1"}, "back"},
+		{[]string{"revert", path, "3"}, "version 4\n"},
+		{[]string{"prune", path, "--keep-last", "1"}, "in 2 versions"},
 	} {
 		got, err := poddb(t, c.args...)
 		if err != nil || !strings.Contains(got, c.want) || c.want == "" && got != "" {
@@ -307,6 +311,7 @@ func TestHistoryCommands(t *testing.T) {
 		{[]string{"tag", path, "--delete"}, "NAME"},
 		{[]string{"branch", path, "--delete"}, "NAME"},
 		{[]string{"prune", path}, "--keep-last"},
+		{[]string{"revert", path, "main"}, "locked"},
 		{[]string{"prune", path, "--keep-for", "-1h"}, "negative"},
 	} {
 		if out, err := poddb(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
