@@ -2,8 +2,11 @@ package db
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"slices"
 
+	"github.com/poddb/poddb/internal/pod"
 	"github.com/poddb/poddb/mvcc"
 	"github.com/poddb/poddb/podder"
 )
@@ -90,4 +93,82 @@ func namesOfBoth(ctx context.Context, a, b *mvcc.Snapshot) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// History yields the commits of a branch in which the value at a path such as
+// x.Items[3], or a variable, or something that it leads to, was another than before, newest
+// first; where it came to be counts too. The path means what it leads to in each version: after
+// an insertion before it, x.Items[3] is another element. At most one error is yielded;
+// a path that no version has is ErrNotFound.
+//
+// Commits that wrote none of the pods that the value is in are passed without reading it.
+// Versions that retention removed count as one change with the next one kept.
+func (d *DB) History(ctx context.Context, path string, o LogOptions) iter.Seq2[Commit, error] {
+	return func(yield func(Commit, error) bool) {
+		var touched map[pod.ID]bool // that the value rests on, as of the commit at hand; nil if it is not known
+		seen, absent := false, false
+		for c, err := range d.Log(ctx, o) {
+			if err != nil {
+				yield(Commit{}, err)
+				return
+			}
+			step, err := d.changedAt(ctx, path, c, touched)
+			if err != nil {
+				yield(Commit{}, d.named(err))
+				return
+			}
+			seen, absent = seen || step.has, !step.has
+			if touched = step.rests; o.Reverse {
+				touched = nil
+			}
+			if step.changed && !yield(c, nil) {
+				return
+			}
+		}
+		if !seen && absent {
+			yield(Commit{}, fmt.Errorf("%w: no version in question has %q", ErrNotFound, path))
+		}
+	}
+}
+
+// pathStep says what one commit did to the value at a path.
+type pathStep struct {
+	changed, has bool
+	rests        map[pod.ID]bool // that it rests on, for the commit before
+}
+
+func (d *DB) changedAt(ctx context.Context, path string, c Commit, rests map[pod.ID]bool) (pathStep, error) {
+	before := Version(0)
+	if len(c.Parents) > 0 {
+		before = c.Parents[0]
+	}
+	from, err := d.store.At(ctx, before)
+	if err != nil {
+		return pathStep{}, err
+	}
+	defer from.Close()
+	to, err := d.store.At(ctx, c.Version)
+	if err != nil {
+		return pathStep{}, err
+	}
+	defer to.Close()
+	changed, err := d.store.Changed(ctx, from, to)
+	if err != nil {
+		return pathStep{}, err
+	}
+	if rests != nil && c.Names == 0 && !slices.ContainsFunc(changed, func(id pod.ID) bool { return rests[id] }) {
+		return pathStep{has: true, rests: rests}, nil
+	}
+	step := pathStep{}
+	touched, err := podder.DiffAt(ctx, podder.DiffInput{A: from, B: to, Changed: changed}, path, func(Change) bool {
+		step.changed = true
+		return true
+	})
+	if err != nil {
+		return step, err
+	}
+	if step.has = touched != nil || step.changed; !step.changed {
+		step.rests = touched // it rests on the same before
+	}
+	return step, nil
 }

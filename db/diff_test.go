@@ -2,7 +2,9 @@ package db_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -117,6 +119,86 @@ func TestDiffNamesJustWhatWasEdited(t *testing.T) {
 				t.Errorf("a version differs from itself: %s", got)
 			}
 			last = v
+		}
+	}
+}
+
+// The history of a value names the commits in which it changed, and no others: an oracle
+// compares what every version has there.
+func TestHistoryOfOneObject(t *testing.T) {
+	ctx := context.Background()
+	d := openMemory(t)
+	ns := namespace(t, d)
+	s, other := stock(300), stock(300)
+	set(t, ns, "s", s)
+	set(t, ns, "o", other)
+	save(t, ns)
+	rng := rand.New(rand.NewPCG(3, 3))
+	for i := range 60 {
+		switch rng.IntN(6) {
+		case 0:
+			s.Items[3].Price += 0.5
+		case 1:
+			s.Items[rng.IntN(300)].Price += 0.25
+		case 2:
+			other.Items[rng.IntN(300)].Price++
+		case 3:
+			s.Name = fmt.Sprint("name ", i)
+		case 4:
+			s.Items[3].Tags = append(s.Items[3].Tags, "more")
+		case 5:
+			set(t, ns, "s", s)
+			s.Best = s.Items[rng.IntN(300)]
+		}
+		save(t, ns)
+		if i == 30 {
+			if err := ns.Delete(ctx, "s"); err != nil {
+				t.Fatal(err)
+			}
+			save(t, ns)
+			set(t, ns, "s", s)
+			save(t, ns)
+		}
+	}
+	for _, path := range []string{"s.Items[3].Tags", "s.Items[3].Price", "s.Name", "o.Items[7].Price", "s.Best.Price", "s.Prices"} {
+		shown := func(v db.Version) string {
+			sn := must(d.At(ctx, v))(t)
+			defer sn.Close()
+			var b strings.Builder
+			if err := sn.WriteJSON(ctx, &b, path, db.JSONOptions{}); err != nil {
+				return "none"
+			}
+			return b.String()
+		}
+		var want, got []db.Version
+		for v := must(d.Head(ctx, "main"))(t); v > 0; v-- {
+			if shown(v) != shown(v-1) {
+				want = append(want, v)
+			}
+		}
+		for c, err := range d.History(ctx, path, db.LogOptions{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, c.Version)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: %v, want %v", path, got, want)
+		}
+		var back []db.Version
+		for c, err := range d.History(ctx, path, db.LogOptions{Reverse: true}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			back = append([]db.Version{c.Version}, back...)
+		}
+		if fmt.Sprint(back) != fmt.Sprint(want) {
+			t.Errorf("%s, oldest first: %v, want %v", path, back, want)
+		}
+	}
+	for _, err := range d.History(ctx, "none.at.all", db.LogOptions{}) {
+		if !errors.Is(err, db.ErrNotFound) {
+			t.Errorf("a path that nothing has: %v", err)
 		}
 	}
 }

@@ -43,12 +43,12 @@ func (ns *Namespace) Undo(ctx context.Context) (_ Version, err error) {
 	defer func() { err = ns.d.named(err) }()
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
+	if err := ns.unsaved(ctx); err != nil {
+		return 0, err
+	}
 	last := ns.last.Version
 	if last == 0 {
 		return 0, fmt.Errorf("%w: no save of this namespace to undo", ErrNotFound)
-	}
-	if err := ns.unsaved(ctx); err != nil {
-		return 0, err
 	}
 	v, err := ns.d.store.Revert(ctx, ns.branch, last, mvcc.CommitInfo{Message: fmt.Sprintf("undo version %d", last)})
 	if err != nil {

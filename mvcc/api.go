@@ -100,6 +100,7 @@ type Commit struct {
 	Pods    int    // pod versions added
 	Removed int    // pod versions that stopped being current
 	Bytes   uint64 // stored bytes added
+	Names   int    // set or deleted, with those of retired commits that it stands for
 	// FirstNumber and LastNumber are the pod version numbers added; without any,
 	// First is Last+1 and Last the highest number given out before.
 	FirstNumber, LastNumber uint64

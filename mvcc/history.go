@@ -123,6 +123,10 @@ func (s *Store) commit(ctx context.Context, version Version) (Commit, error) {
 		return Commit{}, err
 	}
 	added, removed := row.own()
+	names := row.names
+	if row.fold != nil {
+		names += row.fold.names
+	}
 	l := s.lines.Load().byID[row.line]
 	if l == nil {
 		return Commit{}, corrupt("version %d is on line %d, which does not exist", version, row.line)
@@ -134,7 +138,7 @@ func (s *Store) commit(ctx context.Context, version Version) (Commit, error) {
 	return Commit{
 		Version: version, Line: row.line, Branch: l.branch, Parents: parents,
 		Time: time.Unix(0, row.time).UTC(), Author: row.author, Message: row.message, Kind: row.kind,
-		Pods: int(added), Removed: int(removed), Bytes: row.bytes,
+		Pods: int(added), Removed: int(removed), Bytes: row.bytes, Names: int(names),
 		FirstNumber: row.first(), LastNumber: row.last,
 	}, nil
 }

@@ -87,14 +87,7 @@ type DiffInput struct {
 
 // Diff calls yield with each difference until it returns false.
 func Diff(ctx context.Context, in DiffInput, yield func(Change) bool) error {
-	d := &differ{
-		a: newViewer(ctx, in.A), b: newViewer(ctx, in.B), changed: map[pod.ID]bool{},
-		way: map[target]bool{}, seen: map[string]bool{}, yield: yield,
-		absent: map[bool]map[pod.ID]bool{false: {}, true: {}},
-	}
-	for _, id := range in.Changed {
-		d.changed[id] = true
-	}
+	d := newDiffer(ctx, in, yield)
 	roots, err := d.variables(in.Names)
 	if err != nil {
 		return err
@@ -107,8 +100,25 @@ func Diff(ctx context.Context, in DiffInput, yield func(Change) bool) error {
 			return err
 		}
 	}
+	return d.work()
+}
+
+func newDiffer(ctx context.Context, in DiffInput, yield func(Change) bool) *differ {
+	d := &differ{
+		a: newViewer(ctx, in.A), b: newViewer(ctx, in.B), changed: map[pod.ID]bool{},
+		way: map[target]bool{}, seen: map[string]bool{}, yield: yield,
+		absent: map[bool]map[pod.ID]bool{false: {}, true: {}},
+	}
+	for _, id := range in.Changed {
+		d.changed[id] = true
+	}
+	return d
+}
+
+// work compares what is queued.
+func (d *differ) work() error {
 	for len(d.queue) > 0 && !d.stopped {
-		if err := ctx.Err(); err != nil {
+		if err := d.b.ctx.Err(); err != nil {
 			return err
 		}
 		p := d.queue[0]

@@ -81,20 +81,37 @@ type ways struct {
 
 // findWays fills d.way.
 func (d *differ) findWays(roots []diffRoot) error {
-	w := &ways{differ: d, leads: map[target][]target{}, doors: map[target][]target{}, open: map[target]bool{}, known: map[target]*wayNode{}}
-	for id := range d.changed {
-		if err := w.look(id); err != nil {
-			return err
-		}
+	w := d.newWays()
+	if err := w.lookAll(); err != nil {
+		return err
 	}
-	slices.Sort(w.ids)
 	for _, r := range roots {
 		if r.b != 0 {
 			w.reach(nil, target{pod: r.b})
 		}
 	}
+	return w.search()
+}
+
+func (d *differ) newWays() *ways {
+	return &ways{differ: d, leads: map[target][]target{}, doors: map[target][]target{}, open: map[target]bool{}, known: map[target]*wayNode{}}
+}
+
+// lookAll looks at the pods that changed.
+func (w *ways) lookAll() error {
+	for id := range w.changed {
+		if err := w.look(id); err != nil {
+			return err
+		}
+	}
+	slices.Sort(w.ids)
+	return nil
+}
+
+// search goes on from what is reached.
+func (w *ways) search() error {
 	for len(w.open) > 0 && len(w.heap) > 0 {
-		if err := d.b.ctx.Err(); err != nil {
+		if err := w.b.ctx.Err(); err != nil {
 			return err
 		}
 		if err := w.step(heap.Pop(&w.heap).(*wayNode)); err != nil {
