@@ -36,7 +36,7 @@ func (w *walk) keepRows(slots []mapSlot) *keyRows {
 		list[k] = plainEntry{slots[k].hash, slots[k].from, slots[k].end}
 	}
 	data := w.maps.plain
-	return &keyRows{plainMap: plainMap{order: list, data: gatherPlain(list, data, ownSlice[byte](&w.own, len(data)+gatherBytes))}}
+	return &keyRows{plainMap: plainMap{order: list, data: gatherPlain(list, data, ownSlice[byte](&w.own, len(data)+fewBytes))}}
 }
 
 // keyedRefs visits the references of a map that has rows, and returns what its keys
@@ -74,7 +74,7 @@ func (e *encoder) row(rows *keyRows, k int) {
 		e.buf = append(e.buf, row...)
 		return
 	}
-	e.buf = append(e.buf, row[:last]...)
+	e.buf = appendFew(e.buf, rows.data[x.from:], last)
 	if r := e.take(); r != nil {
 		e.code(r, 0)
 	}

@@ -67,34 +67,41 @@ func (w *walk) scanPlain(i int32) bool {
 // keepPlain keeps the entries that were read as those of m.
 func (w *walk) keepPlain(m *mapEntries) {
 	list, data := w.spreadPlain(w.maps.order, w.maps.plain), w.maps.plain
-	*m = mapEntries{plain: &plainMap{order: list, data: gatherPlain(list, data, ownSlice[byte](&w.own, len(data)+gatherBytes))}}
+	*m = mapEntries{plain: &plainMap{order: list, data: gatherPlain(list, data, ownSlice[byte](&w.own, len(data)+fewBytes))}}
 }
 
-// gatherBytes are copied at once: of most maps an entry is shorter.
-const gatherBytes = 32
+// fewBytes are copied at once: of most maps an entry is shorter.
+const fewBytes = 32
 
 // gatherPlain copies the entries of list from data to out, one after the other, and
-// returns all of them. They lie there then. out is longer by gatherBytes.
+// returns all of them. They lie there then. out is longer by fewBytes.
 func gatherPlain(list []plainEntry, data, out []byte) []byte {
-	at := 0
+	to := out[:0]
 	for k := range list {
 		x := &list[k]
-		n := int(x.end - x.from)
-		if from := data[x.from:]; n <= gatherBytes && len(from) >= gatherBytes {
-			to := (*[gatherBytes]byte)(out[at:])
-			a, b := binary.LittleEndian.Uint64(from), binary.LittleEndian.Uint64(from[8:])
-			c, d := binary.LittleEndian.Uint64(from[16:]), binary.LittleEndian.Uint64(from[24:])
-			binary.LittleEndian.PutUint64(to[0:], a)
-			binary.LittleEndian.PutUint64(to[8:], b)
-			binary.LittleEndian.PutUint64(to[16:], c)
-			binary.LittleEndian.PutUint64(to[24:], d)
-		} else {
-			copy(out[at:], from[:n])
-		}
-		x.from, x.end = uint32(at), uint32(at+n)
-		at += n
+		n, from := int(x.end-x.from), data[x.from:]
+		x.from = uint32(len(to))
+		to = appendFew(to, from, n)
+		x.end = uint32(len(to))
 	}
-	return out[:at]
+	return to
+}
+
+// appendFew appends the first n bytes of src. Mostly they are few: then some of those
+// behind them are copied, too, beyond the end of what it returns.
+func appendFew(dst, src []byte, n int) []byte {
+	at := len(dst)
+	if n > fewBytes || len(src) < fewBytes || cap(dst)-at < fewBytes {
+		return append(dst, src[:n]...)
+	}
+	to := (*[fewBytes]byte)(dst[at : at+fewBytes])
+	a, b := binary.LittleEndian.Uint64(src), binary.LittleEndian.Uint64(src[8:])
+	c, d := binary.LittleEndian.Uint64(src[16:]), binary.LittleEndian.Uint64(src[24:])
+	binary.LittleEndian.PutUint64(to[0:], a)
+	binary.LittleEndian.PutUint64(to[8:], b)
+	binary.LittleEndian.PutUint64(to[16:], c)
+	binary.LittleEndian.PutUint64(to[24:], d)
+	return dst[:at+n]
 }
 
 // plainEntries writes the entries of the map at p to maps.plain, as they lie.
@@ -102,7 +109,12 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 	x := &w.maps
 	used := int((*goMap)(p).used)
 	x.order, x.plain = x.order[:0], x.plain[:0]
-	if pl.layout.inGroup {
+	if m := (*goMap)(p); pl.layout.inGroup && m.dirLen == 0 && m.dir != nil && m.writing == 0 {
+		if ok := w.plainGroup(pl, groupAt(m.dir)); !ok || len(x.order) == used {
+			return ok
+		}
+		x.order, x.plain = x.order[:0], x.plain[:0]
+	} else if pl.layout.inGroup {
 		if n := min(used, 1<<24); n > cap(x.order) && n > slabEntries {
 			x.order = ownSlice[plainEntry](&w.own, n)[:0]
 		}

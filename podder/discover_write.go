@@ -358,17 +358,27 @@ func (e *encoder) runsWritten(r *region) []byte {
 // fill appends a run that was written down, with its references, and returns what
 // is behind it.
 func (e *encoder) fill(b []byte) (rest []byte) {
+	buf := e.buf
 	for {
 		head := binary.LittleEndian.Uint16(b)
-		n := pieceHead + int(head&^lastPiece)
-		e.buf = append(e.buf, b[pieceHead:n]...)
-		if b = b[n:]; head&lastPiece != 0 {
+		n := int(head &^ lastPiece)
+		buf = appendFew(buf, b[pieceHead:], n)
+		b = b[pieceHead+n:]
+		if head&lastPiece != 0 {
+			e.buf = buf
 			return b
 		}
 		r := e.take()
 		if r == nil {
 			return b
 		}
+		if code := codeBase + uint64(r.slot)<<codeShift; r.pod == e.cur && code < 0x80 {
+			e.links = append(e.links, r.slot<<1)
+			buf = append(buf, byte(code))
+			continue
+		}
+		e.buf = buf
 		e.code(r, 0)
+		buf = e.buf
 	}
 }

@@ -37,6 +37,16 @@ type edgeFrame struct {
 // compute fills the sets for the encoded slots of a pod; links are those of
 // encoder.links, slots[i] is the slot of out[i].
 func (x *edgeSets) compute(out []slotOut, slots []uint32, links []uint32, refs int) {
+	x.begin(out, slots, links, refs)
+	for i := range x.nodes {
+		if x.nodes[i].index < 0 {
+			x.visit(int32(i), links)
+		}
+	}
+}
+
+// begin makes a node of each encoded slot.
+func (x *edgeSets) begin(out []slotOut, slots []uint32, links []uint32, refs int) {
 	x.words = (refs + 63) / 64
 	x.nodes, x.byslot, x.sets = x.nodes[:0], x.byslot[:0], x.sets[:0]
 	x.comps, x.time = 0, 0
@@ -50,11 +60,6 @@ func (x *edgeSets) compute(out []slotOut, slots []uint32, links []uint32, refs i
 			to = out[i+1].links
 		}
 		x.nodes = append(x.nodes, edgeNode{from: out[i].links, to: to, index: -1, component: -1})
-	}
-	for i := range x.nodes {
-		if x.nodes[i].index < 0 {
-			x.visit(int32(i), links)
-		}
 	}
 }
 
@@ -136,6 +141,28 @@ func (x *edgeSets) finish(v int32, links []uint32) {
 	x.stack = x.stack[:first]
 }
 
+// fromFirst returns the edge set of the first encoded slot: of most pods nothing else
+// is exported, and then it is enough to go from slot to slot.
+func (x *edgeSets) fromFirst(out []slotOut, slots []uint32, links []uint32, refs, inUse int) pod.EdgeSet {
+	x.begin(out, slots, links, refs)
+	x.sets = append(x.sets, make([]uint64, x.words)...)
+	x.nodes[0].index = 0
+	x.stack = append(x.stack[:0], 0)
+	for len(x.stack) > 0 {
+		n := &x.nodes[x.stack[len(x.stack)-1]]
+		x.stack = x.stack[:len(x.stack)-1]
+		for _, l := range links[n.from:n.to] {
+			if l&1 != 0 {
+				x.sets[l>>7] |= 1 << (l >> 1 & 63)
+			} else if t := x.node(l >> 1); t >= 0 && x.nodes[t].index < 0 {
+				x.nodes[t].index = 0
+				x.stack = append(x.stack, t)
+			}
+		}
+	}
+	return edgeSetOf(x.sets, inUse)
+}
+
 // set returns the edge set of a slot among inUse references.
 func (x *edgeSets) set(slot uint32, inUse int) pod.EdgeSet {
 	n := x.node(slot)
@@ -143,7 +170,11 @@ func (x *edgeSets) set(slot uint32, inUse int) pod.EdgeSet {
 		return pod.EdgeSet{}
 	}
 	from := int(x.nodes[n].component) * x.words
-	set := x.sets[from : from+x.words]
+	return edgeSetOf(x.sets[from:from+x.words], inUse)
+}
+
+// edgeSetOf returns a set of reference numbers, inUse of which there are.
+func edgeSetOf(set []uint64, inUse int) pod.EdgeSet {
 	count := 0
 	for _, w := range set {
 		count += bits.OnesCount64(w)
@@ -190,6 +221,10 @@ func (e *encoder) exports(ps *podState, slots []uint32, marked []uint32) []pod.E
 		}
 	}
 	if inUse == 0 {
+		return list
+	}
+	if len(list) == 1 && list[0].Slot == 0 && len(slots) > 0 && slots[0] == 0 {
+		list[0].Edges = e.sets.fromFirst(e.out, slots, e.links, len(e.refs), inUse)
 		return list
 	}
 	e.sets.compute(e.out, slots, e.links, len(e.refs))

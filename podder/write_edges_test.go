@@ -35,7 +35,14 @@ func TestEdgeSetsAreWhatEachSlotReaches(t *testing.T) {
 				used[l>>1] = true
 			}
 		}
+		var first pod.EdgeSet
+		if len(used) > 0 {
+			first = x.fromFirst(out, slots, links, refs, len(used))
+		}
 		x.compute(out, slots, links, refs)
+		if want := x.set(slots[0], len(used)); first.All != want.All || !slices.Equal(first.List, want.List) {
+			t.Fatalf("the first slot reaches %v, or %v", first, want)
+		}
 		for i, s := range slots {
 			want := naiveReach(out, slots, links, i)
 			got := x.set(s, len(used))

@@ -173,6 +173,22 @@ func TestWrittenDownIsWhatMemoryHolds(t *testing.T) {
 	}
 }
 
+func TestFewBytesAreAppendedAsAppendDoes(t *testing.T) {
+	r := rand.New(rand.NewPCG(testSeed(t), 8))
+	for range 20_000 {
+		src := make([]byte, r.IntN(80))
+		for i := range src {
+			src[i] = byte(1 + r.IntN(255))
+		}
+		dst := make([]byte, r.IntN(8), 8+r.IntN(90))
+		n := r.IntN(len(src) + 1)
+		want := append(slices.Clone(dst), src[:n]...)
+		if got := appendFew(dst, src, n); !slices.Equal(got, want) {
+			t.Fatalf("%d of %d bytes behind %d, room for %d: %v, want %v", n, len(src), len(dst), cap(dst), got, want)
+		}
+	}
+}
+
 func mustWriteAlike(t *testing.T, cfg Config, roots []Root) {
 	t.Helper()
 	want, none := saveText(t, cfg, true, roots)
