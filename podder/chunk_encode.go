@@ -392,7 +392,6 @@ func (e *encoder) chunkSlot(r *region, list *chunkList, was slotState, o *slotOu
 	o.to, o.runEnd = len(e.buf), len(e.runs)
 	o.hash = e.eng.hashSlot(o.kind, o.typ, e.buf[o.from:o.to], nil)
 	o.changed = o.hash != was.hash || o.kind != was.kind
-	e.out = append(e.out, *o)
 }
 
 // frozenList is a list that lent chunks and is not live: its slot is frozen.

@@ -16,7 +16,7 @@ import (
 // they lead to: the processor fetches that by itself.
 
 // apart is the distance from which siblings are taken to lie anywhere.
-const apart = 1 << 10
+const apart = 64 << 10
 
 // lookAheadRegions is how many siblings are looked at together.
 const lookAheadRegions = 8

@@ -152,7 +152,7 @@ func (w *walk) write(i int32, n int) bool {
 		return true
 	}
 	x.closeRun()
-	if array {
+	if array && !(w.first && n <= runBytes && r.weight <= runBytes) { // else it is one run
 		if perRun := runElements(r, w.st.spans.at(r.extra)); perRun < n {
 			x.split(perRun)
 		}

@@ -15,20 +15,23 @@ const runBytes = 256
 // hashed in place and not copied yet.
 func (e *encoder) slot(r *region, was slotState) {
 	e.edge = r.edge
-	o := slotOut{from: len(e.buf), runs: len(e.runs), links: len(e.links), kind: r.kind}
-	if list := e.st.chunked[e.current]; list != nil {
-		e.chunkSlot(r, list, was, &o)
-		return
+	e.out = append(e.out, slotOut{})
+	o := &e.out[len(e.out)-1]
+	o.from, o.runs, o.links, o.kind = len(e.buf), len(e.runs), len(e.links), r.kind
+	if len(e.st.chunked) > 0 {
+		if list := e.st.chunked[e.current]; list != nil {
+			e.chunkSlot(r, list, was, o)
+			return
+		}
 	}
 	if r.flags&flagSame != 0 {
 		o.to, o.runEnd, o.hash = o.from, o.runs, was.hash
-		e.out = append(e.out, o)
 		return
 	}
 	switch r.kind {
 	case pod.SlotArray:
 		o.typ = e.typeID(typeKey{plan: r.plan})
-		e.array(r, &o)
+		e.array(r, o)
 		if e.edge == r.edge {
 			e.shadow(r)
 		}
@@ -69,9 +72,8 @@ func (e *encoder) slot(r *region, was slotState) {
 	if o.flat != nil && o.kind == pod.SlotArray && o.changed {
 		e.buf = append(e.buf, o.flat...)
 		o.to = len(e.buf)
-		e.arrayRuns(r, len(o.flat), &o)
+		e.arrayRuns(r, len(o.flat), o)
 	}
-	e.out = append(e.out, o)
 }
 
 // largeSlot is the stored size from which room is made for a slot beforehand.
