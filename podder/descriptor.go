@@ -99,6 +99,19 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
+// nameError says why no name stands for a type alone. It matches ErrUnregistered.
+type nameError struct {
+	typ reflect.Type
+	why string
+}
+
+func (e *nameError) Error() string { return e.typ.String() + ": " + e.why }
+
+// Is reports that a registration is lacking.
+func (e *nameError) Is(target error) bool { return target == dberr.ErrUnregistered }
+
+const nameHint = "give it one of its own before Open, with db.Type[T](name) in Options.Types or with db.Register[T](name)"
+
 // nodeText returns the text of t and makes sure that it stands for t alone.
 func nodeText(reg *Registry, t reflect.Type) (string, error) {
 	text := reg.typeText(t)
@@ -107,7 +120,7 @@ func nodeText(reg *Registry, t reflect.Type) (string, error) {
 	}
 	if t.Name() != "" {
 		if i := strings.IndexByte(t.Name(), '['); i >= 0 && strings.Contains(t.Name()[i:], "·") && !reg.isRegistered(t) {
-			return "", fmt.Errorf("type %s has a function-local type argument and no stable name; %s: %w", text, registerHint("name"), dberr.ErrUnregistered)
+			return "", &nameError{t, "it has a type argument that is local to a function, which no name tells from others; " + nameHint}
 		}
 		return text, reg.claim(text, t)
 	}

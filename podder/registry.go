@@ -174,7 +174,7 @@ func (r *Registry) claim(text string, t reflect.Type) error {
 		r.mu.Unlock()
 	}
 	if ok && old != t {
-		return fmt.Errorf("two different types are both called %s; give one a name of its own with Register: %w", text, dberr.ErrInvalid)
+		return &nameError{t, fmt.Sprintf("the program has another type that is called %s, too, and a later process could not tell them apart; %s", text, nameHint)}
 	}
 	return nil
 }
