@@ -199,7 +199,7 @@ func (r *loadRegion) elements() int { return int(r.count >> regionFlags) }
 
 // fetchBatch is how many pods are asked for at once: what is decoded next stays
 // in the processor's caches.
-const fetchBatch = 32
+const fetchBatch = 16
 
 func newLoader(ctx context.Context, cfg *Config, src pod.Source, want []reflect.Type) *loader {
 	l := &loader{
