@@ -22,6 +22,14 @@
 // while Save runs. A Snapshot gives private copies; what two variables share
 // is shared again when they are loaded in one call.
 //
+// # Transactions
+//
+// Update runs a function in a transaction, on private copies, commits what it
+// changed, and runs it again after a conflict with another commit; Begin gives a
+// transaction to commit by hand, View a snapshot. Transactions are serializable
+// unless TxOptions say otherwise. docs/guarantees.md says what exactly is
+// promised.
+//
 // # Types
 //
 // Types reachable from the static type of a variable need no preparation. A

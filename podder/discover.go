@@ -94,9 +94,11 @@ type walk struct {
 
 // newWalk returns a walk that follows the state of g.
 func newWalk(ctx context.Context, g *Graph) *walk {
-	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: newState(), hidden: g.hidden, oldRoots: g.roots}
+	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: g.newState(), hidden: g.hidden, oldRoots: g.roots}
 	w.first = g.cur.memory.count == 0
 	w.own = newOwnMemory(w)
+	w.own.spare = &g.spare
+	w.written.spare, g.eng.written = g.eng.written, nil
 	w.edges.memory, w.crossings.memory = &w.own, &w.own
 	return w
 }
@@ -372,7 +374,7 @@ func (w *walk) edge(to int32) {
 // five times over while they grow.
 func roomy[T any](s []T) []T {
 	if len(s) == cap(s) {
-		s = slices.Grow(s, max(1024, len(s)))
+		s = slices.Grow(s, max(16, len(s)))
 	}
 	return s
 }

@@ -25,12 +25,13 @@ import (
 // last of its run, and its bytes.
 type writtenRegions struct {
 	blocks []*[writtenBlock]byte
-	used   int          // of the last block
-	out    []byte       // the region being written, in place unless it needs more room
-	piece  int          // where in out the last piece begins
-	ends   []elementEnd // of an array
-	leaf   bool         // give up at the first reference
-	failed bool         // what is in out cannot be used
+	spare  *[writtenBlock]byte // the first block of the walk before, on the heap
+	used   int                 // of the last block
+	out    []byte              // the region being written, in place unless it needs more room
+	piece  int                 // where in out the last piece begins
+	ends   []elementEnd        // of an array
+	leaf   bool                // give up at the first reference
+	failed bool                // what is in out cannot be used
 	// replaced says that a region became a part of another one.
 	replaced bool
 	// eager are regions to be visited after the current one.
@@ -161,6 +162,15 @@ func (w *walk) write(i int32, n int) bool {
 	return true
 }
 
+// over returns the block that the next walk may begin with: most small saves need
+// one.
+func (x *writtenRegions) over() *[writtenBlock]byte {
+	if len(x.blocks) > 0 {
+		return x.blocks[0]
+	}
+	return x.spare
+}
+
 // begin makes room for a region to be written down. It reports false if there is none.
 func (x *writtenRegions) begin(own *ownMemory) bool {
 	x.ends, x.failed, x.piece = x.ends[:0], false, 0
@@ -168,7 +178,14 @@ func (x *writtenRegions) begin(own *ownMemory) bool {
 		if len(x.blocks) == writtenBlocks {
 			return false
 		}
-		x.blocks = append(x.blocks, (*[writtenBlock]byte)(ownSlice[byte](own, writtenBlock)))
+		switch {
+		case len(x.blocks) > 0:
+			x.blocks = append(x.blocks, (*[writtenBlock]byte)(ownSlice[byte](own, writtenBlock)))
+		case x.spare == nil:
+			x.blocks = append(x.blocks, new([writtenBlock]byte))
+		default:
+			x.blocks = append(x.blocks, x.spare)
+		}
 		x.used = 1 // 0 stands for nothing
 	}
 	x.out = append(x.blocks[len(x.blocks)-1][x.used:x.used], 0, 0)

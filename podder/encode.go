@@ -321,6 +321,9 @@ func (e *encoder) askType(k typeKey) (pod.TypeID, error) {
 			return id, nil
 		}
 	}
+	if d, ok := e.eng.described[k]; ok {
+		return e.sink.Type(e.ctx, d)
+	}
 	describe := describe
 	if k.entries {
 		describe = describeMap
@@ -332,5 +335,6 @@ func (e *encoder) askType(k typeKey) (pod.TypeID, error) {
 	if err != nil {
 		return 0, err
 	}
+	e.eng.described[k] = d
 	return e.sink.Type(e.ctx, d)
 }

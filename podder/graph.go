@@ -72,6 +72,7 @@ type Graph struct {
 	roots  map[string]pod.ID
 	hidden hiddenValues
 	zeroed int // values that the newest save stored as nil
+	spare  spareBlocks
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.
@@ -80,14 +81,22 @@ func NewGraph(cfg Config) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Graph{
+	g := &Graph{
 		cfg:   cfg,
 		eng:   newEngine(cfg.Registry, binary.LittleEndian.Uint64(cfg.Secret[:8]), cfg.ZeroUnsupported),
-		cur:   newState(),
 		roots: map[string]pod.ID{},
 
 		hidden: hiddenValues{},
-	}, nil
+	}
+	g.cur = g.newState()
+	return g, nil
+}
+
+// newState returns an empty state of the graph.
+func (g *Graph) newState() *state {
+	st := newState()
+	st.own.spare = &g.spare
+	return st
 }
 
 // Holds reports whether the graph depends on a pod: it holds one of its

@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"reflect"
 	"runtime"
 	"unsafe"
 
@@ -21,6 +22,50 @@ import (
 type ownMemory struct {
 	heap  int // bytes from the heap so far
 	arena *offheap.Arena
+	spare *spareBlocks // nil if blocks are not used again
+	given []any        // blocks from the heap that go there
+}
+
+// spareBlocks are blocks of tables that are over, cleared: most saves and
+// transactions are small, and clearing one is cheaper than a new one, which the
+// collector has to find again.
+type spareBlocks struct{ list []any }
+
+// maxSpare bounds the blocks of one type that wait for use, and maxGiven those that
+// one owner gives back.
+const (
+	maxSpare = 4
+	maxGiven = 16
+)
+
+// takeSpare returns a block of a type, nil if there is none.
+func takeSpare[T any](s *spareBlocks) *[listBlock]T {
+	for i, b := range s.list {
+		if p, ok := b.(*[listBlock]T); ok {
+			last := len(s.list) - 1
+			s.list[i] = s.list[last]
+			s.list[last] = nil
+			s.list = s.list[:last]
+			return p
+		}
+	}
+	return nil
+}
+
+// give takes blocks back.
+func (s *spareBlocks) give(blocks []any) {
+	for _, b := range blocks {
+		v, same := reflect.ValueOf(b), 0
+		for _, other := range s.list {
+			if reflect.TypeOf(other) == v.Type() {
+				same++
+			}
+		}
+		if same < maxSpare {
+			v.Elem().SetZero()
+			s.list = append(s.list, b)
+		}
+	}
 }
 
 // heapBytes is what comes from the heap.
@@ -48,10 +93,20 @@ func (m *ownMemory) small(n int) bool {
 // ownBlock returns a zeroed block.
 func ownBlock[T any](m *ownMemory) *[listBlock]T {
 	n := int(unsafe.Sizeof([listBlock]T{}))
-	if m.small(n) {
+	if !m.small(n) {
+		return (*[listBlock]T)(m.arena.Alloc(n))
+	}
+	if m == nil || m.spare == nil {
 		return new([listBlock]T)
 	}
-	return (*[listBlock]T)(m.arena.Alloc(n))
+	p := takeSpare[T](m.spare)
+	if p == nil {
+		p = new([listBlock]T)
+	}
+	if len(m.given) < maxGiven {
+		m.given = append(m.given, p)
+	}
+	return p
 }
 
 // ownSlice returns n zeroed elements.
@@ -64,4 +119,9 @@ func ownSlice[T any](m *ownMemory, n int) []T {
 	return unsafe.Slice((*T)(m.arena.Alloc(size)), n)
 }
 
-func (m *ownMemory) release() { m.arena.Release() }
+func (m *ownMemory) release() {
+	m.arena.Release()
+	if m.spare != nil {
+		m.spare.give(m.given)
+	}
+}

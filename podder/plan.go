@@ -143,6 +143,8 @@ type engine struct {
 	stored    storedIDs                 // what the catalogue held when the registry saw it first
 	ids       map[reflect.Type][]uint32 // fieldIDs
 	scratch   []byte                    // of hashChunk
+	written   *[writtenBlock]byte       // for the next walk
+	described map[typeKey][]byte        // descriptors
 }
 
 func newEngine(reg *Registry, seed uint64, zero bool) *engine {
@@ -153,6 +155,7 @@ func newEngine(reg *Registry, seed uint64, zero bool) *engine {
 		plans:     map[reflect.Type]*plan{},
 		dynamics:  map[uintptr]*dynamic{},
 		coded:     map[reflect.Type]bool{},
+		described: map[typeKey][]byte{},
 		modules:   reg.modules,
 		sentinels: reg.sentinelSet(),
 	}

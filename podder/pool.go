@@ -51,7 +51,7 @@ func (p *Pool) Put(g *Graph) {
 // stays.
 func (g *Graph) reset() {
 	was := g.cur
-	g.cur = newState()
+	g.cur = g.newState()
 	was.release()
 	clear(g.roots)
 	g.hidden = hiddenValues{}

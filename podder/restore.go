@@ -97,7 +97,7 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 		l.overwrite(s.pod, s.slot)
 	}
 	was := g.cur
-	g.cur = newState()
+	g.cur = g.newState()
 	was.release()
 	clear(g.roots)
 	res := &Restored{Values: make(map[string]reflect.Value, len(vars))}
