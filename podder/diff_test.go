@@ -307,3 +307,73 @@ func TestAlignment(t *testing.T) {
 }
 
 func editKey(kind ChangeKind, was, is any) string { return fmt.Sprintf("%v: %v → %v", kind, was, is) }
+
+// Damaged pods: a diff of them is an error or some differences, never a panic, and it ends.
+func TestDiffOfDamagedPods(t *testing.T) {
+	w := newDiffWorld(t)
+	var nodes []*diffNode
+	for i := range 60 {
+		n := &diffNode{ID: i, Text: strings.Repeat("text", i), By: map[string]*diffNode{}, Nums: make([]int, i%7), Any: []any{i, "x", nodes}}
+		if i > 0 {
+			n.Links = append(n.Links, nodes[i/2], nodes[i-1])
+			n.By["up"] = nodes[i/3]
+			nodes[i/2].Links = append(nodes[i/2].Links, n)
+		}
+		nodes = append(nodes, n)
+	}
+	w.set("root", nodes[0])
+	w.set("long", &nodes)
+	a := w.save()
+	nodes[30].ID, nodes[40].Links, nodes[50].By["new"] = -1, nil, &diffNode{ID: 1000}
+	b := w.save()
+	failed := 0
+	seeds := uint64(400)
+	if testing.Short() {
+		seeds = 100
+	}
+	for seed := range seeds {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		bad := &countingSource{fakeStore: &fakeStore{pods: maps.Clone(b.pods), types: b.types, names: b.names, key: b.key}}
+		for range 1 + rng.IntN(3) {
+			ids := slices.Sorted(maps.Keys(bad.pods))
+			id := ids[rng.IntN(len(ids))]
+			p := lent(bad.pods[id])
+			if rng.IntN(8) == 0 && len(p.Refs) > 0 {
+				p.Refs[rng.IntN(len(p.Refs))] = pod.Ref{Pod: ids[rng.IntN(len(ids))], Slot: pod.Slot(rng.IntN(9))}
+			}
+			d := &p.Slots[rng.IntN(len(p.Slots))]
+			if d.Bytes = slices.Clone(d.Bytes); len(d.Bytes) > 0 {
+				d.Bytes[rng.IntN(len(d.Bytes))] ^= 1 << rng.IntN(8)
+			}
+			bad.pods[id] = p
+		}
+		for _, in := range []DiffInput{{A: a, B: bad}, {A: bad, B: b}} {
+			in.Changed, in.Names = slices.Sorted(maps.Keys(b.pods)), []string{"root", "long"}
+			told := 0
+			err := Diff(context.Background(), in, func(Change) bool { told++; return told < 10_000 })
+			if err != nil {
+				failed++
+			}
+			if _, err := DiffAt(context.Background(), in, "root.Links[0]", func(Change) bool { return true }); err != nil {
+				failed++
+			}
+		}
+	}
+	if failed == 0 {
+		t.Fatal("no damage was found: the test proves nothing")
+	}
+}
+
+// A number in a table of references that means another pod now: the bytes of the slots that
+// use it are the same, and what they lead to is not.
+func TestDiffSeesReferencesThatWereRenumbered(t *testing.T) {
+	box := func(b ...byte) pod.Data { return pod.Data{Kind: pod.SlotObject, Type: typeAny, Bytes: b} }
+	a := &pod.Pod{Refs: []pod.Ref{{Pod: 2}}, Slots: []pod.Data{box(0)}}
+	b := &pod.Pod{Refs: []pod.Ref{{Pod: 3}}, Slots: []pod.Data{box(0)}}
+	if got := changedSlots(a, a); len(got) != 0 {
+		t.Errorf("the same pod: %v", got)
+	}
+	if got := changedSlots(a, b); len(got) != 1 {
+		t.Errorf("another reference: %v", got)
+	}
+}
