@@ -196,3 +196,31 @@ func TestRevertOfRandomSaves(t *testing.T) {
 		t.Errorf("%d reverted, %d refused: the test proves little", reverted, refused)
 	}
 }
+
+// What a commit added and something later refers to is not taken from it: taking the
+// commit back is a conflict, though nobody touched the pods that it wrote.
+func TestRevertOfWhatIsReferredToSince(t *testing.T) {
+	ctx := context.Background()
+	d := openMemory(t)
+	ns := namespace(t, d)
+	var shelves [3]*shelf
+	for i := range shelves {
+		shelves[i] = stock(200)
+		set(t, ns, fmt.Sprint("s", i), shelves[i])
+	}
+	save(t, ns)
+	shared := &article{Name: "shared"}
+	shelves[0].Any, shelves[1].Any = shared, shared
+	v2 := save(t, ns)
+	shelves[2].Any = shared
+	v3 := save(t, ns)
+	if _, err := d.Revert(ctx, v2); !errors.Is(err, db.ErrConflict) {
+		t.Fatalf("something refers to what it added: %v", err)
+	}
+	v4 := must(d.Revert(ctx, v3))(t)
+	v5 := must(d.Revert(ctx, v2))(t) // nothing does any more
+	if got := changes(t, d, 1, v5); got != "" || v4 >= v5 {
+		t.Fatal(got)
+	}
+	verifyDeep(t, d)
+}

@@ -377,3 +377,26 @@ func TestDiffSeesReferencesThatWereRenumbered(t *testing.T) {
 		t.Errorf("another reference: %v", got)
 	}
 }
+
+// An object that changed and hangs on a new one now is still compared with itself.
+func TestDiffOfWhatMovedBehindANewObject(t *testing.T) {
+	w := newDiffWorld(t)
+	old := &diffNode{ID: 7}
+	root := &diffNode{Links: []*diffNode{old}}
+	w.set("root", root)
+	w.set("other", &diffNode{Any: old})
+	a := w.save()
+	root.Any, root.Links = &diffNode{Links: []*diffNode{old}}, nil
+	old.ID = 8
+	delete(w.roots, "other")
+	w.store.names = maps.Clone(w.store.names)
+	delete(w.store.names, "other")
+	b := w.save()
+	var told []string
+	for _, c := range diffOf(t, a, b) {
+		told = append(told, c.Path+" "+c.Old+" "+c.New)
+	}
+	if !slices.Contains(told, "root.Any.Links[0].ID 7 8") {
+		t.Errorf("%q", told)
+	}
+}
