@@ -18,7 +18,12 @@ type viewer struct {
 	nodes map[pod.TypeID]*node
 	// codecs has those of the standard library, once a value of theirs is shown.
 	codecs *Registry
+	hollow uint64 // elements so far for which there are no bytes
 }
+
+// maxHollow bounds the elements without bytes that one viewer shows: what a few
+// damaged bytes could say of them has no end.
+const maxHollow = 1 << 20
 
 func newViewer(ctx context.Context, src pod.Source) *viewer {
 	return &viewer{ctx: ctx, src: src, pods: map[pod.ID]*pod.Pod{}, nodes: map[pod.TypeID]*node{}}
@@ -296,8 +301,18 @@ func (v *viewer) array(at target, in *pod.Pod, d pod.Data) (array, error) {
 	head.uvarint() // extent
 	a := array{at: at, in: in, data: d, elemN: n, numeric: isNumericNode(n)}
 	a.stored, a.perRun = head.uvarint(), head.uvarint()
-	if head.bad || a.stored > uint64(len(d.Bytes))+1 {
+	if head.bad {
 		return a, v.corrupt(at, "array header")
+	}
+	if bytes := uint64(len(d.Bytes)); a.stored > bytes {
+		// One element of numbers is never shorter than a byte, of fields that are
+		// not stored any number are.
+		if leastBytes(n) > 0 {
+			return a, v.corrupt(at, "array of %d elements in %d bytes", a.stored, bytes)
+		}
+		if v.hollow += a.stored - bytes; a.stored > maxHollow || v.hollow > maxHollow {
+			return a, fmt.Errorf("pod %d slot %d: more than %d elements that are stored in no bytes: %w", at.pod, at.slot, maxHollow, dberr.ErrTooLarge)
+		}
 	}
 	return a, nil
 }

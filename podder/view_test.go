@@ -296,3 +296,19 @@ func TestJSONOfSlicesInSlicesEnds(t *testing.T) {
 		t.Errorf("shared pointers: %s", got)
 	}
 }
+
+// Elements may be stored in no bytes at all; how many of them are shown is bounded.
+func TestElementsWithoutBytesAreShown(t *testing.T) {
+	type hollow struct {
+		N int `pod:"-"`
+	}
+	list := make([]hollow, 300)
+	if got, want := jsonOf(t, viewSource(t, &list), "x.y", JSONOptions{}), "["+strings.Repeat("{},", 299)+"{}]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	list = make([]hollow, maxHollow+100)
+	var b strings.Builder
+	if err := WriteJSON(t.Context(), viewSource(t, &list), &b, "x.y", JSONOptions{}); !errors.Is(err, dberr.ErrTooLarge) {
+		t.Errorf("%d elements: %v, want ErrTooLarge", len(list), err)
+	}
+}
