@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"unsafe"
+	"weak"
 
 	"github.com/poddb/poddb/db"
 )
@@ -161,7 +162,18 @@ func memoryRows() []row {
 		L *[]withLock
 		S *[2]withSkipped
 	}
+	type weakly struct {
+		N *node
+		W *[]weak.Pointer[node] // loaded before what it leads to
+	}
 	return []row{
+		kept("weak pointers to what another variable holds", func() *weakly {
+			n := &node{Name: "n", Left: &node{Name: "left"}}
+			return &weakly{n, &[]weak.Pointer[node]{weak.Make(n), {}, weak.Make(n.Left)}}
+		}, func(t *testing.T, v *weakly) {
+			l := *v.W
+			is(t, "its target", l[0].Value() == v.N && l[1].Value() == nil && l[2].Value() == v.N.Left && v.N.Left.Name == "left")
+		}),
 		kept("elements beyond the furthest that a slice reaches are zero, those before it are kept", func() *reach {
 			s := []string{"0", "1", "2", "3", "4"}
 			n := []*node{{Name: "0"}, {Name: "1"}, {Name: "2"}}

@@ -389,8 +389,20 @@ func (ns *Namespace) commit(ctx context.Context, tx *mvcc.Tx, o SaveOptions) (*m
 	return tx.CommitOpen(ctx, mvcc.CommitInfo{Message: o.Message, Author: o.Author})
 }
 
-// roots lists the live variables in name order.
+// others reports whether there are variables that are not live.
+func (ns *Namespace) others() bool {
+	for n := range ns.stored {
+		_, live := ns.live[n]
+		if _, gone := ns.deleted[n]; !live && !gone {
+			return true
+		}
+	}
+	return false
+}
+
+// roots lists the live variables in name order, and tells the graph of others.
 func (ns *Namespace) roots() []podder.Root {
+	ns.graph.Others(ns.others())
 	roots := make([]podder.Root, 0, len(ns.live))
 	for _, n := range slices.Sorted(maps.Keys(ns.live)) {
 		v := ns.live[n]

@@ -20,8 +20,8 @@ import (
 
 const (
 	boundedGraphs = 120
-	// weakEvery and bigEvery are how often a graph has weak pointers, and is loaded as
-	// a whole therefore, and how often it has containers that are stored in chunks.
+	// weakEvery and bigEvery are how often a graph has weak pointers, and how often
+	// containers that are stored in chunks.
 	weakEvery, bigEvery = 10, 20
 	// graphsOfFamily is how many graphs in a row have the same types.
 	graphsOfFamily = 20
@@ -342,10 +342,6 @@ func (g *graphRun) some(vars []graph.Variable) (names map[string]bool, part []gr
 	return names, part
 }
 
-// whole reports whether the variables are to be loaded together: some may hold what
-// others refer to by weak pointers.
-func (g *graphRun) whole() bool { return g.world.Limits.Weak }
-
 // checkPast loads a version whole and in part.
 func (g *graphRun) checkPast(p pastVersion) error {
 	vars, err := g.load(p.version, nil)
@@ -356,7 +352,7 @@ func (g *graphRun) checkPast(p pastVersion) error {
 		return fmt.Errorf("version %d: %w", p.version, err)
 	}
 	names, want := g.some(p.vars)
-	if len(names) == 0 || g.whole() || g.rng.IntN(2) == 0 {
+	if len(names) == 0 || g.rng.IntN(2) == 0 {
 		return nil
 	}
 	got, err := g.load(p.version, names)
@@ -390,7 +386,7 @@ func (g *graphRun) loadThenSave() error {
 		return err
 	}
 	head := g.past[len(g.past)-1].vars
-	if g.rng.IntN(2) == 0 && len(head) > 0 && !g.whole() {
+	if g.rng.IntN(2) == 0 && len(head) > 0 {
 		for _, i := range g.rng.Perm(len(head)) {
 			names := map[string]bool{head[i].Name: true}
 			if _, err := g.read(ns, names); err != nil {
@@ -487,7 +483,7 @@ func (g *graphRun) keptTypes(p pastVersion, now map[string]reflect.Type) (bool, 
 // them, and nothing else: a copy of the whole is changed in the same way.
 func (g *graphRun) saveThroughPart() error {
 	p := g.past[len(g.past)-1]
-	if len(p.vars) < 2 || g.whole() {
+	if len(p.vars) < 2 || g.world.Limits.Weak { // where a part keeps what the whole does not hold
 		return nil
 	}
 	names, _ := g.some(p.vars)

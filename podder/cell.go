@@ -51,6 +51,10 @@ func weakTarget(at unsafe.Pointer) unsafe.Pointer {
 	return unsafe.Pointer((*weak.Pointer[byte])(at).Value())
 }
 
+// Others says whether the database has variables that the graph does not have. They
+// may hold what a weak pointer leads to, so saves then keep it if it is stored.
+func (g *Graph) Others(yes bool) { g.others = yes }
+
 // weak visits a weak pointer: when everything that the variables reach is known, it
 // is a reference if its target is among that.
 func (w *walk) weak(o *op, at unsafe.Pointer) {
@@ -60,6 +64,9 @@ func (w *walk) weak(o *op, at unsafe.Pointer) {
 	}
 	if !w.settled {
 		w.st.regions.at(w.current).flags |= flagRescan
+		if w.others && w.old.memory.find(w.old, q) >= 0 {
+			w.edge(w.object(at, q, o.sub))
+		}
 		return
 	}
 	w.edge(w.reached(q, o.sub))

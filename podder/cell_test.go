@@ -76,6 +76,45 @@ func TestAtomicAndWeakPointersKeepIdentity(t *testing.T) {
 	runtime.KeepAlive(lost)
 }
 
+// What a variable that is not loaded may hold stays with the weak pointer that leads
+// to it.
+func TestAWeakPointerToWhatIsNotLoadedIsKept(t *testing.T) {
+	type holder struct {
+		N    int
+		W    weak.Pointer[wNode]
+		Part weak.Pointer[string]
+		List []weak.Pointer[wNode]
+	}
+	s := newFakeStore()
+	n := &wNode{Name: "n"}
+	x := &holder{W: weak.Make(n), Part: weak.Make(&n.Name), List: []weak.Pointer[wNode]{weak.Make(n)}}
+	mustSave(t, mustGraph(t, s.config()), s, "x", x, "y", n)
+	g := mustGraph(t, s.config())
+	vs, err := g.Load(t.Context(), s, []string{"x"}, []reflect.Type{reflect.TypeOf(x)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	g.Others(true)
+	alone := vs[0].Interface().(*holder)
+	mustStayQuiet(t, g, s, "x", alone)
+	alone.N++
+	mustSave(t, g, s, "x", alone)
+	runtime.GC()
+	mustStayQuiet(t, g, s, "x", alone)
+	_, vs = reload(t, s, s.config(), "x", x, "y", n)
+	both, to := vs[0].Interface().(*holder), vs[1].Interface().(*wNode)
+	if both.N != 1 || both.W.Value() != to || both.Part.Value() != &to.Name || both.List[0].Value() != to {
+		t.Error("weak pointers lead elsewhere")
+	}
+	g.Others(false) // the other one was deleted
+	mustSave(t, g, s, "x", alone)
+	if _, vs = reload(t, s, s.config(), "x", x); vs[0].Interface().(*holder).W.Value() != nil {
+		t.Error("a weak pointer kept its target")
+	}
+	runtime.KeepAlive(n)
+}
+
 // When the last strong reference goes, what the weak ones store changes although
 // they do not.
 func TestAWeakPointerWhoseTargetWentIsStoredAsNil(t *testing.T) {

@@ -89,12 +89,13 @@ type walk struct {
 	inKey    bool         // of a map
 	zeroed   []problem    // values that are stored as nil
 	problems []problem
-	dropped  int // problems beyond maxProblems
+	others   bool // Graph.Others
+	dropped  int  // problems beyond maxProblems
 }
 
 // newWalk returns a walk that follows the state of g.
 func newWalk(ctx context.Context, g *Graph) *walk {
-	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: g.newState(), hidden: g.hidden, oldRoots: g.roots}
+	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: g.newState(), hidden: g.hidden, oldRoots: g.roots, others: g.others}
 	w.first = g.cur.memory.count == 0
 	w.own = newOwnMemory(w)
 	w.own.spare = &g.spare

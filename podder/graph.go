@@ -73,6 +73,7 @@ type Graph struct {
 	hidden hiddenValues
 	zeroed int // values that the newest save stored as nil
 	spare  spareBlocks
+	others bool // Others
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.

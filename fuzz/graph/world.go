@@ -31,7 +31,7 @@ type World struct {
 // Limits bound what a World makes; the zero value is small.
 type Limits struct {
 	Large     bool // now and then arrays, maps and strings of some 100 KiB
-	Weak      bool // weak pointers to what others hold; such a world is loaded as a whole
+	Weak      bool // weak pointers to what others hold
 	Big       int  // containers just beyond so many stored bytes, if not 0
 	Variables int  // at most; 0 means 6
 }
