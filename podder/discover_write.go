@@ -328,9 +328,9 @@ func (w *walk) writeValue(pl *plan, p unsafe.Pointer) (extra int) {
 
 // whole records a reference to region i. What was written down is good only if it
 // leads to all of it. On a first save that is so of a region that was not among the
-// known ones.
+// known ones, unless it is that of a sentinel.
 func (w *walk) whole(i, known int32, q unsafe.Pointer, p *plan, array bool) {
-	if w.first && i >= known {
+	if w.first && i >= known && w.eng.sentinels.at(q) == nil { // of a sentinel it may be a part
 		w.edges.put(i)
 		return
 	}

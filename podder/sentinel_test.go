@@ -218,3 +218,34 @@ func TestEverySentinelOfTheStandardLibraryIsOne(t *testing.T) {
 		t.Errorf("%d of %d: %q", len(r.sentinels), len(stdValues()), r.lost)
 	}
 }
+
+// What leads into a registered object, and is the first to do so in a first save, is
+// not taken for what leads to all of it.
+func TestFirstPointersIntoSentinels(t *testing.T) {
+	type parts struct {
+		Part *struct{ A, B int }
+		Elem *int
+	}
+	type window struct{ List []int }
+	for k, v := range []any{&parts{Part: &tDefault.Part}, &parts{Elem: &tDefault.Part.A}, &window{tDefault.List[:2]}, map[string]*int{"a": &tDefault.List[0]}} {
+		s := newFakeStore()
+		cfg := s.config()
+		cfg.Registry = withValues(t, "default", &tDefault)
+		mustSave(t, mustGraph(t, cfg), s, "x", v)
+		_, vs := reload(t, s, cfg, "x", v)
+		switch got := vs[0].Interface().(type) {
+		case *parts:
+			if k == 0 && got.Part != &tDefault.Part || k == 1 && got.Elem != &tDefault.Part.A {
+				t.Errorf("case %d leads elsewhere", k)
+			}
+		case *window:
+			if &got.List[0] != &tDefault.List[0] || cap(got.List) != 4 {
+				t.Errorf("case %d leads elsewhere", k)
+			}
+		case map[string]*int:
+			if got["a"] != &tDefault.List[0] {
+				t.Errorf("case %d leads elsewhere", k)
+			}
+		}
+	}
+}
