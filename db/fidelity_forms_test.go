@@ -42,6 +42,9 @@ type (
 		Known *node
 		In    any
 		List  []*node
+		Text  *string // into one of them
+		Parts []stranger
+		Elem  *stranger
 	}
 	strangers map[string]*stranger
 
@@ -248,7 +251,10 @@ func formRows() []row {
 			n := &node{Name: "n"}
 			s := &stranger{Name: "s", Known: n, List: []*node{n, {Name: "m", Left: n}}}
 			s.Next = &stranger{Name: "t", Next: s, In: io.EOF}
-			s.In = s.Next
+			s.In, s.Text = s.Next, &s.Next.Name
+			parts := []stranger{{Name: "0"}, {Name: "1"}, {Name: "2"}}
+			s.Parts, s.Elem = parts[1:2:3], &parts[0]
+			s.Next.Parts = parts
 			return &opaque{&[]any{s, n, *s, strangers{"s": s}, io.EOF}, n, &map[string]any{"s": s, "eof": io.EOF}}
 		}, func(t *testing.T, v *opaque) {
 			l := *v.L
@@ -262,6 +268,7 @@ func formRows() []row {
 			is(t, "an object", s.Name == "s" && s.Next.Next == s && s.In == any(s.Next) && (*v.M)["s"] == any(s) && l[3].(strangers)["s"] == s)
 			is(t, "what it shares", s.Known == v.N && s.List[0] == v.N && s.List[1].Left == v.N)
 			is(t, "a copy", l[2].(stranger).Next == s.Next && &l[2].(stranger).List[0] == &s.List[0])
+			is(t, "parts of what is not known", s.Text == &s.Next.Name && &s.Parts[0] == &s.Next.Parts[1] && cap(s.Parts) == 2 && s.Elem == &s.Next.Parts[0] && s.Parts[0].Name == "1")
 			is(t, "a sentinel that only it leads to", s.Next.In == any(io.EOF))
 		}, db.Type[node]("node")).unknown(db.Type[stranger]("a stranger"), db.Type[strangers]("strangers")),
 		kept("private fields of a package that is vouched for", func() *files {
