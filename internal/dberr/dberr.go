@@ -15,7 +15,7 @@ var (
 	ErrConflict         = errors.New("conflict")
 	ErrRetriesExhausted = errors.New("gave up after too many conflicts")
 	ErrTxDone           = errors.New("transaction is over")
-	ErrNested           = errors.New("Update within Update")
+	ErrNested           = errors.New("an update within an update of the same database")
 	ErrTxBusy           = errors.New("transaction is used by two goroutines at once")
 	ErrReadChanged      = errors.New("a variable that was only read was changed")
 	ErrCorrupt          = errors.New("corrupt")
