@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -226,6 +227,43 @@ func withCodec(t *testing.T, c Codec) *Registry {
 		t.Fatal(err)
 	}
 	return r
+}
+
+type tOfOnePointer struct{ n *int }
+
+// Values that lie in an interface word itself have no address of their own when an
+// atomic.Value holds them: what their codec handed over is found again all the same.
+func TestCodecsOfValuesInAtomics(t *testing.T) {
+	r := withCodec(t, Codec{
+		Type: reflect.TypeFor[tOfOnePointer](), Name: "of one pointer", Version: 1,
+		Store: func(w *ValueWriter, v any) error { w.Value(v.(*tOfOnePointer).n); return nil },
+		Load:  func(r *ValueReader, v any) error { v.(*tOfOnePointer).n = r.Value().(*int); return nil },
+	})
+	type holder struct {
+		V [50]atomic.Value
+		N [50]*int
+	}
+	x := &holder{}
+	s := newFakeStore()
+	cfg := s.config()
+	cfg.Registry = r
+	g := mustGraph(t, cfg)
+	for round := range 4 {
+		for i := range x.V {
+			n := i*10 + round
+			x.N[i] = &n
+			x.V[i].Store(tOfOnePointer{&n})
+		}
+		mustSave(t, g, s, "x", x)
+		mustStayQuiet(t, g, s, "x", x)
+		_, vs := reload(t, s, cfg, "x", x)
+		y := vs[0].Interface().(*holder)
+		for i := range y.V {
+			if got := y.V[i].Load().(tOfOnePointer).n; got != y.N[i] || *got != *x.N[i] {
+				t.Fatalf("round %d: value %d leads to %d, want %d", round, i, *got, *x.N[i])
+			}
+		}
+	}
 }
 
 func TestARegisteredCodecReadsItsOlderVersionsAndRefusesNewerOnes(t *testing.T) {

@@ -56,6 +56,8 @@ type walk struct {
 	written writtenRegions
 	// handed is what codecs of the program made of values.
 	handed map[handedKey]*handed
+	// loaded are the values that variables of sync/atomic held when they were met.
+	loaded map[unsafe.Pointer]*any
 
 	edges blockList[int32]
 	// crossings are the edges, as from and to, that lead to a region which another
@@ -276,8 +278,7 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 		case opEface, opIface:
 			extra += w.boxed(o.sub.typ, at)
 		case opAtomicAny:
-			v := (*atomic.Value)(at).Load()
-			extra += w.boxed(o.sub.typ, unsafe.Pointer(&v))
+			extra += w.boxed(o.sub.typ, unsafe.Pointer(w.loadedAny(at)))
 		case opAtomicPointer:
 			if q := atomicPointer(at); q != nil && o.sub.size != 0 {
 				w.edge(w.object(at, q, o.sub))
@@ -307,6 +308,21 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 		}
 	}
 	return extra
+}
+
+// loadedAny returns the value of the atomic.Value at p, as it was when the save met
+// it: at one address, by which what its codec handed over is found again.
+func (w *walk) loadedAny(p unsafe.Pointer) *any {
+	v := w.loaded[p]
+	if v == nil {
+		v = new(any)
+		*v = (*atomic.Value)(p).Load()
+		if w.loaded == nil {
+			w.loaded = map[unsafe.Pointer]*any{}
+		}
+		w.loaded[p] = v
+	}
+	return v
 }
 
 // boxed visits the value in the interface of type t at p.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -116,8 +115,7 @@ func (e *encoder) value(pl *plan, p unsafe.Pointer) {
 		case opEface, opIface:
 			e.boxed(o.sub, at)
 		case opAtomicAny:
-			v := (*atomic.Value)(at).Load()
-			e.boxed(o.sub, unsafe.Pointer(&v))
+			e.boxed(o.sub, unsafe.Pointer(e.loadedAny(at)))
 		case opArray:
 			for i := range o.n {
 				e.value(o.sub, unsafe.Add(at, uintptr(i)*o.sub.size))

@@ -2,7 +2,6 @@ package podder
 
 import (
 	"encoding/binary"
-	"sync/atomic"
 	"unsafe"
 )
 
@@ -32,8 +31,7 @@ func (w *walk) appendOrder(dst []byte, pl *plan, p unsafe.Pointer, depth int) (_
 		case opEface, opIface:
 			dst, ok = w.orderBoxed(dst, o.sub, at, depth), false
 		case opAtomicAny:
-			v := (*atomic.Value)(at).Load()
-			dst, ok = w.orderBoxed(dst, o.sub, unsafe.Pointer(&v), depth), false
+			dst, ok = w.orderBoxed(dst, o.sub, unsafe.Pointer(w.loadedAny(at)), depth), false
 		case opArray:
 			for i := range o.n {
 				var inner bool
