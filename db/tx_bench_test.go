@@ -57,6 +57,18 @@ func fillSmall(b *testing.B, d *db.DB) {
 	}
 }
 
+// raise is a small transaction.
+func raise(ctx context.Context, d *db.DB, name string) error {
+	_, err := d.Update(ctx, func(ctx context.Context, tx *db.Tx) error {
+		a, err := db.Get[*holding](ctx, tx, name)
+		if err == nil {
+			a.Balance++
+		}
+		return err
+	})
+	return err
+}
+
 func smallTxs(b *testing.B, d *db.DB, writers int) {
 	ctx := context.Background()
 	b.ReportAllocs()
@@ -67,13 +79,7 @@ func smallTxs(b *testing.B, d *db.DB, writers int) {
 		wg.Go(func() {
 			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
 				name := fmt.Sprintf("user/%06d", (int(i)*7919/writers*writers+w)%smallTxVariables)
-				if _, err := d.Update(ctx, func(ctx context.Context, tx *db.Tx) error {
-					a, err := db.Get[*holding](ctx, tx, name)
-					if err == nil {
-						a.Balance++
-					}
-					return err
-				}); err != nil {
+				if err := raise(ctx, d, name); err != nil {
 					b.Error(err)
 					return
 				}

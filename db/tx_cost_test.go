@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-
-	"github.com/poddb/poddb/db"
 )
 
 // A transaction that changes one small variable allocates the same, however many
@@ -26,13 +24,7 @@ func TestSmallTransactionsCostWhatTheyTouch(t *testing.T) {
 		return testing.AllocsPerRun(200, func() {
 			i++
 			name := fmt.Sprintf("user/%06d", i*7919%variables)
-			if _, err := d.Update(ctx, func(ctx context.Context, tx *db.Tx) error {
-				a, err := db.Get[*holding](ctx, tx, name)
-				if err == nil {
-					a.Balance++
-				}
-				return err
-			}); err != nil {
+			if err := raise(ctx, d, name); err != nil {
 				t.Fatal(err)
 			}
 		})

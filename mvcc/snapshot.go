@@ -224,39 +224,34 @@ const namesBatch = 128
 // most one error is yielded, and it ends the sequence. Nothing is held while
 // the caller works on a name.
 func (sn *Snapshot) Names(ctx context.Context, prefix string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		head := escapedName([]byte{kindName}, prefix)
-		for from := head; from != nil; {
-			names, next, err := sn.namesFrom(ctx, head, from)
-			if err != nil {
-				yield("", err)
-				return
-			}
-			for _, n := range names {
-				if !yield(n, nil) {
-					return
-				}
-			}
-			from = next
-		}
-	}
-}
-
-func (sn *Snapshot) namesFrom(ctx context.Context, prefix, from []byte) ([]string, []byte, error) {
-	v, err := sn.view(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer v.close()
-	return v.names(sn.lineage, prefix, from, namesBatch)
+	head := escapedName([]byte{kindName}, prefix)
+	return sn.batches(ctx, head, func(v *view, from []byte) ([]string, []byte, error) {
+		return v.names(sn.lineage, head, from, namesBatch)
+	})
 }
 
 // NamesBackward is Names in the opposite order.
 func (sn *Snapshot) NamesBackward(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	head := escapedName([]byte{kindName}, prefix)
+	return sn.batches(ctx, behindPrefix(head), func(v *view, before []byte) ([]string, []byte, error) {
+		return v.namesBack(sn.lineage, head, before, namesBatch)
+	})
+}
+
+// batches yields the names that read finds from a key on, and from each key that it
+// returns with them until that is nil. No view is held while the caller works.
+func (sn *Snapshot) batches(ctx context.Context, from []byte, read func(v *view, from []byte) ([]string, []byte, error)) iter.Seq2[string, error] {
+	one := func(from []byte) ([]string, []byte, error) {
+		v, err := sn.view(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer v.close()
+		return read(v, from)
+	}
 	return func(yield func(string, error) bool) {
-		head := escapedName([]byte{kindName}, prefix)
-		for before := behindPrefix(head); before != nil; {
-			names, next, err := sn.namesBefore(ctx, head, before)
+		for at := from; at != nil; {
+			names, next, err := one(at)
 			if err != nil {
 				yield("", err)
 				return
@@ -266,18 +261,9 @@ func (sn *Snapshot) NamesBackward(ctx context.Context, prefix string) iter.Seq2[
 					return
 				}
 			}
-			before = next
+			at = next
 		}
 	}
-}
-
-func (sn *Snapshot) namesBefore(ctx context.Context, prefix, before []byte) ([]string, []byte, error) {
-	v, err := sn.view(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer v.close()
-	return v.namesBack(sn.lineage, prefix, before, namesBatch)
 }
 
 // behindPrefix returns the first key behind all that begin with prefix, which

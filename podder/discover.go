@@ -106,6 +106,15 @@ func newWalk(ctx context.Context, g *Graph) *walk {
 	return w
 }
 
+// end gives back the memory of the walk, but for its state's. What a next one can
+// use is kept by the engine.
+func (w *walk) end() {
+	w.eng.written = w.written.over()
+	own := w.own
+	*w = walk{}
+	own.release()
+}
+
 // regionRange are regions that are visited one after the other.
 type regionRange struct{ first, next, end int32 }
 

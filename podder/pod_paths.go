@@ -28,10 +28,7 @@ func (g *Graph) Paths(ctx context.Context, roots []Root, pods []pod.ID) (_ map[p
 	w := newWalk(ctx, g)
 	defer func() {
 		w.st.release()
-		g.eng.written = w.written.over()
-		own := w.own
-		*w = walk{}
-		own.release()
+		w.end()
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)

@@ -75,10 +75,7 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 		if err != nil {
 			w.st.release()
 		}
-		g.eng.written = w.written.over()
-		own := w.own
-		*w = walk{}
-		own.release()
+		w.end()
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)
