@@ -10,13 +10,16 @@ import (
 	"github.com/poddb/poddb/internal/pod"
 )
 
-// Cells are types of the standard library that hold one pointer: atomic.Pointer[T],
-// and weak.Pointer[T], which is stored only if the same save reaches its target
+// Cells are types that hold one pointer: Ref[T] (ref.go), and of the standard library
+// atomic.Pointer[T], and weak.Pointer[T], which is stored only if the same save reaches its target
 // otherwise, and is nil else. Both are stored as pointers.
 
 // cellOf returns the type to which a cell points, and how it is read. Types that a
 // later release of Go lays out in another way are none, and so are refused.
 func cellOf(t reflect.Type) (elem reflect.Type, code opCode, ok bool) {
+	if elem, ok := refOf(t); ok {
+		return elem, opRef, true
+	}
 	if t.Kind() != reflect.Struct || !strings.HasPrefix(t.Name(), "Pointer[") {
 		return nil, 0, false
 	}

@@ -43,10 +43,10 @@ func (p *placer) cut() {
 			sibling = i + 1
 		}
 		var below, beside uint32
-		if child >= 0 {
+		if child >= 0 && regions.at(child).flags&flagHead == 0 { // else of a Ref
 			below = regions.at(child).size
 		}
-		if sibling >= 0 {
+		if sibling >= 0 && regions.at(sibling).flags&flagHead == 0 {
 			beside = regions.at(sibling).size
 		}
 		for own+below+beside > target && below+beside > 0 {

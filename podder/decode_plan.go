@@ -84,6 +84,7 @@ const (
 	moveCodec
 	moveHand  // a codec of the program
 	moveWeak  // a weak pointer
+	moveRef   // a Ref
 	moveAfter // a method to be called when everything is filled
 	moveSkip
 	moveConvert       // number of another kind
@@ -159,8 +160,11 @@ func (c *compiler) compile(n *node, t reflect.Type, path string) (*decodePlan, e
 	case nodePointer:
 		elem, code, _ := cellOf(t)
 		m := decodeMove{code: movePointer, typ: pointee(t), empty: zeroSize(pointee(t))}
-		if elem != nil && code == opWeak {
+		switch {
+		case elem != nil && code == opWeak:
 			m.code = moveWeak
+		case elem != nil && code == opRef:
+			m.code = moveRef
 		}
 		fits = c.behind(pl, m, n.valText, m.typ)
 	case nodeSlice:
@@ -213,7 +217,7 @@ func (c *compiler) behind(pl *decodePlan, m decodeMove, text string, t reflect.T
 }
 
 func (pl *decodePlan) one(m decodeMove) {
-	if (m.code == movePointer || m.code == moveSlice || m.code == moveMap) && !m.loose {
+	if (m.code == movePointer || m.code == moveRef || m.code == moveSlice || m.code == moveMap) && !m.loose {
 		m.same = typeAddress(m.typ)
 	}
 	pl.moves = []decodeMove{m}

@@ -68,6 +68,9 @@ func (c *compiler) mayBe(text string, t reflect.Type) bool {
 	if c.reg.textIs(text, t) || t.Kind() == reflect.Interface {
 		return true
 	}
+	if elem, ok := refOf(t); ok {
+		t = reflect.PointerTo(elem)
+	}
 	if pointsAtItself(t) {
 		return false
 	}

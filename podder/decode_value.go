@@ -69,6 +69,8 @@ func (l *loader) value(p *loadPod, c *cursor, pl *decodePlan, base unsafe.Pointe
 			l.hand(p, c, m, at)
 		case moveWeak:
 			l.weak(p, c, m, at)
+		case moveRef:
+			l.ref(p, c, m, at)
 		case moveAfter:
 			l.after(m.typ, at)
 		case moveSkip:

@@ -87,6 +87,7 @@ type walk struct {
 	scratch []int32
 	buf     []byte
 
+	heads    []int32      // regions to which Refs lead (ref_save.go)
 	hidden   hiddenValues // Graph.hidden
 	inKey    bool         // of a map
 	zeroed   []problem    // values that are stored as nil
@@ -294,6 +295,8 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 			}
 		case opWeak:
 			w.weak(o, at)
+		case opRef:
+			w.ref(o, at)
 		case opOpaque:
 			extra += w.opaqueRefs(&(*opaqueSlot)(at).value)
 		case opArray:

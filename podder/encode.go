@@ -137,6 +137,8 @@ func (e *encoder) value(pl *plan, p unsafe.Pointer) {
 			}
 		case opWeak:
 			e.weak(o, at)
+		case opRef:
+			e.ref(o, at)
 		case opHand:
 			e.hand(o, at)
 		case opNil, opRefuse, opBefore:

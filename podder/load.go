@@ -25,6 +25,7 @@ func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want [
 	defer runtime.KeepAlive(g) // the memory of its state
 	l := newLoader(ctx, &g.cfg, src, want)
 	l.lookup, l.knows, l.hidden, l.named.g = g.live, g.knows, hiddenValues{}, g
+	l.keepRefs(g.eng.home)
 	vars, err := l.load(names, want)
 	if err != nil {
 		return nil, err
@@ -37,6 +38,8 @@ func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want [
 	g.adopt(pods, regions, roots)
 	g.adoptNamed(l)
 	g.hide(l.hidden)
+	l.openRefs()
+	g.eng.home.want(vars)
 	l.report(ctx, &g.cfg)
 	return values(vars), nil
 }
@@ -48,12 +51,20 @@ func Decode(ctx context.Context, cfg Config, src pod.Source, names []string, wan
 	if cfg.Registry == nil {
 		cfg.Registry = NewRegistry()
 	}
+	if cfg.Registry.hasRefs(want) {
+		return decodeWithRefs(ctx, cfg, src, names, want)
+	}
 	l := newLoader(ctx, &cfg, src, want)
 	l.recycler, _ = src.(pod.Recycler)
+	l.noRefs = true
 	vars, err := l.load(names, want)
 	if errors.Is(err, errReleased) {
 		l = newLoader(ctx, &cfg, src, want)
+		l.noRefs = true
 		vars, err = l.load(names, want)
+	}
+	if errors.Is(err, errRefMet) {
+		return decodeWithRefs(ctx, cfg, src, names, want)
 	}
 	if err != nil {
 		return nil, err
@@ -121,6 +132,7 @@ func (l *loader) blame(names []string, want []reflect.Type, err error) error {
 	}
 	for i := range names {
 		one := newLoader(l.ctx, &Config{Registry: l.reg}, l.src, want)
+		one.gate, one.noRefs = l.gate, l.noRefs
 		one.lookup, one.inPlace, one.freed, one.met, one.hidden, one.ownTypes = l.lookup, l.inPlace, l.freed, l.met, l.hidden, l.ownTypes
 		if _, alone := one.load(names[i:i+1], want[i:i+1]); alone != nil {
 			return alone

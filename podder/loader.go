@@ -124,6 +124,10 @@ type loader struct {
 	// passes are maps that are filled in part.
 	passes map[loadSlot]*mapPasses
 
+	gate   *refGate // of the Refs that it keeps; nil if it follows them
+	kept   int      // Refs whose place was kept
+	noRefs bool     // it cannot keep them, and begins again if it meets one
+
 	textDepth int
 	steps     []uint64 // of interior references being read
 }

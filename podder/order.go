@@ -45,6 +45,8 @@ func (w *walk) appendOrder(dst []byte, pl *plan, p unsafe.Pointer, depth int) (_
 			}
 		case opAtomicPointer:
 			dst, ok = w.orderPointer(dst, o.sub, atomicPointer(at), depth), false
+		case opRef:
+			dst, ok = w.orderRef(dst, o.sub, at, depth), false
 		case opWeak:
 			dst, ok = w.orderPlace(dst, weakTarget(at)), false
 		case opHand:

@@ -57,6 +57,7 @@ func (p *placer) place(g *Graph, roots []Root) {
 	}
 	p.placeBoxes(g, roots)
 	p.placeKnown()
+	p.markRefHeads()
 	p.placeNew()
 	p.findForwarders()
 	p.freeSlots()
@@ -174,21 +175,21 @@ func (p *placer) headPod(i int32, r *region) bool {
 func (p *placer) nearby(i int32, n int) int32 {
 	regions := &p.st.regions
 	r := regions.at(i)
-	if r.parent < 0 {
+	if r.parent < 0 || r.flags&flagRefHead != 0 {
 		return -1
 	}
 	fits := func(pod int32) bool { return pod >= 0 && p.st.pods[pod].bytes+n <= p.cfg.TargetBytes }
 	if up := regions.at(r.parent).pod; fits(up) {
 		return up
 	}
-	if i > 0 && regions.at(i-1).parent == r.parent && fits(regions.at(i-1).pod) {
+	if i > 0 && regions.at(i-1).parent == r.parent && regions.at(i-1).flags&flagRefHead == 0 && fits(regions.at(i-1).pod) {
 		return regions.at(i - 1).pod
 	}
-	if i+1 < regions.len() && regions.at(i+1).parent == r.parent && !p.newRegion(i+1) && fits(regions.at(i+1).pod) {
+	if i+1 < regions.len() && regions.at(i+1).parent == r.parent && !p.newRegion(i+1) && regions.at(i+1).flags&flagRefHead == 0 && fits(regions.at(i+1).pod) {
 		return regions.at(i + 1).pod
 	}
 	if r.kind != pod.SlotFree && int32(r.edge) < p.edges.len() {
-		if to := p.st.resolve(*p.edges.at(int32(r.edge))); !p.newRegion(to) && fits(regions.at(to).pod) {
+		if to := p.st.resolve(*p.edges.at(int32(r.edge))); !p.newRegion(to) && regions.at(to).flags&flagRefHead == 0 && fits(regions.at(to).pod) {
 			return regions.at(to).pod
 		}
 	}

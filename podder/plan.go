@@ -81,6 +81,7 @@ const (
 	opAtomicAny // atomic.Value
 	opAtomicPointer
 	opWeak
+	opRef
 	opRaw // n bytes as they are
 	opString
 	opPointer
@@ -100,7 +101,7 @@ const (
 // isRef reports whether the operation may lead to another region or be refused.
 func (o *op) isRef() bool {
 	switch o.code {
-	case opString, opPointer, opMap, opSlice, opEface, opIface, opNil, opRefuse, opAtomicAny, opOpaque, opHand, opBefore, opAtomicPointer, opWeak:
+	case opString, opPointer, opMap, opSlice, opEface, opIface, opNil, opRefuse, opAtomicAny, opOpaque, opHand, opBefore, opAtomicPointer, opWeak, opRef:
 		return true
 	case opArray:
 		return len(o.sub.refs) > 0
@@ -114,6 +115,8 @@ func (o *op) isRef() bool {
 // the value has not changed.
 func (o *op) reruns() bool {
 	switch o.code {
+	case opRef:
+		return true // loaded since: it leads to another region then
 	case opCodec:
 		return reruns(o.codec)
 	case opHand:
@@ -144,6 +147,7 @@ type engine struct {
 	ids       map[reflect.Type][]uint32 // fieldIDs
 	scratch   []byte                    // of hashChunk
 	written   *[writtenBlock]byte       // for the next walk
+	home      *refHome                  // of Refs that are not loaded; nil if they are loaded at once
 	described map[typeKey][]byte        // descriptors
 }
 
@@ -423,7 +427,7 @@ func (o *op) estimate() int {
 		return 8
 	case opArray:
 		return o.n * o.sub.est
-	case opInt16, opUint16, opInt32, opUint32, opInt64, opUint64, opAtomic32, opAtomic64, opAtomicU32, opAtomicU64, opPointer, opMap, opEface, opIface, opAtomicAny, opAtomicPointer, opWeak:
+	case opInt16, opUint16, opInt32, opUint32, opInt64, opUint64, opAtomic32, opAtomic64, opAtomicU32, opAtomicU64, opPointer, opMap, opEface, opIface, opAtomicAny, opAtomicPointer, opWeak, opRef:
 		return 2
 	case opString:
 		return 1

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"sync"
 
+	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
 )
 
@@ -54,6 +55,7 @@ func (g *Graph) reset() {
 	g.cur = g.newState()
 	was.release()
 	clear(g.roots)
+	g.dropRefs(dberr.ErrDetached)
 	g.hidden = hiddenValues{}
 	g.zeroed = 0
 }

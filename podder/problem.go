@@ -354,6 +354,9 @@ func (f *pathFinder) value(t reflect.Type, p unsafe.Pointer, path string, depth 
 		return visit(p, t, leaf) && f.handed(t, p, path, depth, visit)
 	}
 	if elem, code, ok := cellOf(t); ok {
+		if code == opRef {
+			return visit(p, reflect.PointerTo(elem), leaf) && visitRef(p, elem, leaf, visit)
+		}
 		return code == opWeak || visit(p, reflect.PointerTo(elem), leaf)
 	}
 	if t.Kind() == reflect.Struct && hasHook(t, storerType) && !visit(p, t, leaf) {

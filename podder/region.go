@@ -50,6 +50,7 @@ const (
 	flagOther                // was reached as something else than it is
 	flagHead                 // heads a piece (cluster.go)
 	flagScanned              // was visited
+	flagRefHead              // a Ref leads to it, so it begins a pod (ref_save.go)
 )
 
 // span is the length of an array or string region.

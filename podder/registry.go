@@ -22,6 +22,7 @@ type Registry struct {
 	texts   map[reflect.Type]string                    // type text, computed once
 	claimed map[string]reflect.Type                    // which type a text stands for in stored data
 	closure map[reflect.Type]typeSet                   // static closure, computed once
+	refs    map[reflect.Type]bool                      // whether it has a Ref
 	indexes map[reflect.Type]map[string][]reflect.Type // closure by type text
 	plans   map[planKey]*decodePlan                    // compiled decoders
 	// migrations by the name under which their old values are stored

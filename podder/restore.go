@@ -113,6 +113,7 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 	g.adoptNamed(l)
 	clear(g.hidden)
 	g.hide(l.hidden)
+	g.renewRefs()
 	l.runHooksInPlace(ctx)
 	l.report(ctx, &g.cfg)
 	return res, nil

@@ -15,6 +15,7 @@ var (
 	ErrConflict         = errors.New("conflict")
 	ErrRetriesExhausted = errors.New("gave up after too many conflicts")
 	ErrTxDone           = errors.New("transaction is over")
+	ErrDetached         = errors.New("the object is no longer part of what it was read from")
 	ErrNested           = errors.New("an update within an update of the same database")
 	ErrTxBusy           = errors.New("transaction is used by two goroutines at once")
 	ErrReadChanged      = errors.New("a variable that was only read was changed")
