@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A bar is a promise with a number. Values and limits are in the unit named.
@@ -30,12 +31,18 @@ type promise struct {
 	measure func(ctx context.Context, env barEnv, bars []bar) []bar
 }
 
-// barEnv is where bars find recordings and put stores.
-type barEnv struct{ traces, scratch string }
+// barEnv is where bars find recordings and put stores, and how long rounds of
+// transactions last.
+type barEnv struct {
+	traces, scratch string
+	rounds          int
+	round           time.Duration
+	profile         string // what CPU profiles of helper processes begin with
+}
 
 // promises are all that were made so far. Issues to come append theirs.
 func promises() []promise {
-	return slices.Concat(ratePromises(), deepPromises(), insertPromises(), []promise{
+	return slices.Concat(ratePromises(), deepPromises(), insertPromises(), txPromises(), versionPromises(), []promise{
 		{measure: measureWalk, bars: []bar{{
 			name: "first-walk", set: "podding", unit: "objects/s", limit: 3e6, atLeast: true,
 			about: "first save of 1,000,000 objects without storing them: discover, place, encode, hash; per CPU second",
@@ -111,7 +118,8 @@ func barsCommand(ctx context.Context, args []string, out io.Writer) error {
 		traces  = flags.String("traces", defaultTraces, "directory of recordings, from here or from the root of the repository")
 		scratch = flags.String("dir", "", "directory for the stores while they are measured (default the system's)")
 	)
-	profile := flags.String("cpuprofile", "", "write a CPU profile of the bars measured in this process to this file")
+	sustained := flags.Duration("sustained", 0, "set history: one round of this length (30s is the promise) instead of 3 rounds of 1s")
+	profile := flags.String("cpuprofile", "", "write a CPU profile of the bars measured in this process to this file; of poddb in other processes to files that begin so")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -127,12 +135,16 @@ func barsCommand(ctx context.Context, args []string, out io.Writer) error {
 		defer pprof.StopCPUProfile()
 	}
 	fmt.Fprintf(out, "# commit %s on %s\n", commit(), machine())
+	env := barEnv{traces: *traces, scratch: *scratch, rounds: 3, round: time.Second, profile: *profile}
+	if *sustained > 0 {
+		env.rounds, env.round = 1, *sustained
+	}
 	passed, failed := 0, 0
 	for _, p := range promises() {
 		if !p.wanted(*only) {
 			continue
 		}
-		for _, b := range p.measure(ctx, barEnv{*traces, *scratch}, p.bars) {
+		for _, b := range p.measure(ctx, env, p.bars) {
 			if !b.wanted(*only) {
 				continue
 			}

@@ -87,6 +87,8 @@ func helperCommand(ctx context.Context, args []string) error {
 		return writerHelper(ctx, dir)
 	case "rate":
 		return rateHelper(dir)
+	case "kv":
+		return kvHelper(ctx, dir)
 	case "deep-deep", "deep-shallow":
 		return deepHelper(dir, kind == "deep-deep")
 	}
