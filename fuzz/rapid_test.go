@@ -1,0 +1,511 @@
+package fuzz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/poddb/poddb/db"
+	"github.com/poddb/poddb/internal/vfs"
+)
+
+// TestModel runs random programs against a model that keeps the state of every
+// version in plain maps: put, get, change, delete, save, branch, tag, prune,
+// revert, reopen, crash. After each step every version that is kept shows what
+// it showed, and all promised ones are kept. rapid shrinks what fails;
+// -rapid.checks and -rapid.steps make it longer.
+func TestModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		p := newProgramme(t)
+		defer func() { _ = p.d.Close() }()
+		t.Repeat(map[string]func(*rapid.T){
+			"put": p.put, "get": p.get, "change": p.change, "delete": p.delete, "save": p.save,
+			"branch": p.branch, "tag": p.tag, "untag": p.untag, "prune": p.prune, "revert": p.revert,
+			"reopen": p.reopen, "crash": p.crash, "tidy": p.tidy,
+			"": p.check,
+		})
+	})
+}
+
+// The objects: documents that may share cells.
+type (
+	modelDoc struct {
+		N     int
+		Cells []*modelCell
+	}
+	modelCell struct {
+		ID, V int // ID never changes, and is nobody else's
+	}
+)
+
+// docState is what the model knows of a document: cells by their ids.
+type docState struct {
+	n     int
+	cells []int
+}
+
+// versionState is what a version holds. It is never changed once it is a version's.
+type versionState struct {
+	docs  map[string]docState
+	cells map[int]int
+}
+
+func (s versionState) clone() versionState {
+	c := versionState{docs: map[string]docState{}, cells: maps.Clone(s.cells)}
+	if c.cells == nil {
+		c.cells = map[int]int{}
+	}
+	for n, d := range s.docs {
+		c.docs[n] = docState{d.n, slices.Clone(d.cells)}
+	}
+	return c
+}
+
+// reachable leaves out cells that no document leads to.
+func (s versionState) reachable() versionState {
+	c := versionState{docs: s.docs, cells: map[int]int{}}
+	for _, d := range s.docs {
+		for _, id := range d.cells {
+			c.cells[id] = s.cells[id]
+		}
+	}
+	return c
+}
+
+func (s versionState) equal(o versionState) bool {
+	return maps.Equal(s.cells, o.cells) && maps.EqualFunc(s.docs, o.docs, func(a, b docState) bool {
+		return a.n == b.n && slices.Equal(a.cells, b.cells)
+	})
+}
+
+// lineState is a branch: its versions from the first, and where it began.
+type lineState struct {
+	versions []db.Version
+	base     db.Version
+}
+
+func (l *lineState) head() db.Version {
+	if n := len(l.versions); n > 0 {
+		return l.versions[n-1]
+	}
+	return l.base
+}
+
+// programme is a database and its model.
+type programme struct {
+	ctx    context.Context
+	mem    *vfs.MemFS
+	d      *db.DB
+	states map[db.Version]versionState
+	lines  map[string]*lineState
+	tags   map[string]db.Version
+	gone   map[db.Version]bool
+	cells  int // made so far
+	value  int
+	seed   uint64
+}
+
+func newProgramme(t *rapid.T) *programme {
+	p := &programme{
+		ctx: context.Background(), mem: vfs.NewMem(), states: map[db.Version]versionState{0: {}},
+		lines: map[string]*lineState{"main": {}}, tags: map[string]db.Version{}, gone: map[db.Version]bool{},
+		seed: rapid.Uint64().Draw(t, "seed"),
+	}
+	p.open(t)
+	return p
+}
+
+func (p *programme) open(t *rapid.T) {
+	var key [32]byte
+	p.seed++
+	rng := rand.New(rand.NewPCG(p.seed, 1))
+	for i := range key {
+		key[i] = byte(rng.Uint32())
+	}
+	d, err := db.Open(p.ctx, "model.pod", &db.Options{
+		FS: p.mem, PageSize: 4096, Rand: rand.NewChaCha8(key),
+		CheckpointBytes: rapid.SampledFrom([]int64{4 << 10, -1}).Draw(t, "checkpoint"),
+		PodTargetBytes:  rapid.SampledFrom([]int{64, 8 << 10}).Draw(t, "target"),
+		Types:           db.Types(db.Type[modelDoc]("model.doc"), db.Type[modelCell]("model.cell")),
+	})
+	must(t, err)
+	p.d = d
+}
+
+func must(t *rapid.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *programme) anyBranch(t *rapid.T) string {
+	return rapid.SampledFrom(slices.Sorted(maps.Keys(p.lines))).Draw(t, "branch")
+}
+
+// anyName is a variable of a branch's head, "" if it has none.
+func (p *programme) anyName(t *rapid.T, branch string) string {
+	names := slices.Sorted(maps.Keys(p.states[p.lines[branch].head()].docs))
+	if len(names) == 0 {
+		t.Skip("no variables")
+	}
+	return rapid.SampledFrom(names).Draw(t, "name")
+}
+
+// anyVersion is one that is kept.
+func (p *programme) anyVersion(t *rapid.T) db.Version {
+	return rapid.SampledFrom(slices.DeleteFunc(slices.Sorted(maps.Keys(p.states)), func(v db.Version) bool { return p.gone[v] })).Draw(t, "version")
+}
+
+// committed notes a version of a branch; one that changed nothing is its head.
+func (p *programme) committed(t *rapid.T, branch string, v db.Version, s versionState) {
+	l := p.lines[branch]
+	if s = s.reachable(); v == l.head() {
+		if !s.equal(p.states[v]) {
+			t.Fatalf("a commit of changes returned version %d, which was there", v)
+		}
+		return
+	}
+	if v < l.head() {
+		t.Fatalf("version %d after %d", v, l.head())
+	}
+	p.states[v] = s
+	l.versions = append(l.versions, v)
+}
+
+// update changes the head of a branch by a transaction or, if ns, by a namespace.
+func (p *programme) update(t *rapid.T, branch string, fn func(get func(string) *modelDoc, put func(string, any), remove func(string), s versionState)) {
+	s := p.states[p.lines[branch].head()].clone()
+	v, err := p.d.Update(p.ctx, func(ctx context.Context, tx *db.Tx) error {
+		fn(func(n string) *modelDoc {
+			doc, err := db.Get[*modelDoc](ctx, tx, n)
+			must(t, err)
+			return doc
+		}, func(n string, v any) { must(t, tx.Put(ctx, n, v)) }, func(n string) { must(t, tx.Delete(ctx, n)) }, s)
+		return nil
+	}, db.TxOptions{Branch: branch})
+	must(t, err)
+	p.committed(t, branch, v, s)
+}
+
+func (p *programme) newCell(s versionState) (*modelCell, int) {
+	p.cells++
+	p.value++
+	s.cells[p.cells] = p.value
+	return &modelCell{p.cells, p.value}, p.cells
+}
+
+// put binds a name to a new document, which may share cells with another one.
+func (p *programme) put(t *rapid.T) {
+	branch := p.anyBranch(t)
+	name := rapid.SampledFrom([]string{"a", "a/b", "b", "user/1", "user/2"}).Draw(t, "name")
+	other := ""
+	if names := slices.Sorted(maps.Keys(p.states[p.lines[branch].head()].docs)); len(names) > 0 && rapid.Bool().Draw(t, "share") {
+		other = rapid.SampledFrom(names).Draw(t, "with")
+	}
+	p.update(t, branch, func(get func(string) *modelDoc, put func(string, any), _ func(string), s versionState) {
+		p.value++
+		doc, state := &modelDoc{N: p.value}, docState{n: p.value}
+		if other != "" {
+			doc.Cells = append(doc.Cells, get(other).Cells...)
+			state.cells = slices.Clone(s.docs[other].cells)
+		}
+		cell, id := p.newCell(s)
+		doc.Cells, state.cells = append(doc.Cells, cell), append(state.cells, id)
+		put(name, doc)
+		s.docs[name] = state
+	})
+}
+
+// edit changes a loaded document in one of several ways.
+func (p *programme) edit(t *rapid.T, doc *modelDoc, name string, s versionState) {
+	state := s.docs[name]
+	p.value++
+	switch how := rapid.IntRange(0, 3).Draw(t, "how"); {
+	case how == 0:
+		doc.N, state.n = p.value, p.value
+	case how == 1 && len(doc.Cells) > 0:
+		i := rapid.IntRange(0, len(doc.Cells)-1).Draw(t, "cell")
+		doc.Cells[i].V = p.value
+		s.cells[state.cells[i]] = p.value
+	case how == 2 && len(doc.Cells) > 1:
+		doc.Cells, state.cells = doc.Cells[1:], state.cells[1:]
+	default:
+		cell, id := p.newCell(s)
+		doc.Cells, state.cells = append(doc.Cells, cell), append(state.cells, id)
+	}
+	s.docs[name] = state
+}
+
+func (p *programme) change(t *rapid.T) {
+	branch := p.anyBranch(t)
+	name := p.anyName(t, branch)
+	p.update(t, branch, func(get func(string) *modelDoc, _ func(string, any), _ func(string), s versionState) {
+		p.edit(t, get(name), name, s)
+	})
+}
+
+func (p *programme) delete(t *rapid.T) {
+	branch := p.anyBranch(t)
+	name := p.anyName(t, branch)
+	p.update(t, branch, func(_ func(string) *modelDoc, _ func(string, any), remove func(string), s versionState) {
+		remove(name)
+		delete(s.docs, name)
+	})
+}
+
+// save changes a document through a namespace, which may load it alone.
+func (p *programme) save(t *rapid.T) {
+	branch := p.anyBranch(t)
+	name := p.anyName(t, branch)
+	ns, err := p.d.Namespace(p.ctx, branch)
+	must(t, err)
+	doc, err := db.Get[*modelDoc](p.ctx, ns, name)
+	must(t, err)
+	s := p.states[p.lines[branch].head()].clone()
+	p.edit(t, doc, name, s)
+	v, err := ns.Save(p.ctx)
+	must(t, err)
+	p.committed(t, branch, v, s)
+}
+
+// get reads in a transaction that is rolled back, after changes that nobody may see.
+func (p *programme) get(t *rapid.T) {
+	branch := p.anyBranch(t)
+	name := p.anyName(t, branch)
+	tx, err := p.d.Begin(p.ctx, db.TxOptions{Branch: branch})
+	must(t, err)
+	doc, err := db.Get[*modelDoc](p.ctx, tx, name)
+	must(t, err)
+	if want := p.states[p.lines[branch].head()].docs[name].n; doc.N != want {
+		t.Fatalf("%s on %s is %d, not %d", name, branch, doc.N, want)
+	}
+	doc.N = -1
+	must(t, tx.Put(p.ctx, "never", doc))
+	must(t, tx.Rollback())
+}
+
+const modelBranches = 5 // a dozen forks deep there are hidden commits
+
+func (p *programme) branch(t *rapid.T) {
+	if len(p.lines) >= modelBranches {
+		t.Skip("enough branches")
+	}
+	name, at := fmt.Sprint("b", len(p.lines)), p.anyVersion(t)
+	must(t, p.d.Branch(p.ctx, name, at))
+	p.lines[name] = &lineState{base: at}
+}
+
+func (p *programme) tag(t *rapid.T) {
+	name, at := rapid.SampledFrom([]string{"x", "y", "z"}).Draw(t, "tag"), p.anyVersion(t)
+	err := p.d.Tag(p.ctx, name, at)
+	if old, taken := p.tags[name]; taken && old != at {
+		if !errors.Is(err, db.ErrTagExists) {
+			t.Fatalf("a second tag %s: %v", name, err)
+		}
+		return
+	}
+	must(t, err)
+	p.tags[name] = at
+}
+
+func (p *programme) untag(t *rapid.T) {
+	if len(p.tags) == 0 {
+		t.Skip("no tags")
+	}
+	name := rapid.SampledFrom(slices.Sorted(maps.Keys(p.tags))).Draw(t, "tag")
+	must(t, p.d.DeleteTag(p.ctx, name))
+	delete(p.tags, name)
+}
+
+// promised are the versions that no prune may take.
+func (p *programme) promised(last int) map[db.Version]bool {
+	keep := map[db.Version]bool{0: true}
+	for _, l := range p.lines {
+		keep[l.base], keep[l.head()] = true, true
+		n := last
+		for i := len(l.versions) - 1; i >= 0 && n > 0; i-- {
+			if v := l.versions[i]; !p.gone[v] {
+				keep[v] = true
+				n--
+			}
+		}
+	}
+	for _, v := range p.tags {
+		keep[v] = true
+	}
+	return keep
+}
+
+func (p *programme) prune(t *rapid.T) {
+	last := rapid.IntRange(1, 6).Draw(t, "last")
+	keep := p.promised(last)
+	rep, err := p.d.Prune(p.ctx, db.PruneOptions{Policy: db.KeepLast(last)})
+	must(t, err)
+	taken := 0
+	for v := range p.states {
+		if p.gone[v] || keep[v] {
+			continue
+		}
+		s, err := p.d.At(p.ctx, v)
+		if err == nil {
+			s.Close()
+			t.Fatalf("version %d was to go, and is there", v)
+		}
+		p.gone[v] = true
+		taken++
+	}
+	if int(rep.Versions) != taken {
+		t.Fatalf("the prune says that it took %d versions; it took %d", rep.Versions, taken)
+	}
+}
+
+// revert takes a commit of a branch back. Whether small objects share pods is
+// not the model's business: a conflict is right unless the commit is the newest.
+func (p *programme) revert(t *rapid.T) {
+	branch := p.anyBranch(t)
+	l := p.lines[branch]
+	if len(l.versions) == 0 {
+		t.Skip("no commits")
+	}
+	i := rapid.IntRange(0, len(l.versions)-1).Draw(t, "which")
+	v, before := l.versions[i], l.base
+	if i > 0 {
+		before = l.versions[i-1]
+	}
+	made, err := p.d.Revert(p.ctx, v, db.RevertOptions{Branch: branch})
+	switch {
+	case p.gone[v] || p.gone[before]:
+		if !errors.Is(err, db.ErrVersionGone) {
+			t.Fatalf("revert of %d over a hole: %v", v, err)
+		}
+		return
+	case errors.Is(err, db.ErrConflict) && v != l.head():
+		return
+	}
+	must(t, err)
+	p.committed(t, branch, made, p.takenBack(t, l.head(), v, before))
+}
+
+// takenBack is the head without what v changed since before.
+func (p *programme) takenBack(t *rapid.T, head, v, before db.Version) versionState {
+	was, is, s := p.states[before], p.states[v], p.states[head].clone()
+	for name := range s.docs {
+		if old, ok := was.docs[name]; !ok {
+			if _, added := is.docs[name]; added {
+				delete(s.docs, name)
+			}
+		} else if !sameDoc(old, is.docs[name]) {
+			if !sameDoc(is.docs[name], s.docs[name]) {
+				t.Fatalf("revert of %d passed over a later change of %s", v, name)
+			}
+			s.docs[name] = old
+		}
+	}
+	for name, old := range was.docs {
+		if _, ok := is.docs[name]; !ok {
+			s.docs[name] = old
+		}
+	}
+	for id, old := range was.cells {
+		if now, ok := is.cells[id]; !ok || now != old {
+			s.cells[id] = old
+		}
+	}
+	return s
+}
+
+func sameDoc(a, b docState) bool { return a.n == b.n && slices.Equal(a.cells, b.cells) }
+
+func (p *programme) reopen(t *rapid.T) {
+	must(t, p.d.Close())
+	p.open(t)
+}
+
+// crash cuts the power; everything was acknowledged.
+func (p *programme) crash(t *rapid.T) {
+	was := p.d
+	p.mem = p.mem.Crash(vfs.CrashKind(rapid.IntRange(0, 3).Draw(t, "kind")), p.seed)
+	_ = was.Close()
+	p.open(t)
+}
+
+// tidy moves the log to the file, or compacts.
+func (p *programme) tidy(t *rapid.T) {
+	if rapid.Bool().Draw(t, "compact") {
+		_, err := p.d.Compact(p.ctx)
+		must(t, err)
+		return
+	}
+	must(t, p.d.Checkpoint(p.ctx))
+}
+
+// check compares everything.
+func (p *programme) check(t *rapid.T) {
+	for branch, l := range p.lines {
+		head, err := p.d.Head(p.ctx, branch)
+		must(t, err)
+		if head != l.head() {
+			t.Fatalf("the head of %s is %d, not %d", branch, head, l.head())
+		}
+	}
+	for name, v := range p.tags {
+		s, err := p.d.AtTag(p.ctx, name)
+		must(t, err)
+		if s.Version() != v {
+			t.Fatalf("tag %s is at %d, not %d", name, s.Version(), v)
+		}
+		s.Close()
+	}
+	for v, want := range p.states {
+		s, err := p.d.At(p.ctx, v)
+		if p.gone[v] {
+			if !errors.Is(err, db.ErrVersionGone) {
+				t.Fatalf("version %d was pruned: %v", v, err)
+			}
+			continue
+		}
+		must(t, err)
+		if err := p.shows(s, want); err != nil {
+			t.Fatalf("version %d: %v", v, err)
+		}
+		s.Close()
+	}
+}
+
+// shows compares a snapshot with a state: names, values, and which cells are one object.
+func (p *programme) shows(s *db.Snapshot, want versionState) error {
+	var all map[string]any
+	if err := s.Load(p.ctx, &all); err != nil {
+		return err
+	}
+	got := versionState{docs: map[string]docState{}, cells: map[int]int{}}
+	at := map[int]*modelCell{}
+	for name, v := range all {
+		doc, ok := v.(*modelDoc)
+		if !ok {
+			return fmt.Errorf("%s is a %T", name, v)
+		}
+		state := docState{n: doc.N}
+		for _, c := range doc.Cells {
+			if other := at[c.ID]; other != nil && other != c {
+				return fmt.Errorf("cell %d of %s is two objects", c.ID, name)
+			}
+			at[c.ID] = c
+			got.cells[c.ID] = c.V
+			state.cells = append(state.cells, c.ID)
+		}
+		got.docs[name] = state
+	}
+	if !got.equal(want) {
+		return fmt.Errorf("it shows %v, not %v", got, want)
+	}
+	return nil
+}
