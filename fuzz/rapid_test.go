@@ -154,7 +154,7 @@ func (p *programme) anyBranch(t *rapid.T) string {
 func (p *programme) anyName(t *rapid.T, branch string) string {
 	names := slices.Sorted(maps.Keys(p.states[p.lines[branch].head()].docs))
 	if len(names) == 0 {
-		t.Skip("no variables")
+		return ""
 	}
 	return rapid.SampledFrom(names).Draw(t, "name")
 }
@@ -247,6 +247,9 @@ func (p *programme) edit(t *rapid.T, doc *modelDoc, name string, s versionState)
 func (p *programme) change(t *rapid.T) {
 	branch := p.anyBranch(t)
 	name := p.anyName(t, branch)
+	if name == "" {
+		return
+	}
 	p.update(t, branch, func(get func(string) *modelDoc, _ func(string, any), _ func(string), s versionState) {
 		p.edit(t, get(name), name, s)
 	})
@@ -255,6 +258,9 @@ func (p *programme) change(t *rapid.T) {
 func (p *programme) delete(t *rapid.T) {
 	branch := p.anyBranch(t)
 	name := p.anyName(t, branch)
+	if name == "" {
+		return
+	}
 	p.update(t, branch, func(_ func(string) *modelDoc, _ func(string, any), remove func(string), s versionState) {
 		remove(name)
 		delete(s.docs, name)
@@ -265,6 +271,9 @@ func (p *programme) delete(t *rapid.T) {
 func (p *programme) save(t *rapid.T) {
 	branch := p.anyBranch(t)
 	name := p.anyName(t, branch)
+	if name == "" {
+		return
+	}
 	ns, err := p.d.Namespace(p.ctx, branch)
 	must(t, err)
 	doc, err := db.Get[*modelDoc](p.ctx, ns, name)
@@ -280,6 +289,9 @@ func (p *programme) save(t *rapid.T) {
 func (p *programme) get(t *rapid.T) {
 	branch := p.anyBranch(t)
 	name := p.anyName(t, branch)
+	if name == "" {
+		return
+	}
 	tx, err := p.d.Begin(p.ctx, db.TxOptions{Branch: branch})
 	must(t, err)
 	doc, err := db.Get[*modelDoc](p.ctx, tx, name)
@@ -296,7 +308,7 @@ const modelBranches = 5 // a dozen forks deep there are hidden commits
 
 func (p *programme) branch(t *rapid.T) {
 	if len(p.lines) >= modelBranches {
-		t.Skip("enough branches")
+		return
 	}
 	name, at := fmt.Sprint("b", len(p.lines)), p.anyVersion(t)
 	must(t, p.d.Branch(p.ctx, name, at))
@@ -318,7 +330,7 @@ func (p *programme) tag(t *rapid.T) {
 
 func (p *programme) untag(t *rapid.T) {
 	if len(p.tags) == 0 {
-		t.Skip("no tags")
+		return
 	}
 	name := rapid.SampledFrom(slices.Sorted(maps.Keys(p.tags))).Draw(t, "tag")
 	must(t, p.d.DeleteTag(p.ctx, name))
@@ -373,7 +385,7 @@ func (p *programme) revert(t *rapid.T) {
 	branch := p.anyBranch(t)
 	l := p.lines[branch]
 	if len(l.versions) == 0 {
-		t.Skip("no commits")
+		return
 	}
 	i := rapid.IntRange(0, len(l.versions)-1).Draw(t, "which")
 	v, before := l.versions[i], l.base
