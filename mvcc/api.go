@@ -1,11 +1,13 @@
 package mvcc
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"time"
 
 	"github.com/poddb/poddb/cache"
+	"github.com/poddb/poddb/internal/pod"
 	"github.com/poddb/poddb/internal/vfs"
 )
 
@@ -75,11 +77,16 @@ const (
 // Kind says what made a commit.
 type Kind uint8
 
-// Kinds of commits. Later ones (collect, retire, merge) take further numbers.
+// Kinds of commits. Log leaves out all but the first.
 const (
-	KindSave Kind = iota // an ordinary commit
-	KindCopy             // made by CreateBranch on top of many branches; Log leaves it out
+	KindSave    Kind = iota // an ordinary commit
+	KindCopy                // made by CreateBranch on top of many branches
+	KindCollect             // took away what no variable reaches (collect.go)
 )
+
+// hidden reports whether commits of the kind are nobody's: not in Log, and not
+// counted by retention.
+func (k Kind) hidden() bool { return k == KindCopy || k == KindCollect }
 
 // CommitInfo is what the committer says about a commit.
 type CommitInfo struct {
@@ -184,6 +191,8 @@ type VerifyOptions struct {
 	// Deep reads every version from storage again, bypassing the cache, and
 	// compares every shared body with its content key.
 	Deep bool
+	// Trim is CollectOptions.Trim: with it unreachable first slots are counted too.
+	Trim func(ctx context.Context, at *Snapshot, id pod.ID, p *pod.Pod, exports []pod.Slot) ([]pod.Slot, error)
 	// Progress, if set, is called now and then from the goroutine of Verify. It
 	// must not call the store: Verify holds it open, and Close waits for Verify.
 	Progress func(done, total uint64)
@@ -194,6 +203,10 @@ type VerifyReport struct {
 	Versions, PodVersions, Pods, References uint64
 	SharedBodies, Names, Types, Tags        uint64
 	Pages                                   uint64
+	// Unreachable are pods in the heads of branches that no variable of these reaches,
+	// and UnreachableSlots exported slots that none does, those of these pods among
+	// them: what Collect would take away. Where something was lost they are not counted.
+	Unreachable, UnreachableSlots uint64
 	// Lost are pod versions and types whose contents were lost before a salvage, or
 	// rest on such. LostPods names at most MaxProblems of them.
 	Lost     int

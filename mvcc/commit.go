@@ -155,6 +155,7 @@ func (s *Store) sequence(r *request, submitted *bool) error {
 	}
 	*submitted = true
 	s.remember(q)
+	s.seq.watch(t)
 	return nil
 }
 
@@ -214,6 +215,7 @@ func (s *Store) commitGroup(v *view, r *request, h head, users map[uint64]uint64
 			row.goneByte += p.baseSize
 		}
 	}
+	gone = append(gone, t.swept...)
 	m.removed.fill(gone)
 	row.ids, row.removed = ids, &m.removed
 	*g = group{db: s.logID, kind: groupCommit, row: row, versions: versions}

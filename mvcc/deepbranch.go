@@ -187,8 +187,11 @@ func (t *Tx) copyPod(ctx context.Context, from *Snapshot, id pid) error {
 	switch {
 	case err != nil:
 		return err
-	case m == nil:
-		return corrupt("pod %d is missing at version %d, which is after it was written", id, from.version)
+	case m == nil: // collected; found has its tombstone, if that is not gone too
+		if base != nil {
+			t.order = append(t.order, tombstoneOf(id, at.number, base.size))
+		}
+		return nil
 	case base != nil && (at.number == found.number || samePod(base.pod, m.pod)):
 		return nil
 	}

@@ -4,8 +4,8 @@ import "time"
 
 // Events are callbacks that tell a program what the store does. Each may be
 // nil. They are called without any lock of the store held, so they may call the
-// store, Close excepted; several may run at the same time. Commit, Checkpoint
-// and Prune are called by the goroutine that did the work, which goes on when
+// store, Close excepted; several may run at the same time. Commit, Checkpoint,
+// Prune and Collect are called by the goroutine that did the work, which goes on when
 // they return: they should be quick. SlowSync and Poison have a goroutine of
 // their own.
 type Events struct {
@@ -15,6 +15,8 @@ type Events struct {
 	Checkpoint func(CheckpointEvent)
 	// Prune: Prune retired versions or gave space back, wholly or until it failed.
 	Prune func(PruneReport)
+	// Collect: Collect took something away, wholly or until it ended early.
+	Collect func(CollectReport)
 	// SlowSync: a sync of the log took at least Options.SlowSync.
 	SlowSync func(took time.Duration)
 	// Poison: from now on the store refuses writes. It comes once.

@@ -3,6 +3,7 @@ package mvcc
 import (
 	"bytes"
 	"iter"
+	"slices"
 	"sort"
 	"strings"
 
@@ -180,14 +181,24 @@ func (c *conflict) readPods() error {
 		c.guards = append(c.guards, set.Has) // scan does it
 		return nil
 	}
+	var newer []uint64
 	for id := range set.All() {
 		n, err := c.number(id)
 		if err != nil {
 			return err
 		}
 		if n > base { // numbers go up in the order of commits
-			c.pods = append(c.pods, uint64(id))
+			newer = append(newer, uint64(id))
 		}
 	}
+	if len(newer) > 0 && c.s.seq.collected[c.t.line.id] > c.t.base.version {
+		slices.Sort(newer) // scan tells which of them others have written than a collect
+		c.guards = append(c.guards, func(id pod.ID) bool {
+			_, ok := slices.BinarySearch(newer, uint64(id))
+			return ok
+		})
+		return nil
+	}
+	c.pods = append(c.pods, newer...)
 	return nil
 }

@@ -31,7 +31,7 @@ func (s *Store) logFrom(ctx context.Context, branch string, version Version) ite
 			if err != nil {
 				break
 			}
-			if c.Kind != KindCopy && !yield(c, nil) {
+			if !c.Kind.hidden() && !yield(c, nil) {
 				return
 			}
 			version = 0

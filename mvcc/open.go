@@ -130,6 +130,8 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	s.seq.token <- struct{}{}
 	s.seq.windows = map[uint32]*window{}
 	s.seq.pending = newPending()
+	s.collecting = make(chan struct{}, 1)
+	s.collecting <- struct{}{}
 	s.upkeep = make(chan struct{}, 1)
 	s.upkeep <- struct{}{}
 	s.branching = make(chan struct{}, 1)

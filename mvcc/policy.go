@@ -3,6 +3,7 @@ package mvcc
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -20,6 +21,9 @@ import (
 // writes to does not lose its history by waiting; and what a rule keeps is
 // never less than what was committed in its span by the clock. It may be more, by about
 // ten commits.
+//
+// Commits of a collect show what the one before them shows, without garbage. They
+// are not counted, and no rule keeps them.
 //
 // Choosing is done once in a run: what goes does not depend on what went before
 // in the same run.
@@ -65,8 +69,12 @@ func (r rules) victims(l *line, commits []lineCommit, now int64) map[Version]boo
 	if l.deleted.Load() {
 		r, last = rules{}, 1
 	}
-	for _, c := range commits[:max(0, len(commits)-last)] {
-		gone[c.version] = true
+	for _, c := range slices.Backward(commits) {
+		if last > 0 && !c.hidden {
+			last--
+		} else {
+			gone[c.version] = true
+		}
 	}
 	for _, t := range r.tiers {
 		t.spare(commits, now, gone)
@@ -89,6 +97,9 @@ func (t Tier) spare(commits []lineCommit, now int64, gone map[Version]bool) {
 			}
 		}
 		after = c.time
+		if c.hidden {
+			continue
+		}
 		if p := c.time / max(int64(t.Every), 1); first || p != period || t.Every == 0 {
 			delete(gone, c.version)
 			period, first = p, false

@@ -42,7 +42,7 @@ func (t *Tx) put(ctx context.Context, c *pod.Change, hash *[32]byte) error {
 		return fmt.Errorf("%w: pod %d put as new=%v, but the base, version %d, has it=%v",
 			dberr.ErrInvalid, c.ID, c.New, t.base.version, base != nil)
 	}
-	if base == nil {
+	if base == nil && at.number == 0 { // a pod that was collected takes the plain way back
 		if t.isBig(c) {
 			return t.putBig(v, c)
 		}

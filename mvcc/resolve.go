@@ -20,7 +20,8 @@ type found struct {
 
 // resolve finds the version of a pod that a lineage sees: on each line, the
 // newest one not after the lineage's number there; the first line that has one
-// decides. One seek per line.
+// decides. One seek per line. Of a pod that was collected it returns the
+// tombstone, and false.
 func (v *view) resolve(lineage []fork, id pid) (found, bool, error) {
 	var buf [versionKeyLen]byte
 	for _, f := range lineage {
@@ -42,10 +43,7 @@ func (v *view) resolve(lineage []fork, id pid) (found, bool, error) {
 		if v.s.lost.hidesPod(k, number) {
 			return found{}, false, errLost
 		}
-		if env[0] == envTombstone {
-			return found{}, false, nil
-		}
-		return found{id, f.line, number, env}, true, nil
+		return found{id, f.line, number, env}, env[0] != envTombstone, nil
 	}
 	return found{}, false, nil
 }

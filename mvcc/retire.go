@@ -53,6 +53,7 @@ type lineCommit struct {
 	pos     uint64
 	weight  uint64 // numbers that retiring it handles
 	time    int64
+	hidden  bool // made by a collect: not counted
 }
 
 // retireWeight bounds what one group handles: numbers added and removed.
@@ -87,7 +88,7 @@ func (r *retirement) extend(ctx context.Context, v *view, h *head) error {
 		if row.line != r.l.id || row.pos < low {
 			break
 		}
-		newer = append(newer, lineCommit{version, row.pos, row.added + row.removed.Len() + 1, row.time})
+		newer = append(newer, lineCommit{version, row.pos, row.added + row.removed.Len() + 1, row.time, row.kind == KindCollect})
 		if left = len(row.parents) > 0; left {
 			version = row.parents[0]
 		}

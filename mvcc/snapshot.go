@@ -2,6 +2,7 @@ package mvcc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -165,10 +166,10 @@ func (sn *Snapshot) Number(ctx context.Context, id pod.ID) (uint64, error) {
 	}
 	defer v.close()
 	f, ok, err := v.resolve(sn.lineage, id)
-	if err == nil && !ok {
-		err = fmt.Errorf("%w: pod %d at version %d", dberr.ErrNotFound, id, sn.version)
+	if err != nil || !ok {
+		return 0, cmp.Or(err, fmt.Errorf("%w: pod %d at version %d", dberr.ErrNotFound, id, sn.version))
 	}
-	return f.number, err
+	return f.number, nil
 }
 
 // Type returns the descriptor of a catalogue type.

@@ -51,6 +51,10 @@ type Store struct {
 
 	// branching holds one element while no branch is being created.
 	branching chan struct{}
+	// collecting holds one element while no collect runs. collections are those that
+	// stopped half way, by line; whoever holds the element has them.
+	collecting  chan struct{}
+	collections map[uint32]*collection
 	// upkeep holds one element while neither retire nor reclaim runs.
 	upkeep chan struct{}
 	upkept atomic.Uint64 // odd while an upkeep group is being applied

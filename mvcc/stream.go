@@ -73,6 +73,9 @@ func (t *Tx) spill() error {
 		}
 	}
 	for _, p := range t.order[t.spilledPuts:] {
+		if p.env[0] == envTombstone {
+			continue
+		}
 		if err := t.stream.add(versionKey(nil, p.id, t.line.id, t.nonce), &p.env); err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ type Tx struct {
 	bodies map[contentKey]*body
 	shared []*body           // new ones, in order
 	uses   map[uint64]uint64 // of shared bodies, by record number
+	swept  []uint64          // tombstones that leave the set of the line (collectcommit.go)
 	held   map[uint64]bool   // shared bodies found by content
 	guard  func(pod.ID) bool
 	opens  *Snapshot // of the new version; nil unless CommitOpen

@@ -10,8 +10,9 @@ import (
 // Validation of a commit whose base is no longer the head of its line. By key:
 // each pod and name that the transaction writes has no version on the line
 // newer than the base. What it has only read: guard.go. References written are
-// checked against the head. No commit takes an exported slot away (put.go), so
-// what others came to refer to since is still there.
+// checked against the head. No commit but those of a collect takes an exported slot
+// away (put.go), and these are compared with the references that came since
+// (collect.go); so what others came to refer to since is still there.
 
 func (p *put) exported(slot pod.Slot) bool {
 	_, ok := slices.BinarySearch(p.exports, slot)
@@ -143,7 +144,7 @@ func (c *conflict) number(id pid) (uint64, error) {
 }
 
 // references checks that what the transaction newly refers to is exported in
-// the head too.
+// the head too: a collect may have taken it away.
 func (c *conflict) references() error {
 	check := func(r pod.Ref) error {
 		if c.t.find(r.Pod) != nil {
@@ -204,8 +205,14 @@ func (c *conflict) scan() error {
 		if err != nil {
 			return err
 		}
+		// What a collect writes is no change for those who only read: it takes away what
+		// nobody reaches, and who reached it before collides with what cut it off.
+		guards := c.guards
+		if row.kind == KindCollect && row.fold == nil {
+			guards = nil
+		}
 		for _, id := range ids {
-			if own[id] || slices.ContainsFunc(c.guards, func(has func(pod.ID) bool) bool { return has(id) }) {
+			if own[id] || slices.ContainsFunc(guards, func(has func(pod.ID) bool) bool { return has(id) }) {
 				c.pods = append(c.pods, uint64(id))
 				c.collide(version)
 			}

@@ -325,7 +325,7 @@ func (w *verifier) heads() error {
 			w.problem("line %d begins at version %d, which does not exist", id, l.forkVersion())
 			continue
 		}
-		w.report.Pods += uint64(len(st.pods))
+		w.report.Pods += uint64(len(st.pods) - len(st.dead))
 		if st.commits == 0 {
 			continue
 		}
@@ -358,6 +358,9 @@ func (w *verifier) heads() error {
 			if f.number != p.number && !p.unknown {
 				w.problem("branch %q at version %d: pod %d resolves to number %d, expected %d", l.branch, st.version, pid, f.number, p.number)
 			}
+		}
+		if err := w.unreachable(l, st, lineage); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -15,6 +15,7 @@ type lineState struct {
 	pods    map[pid]podState
 	names   map[string]pid
 	refs    map[pod.Ref]int // how many pods and names refer to a slot
+	dead    map[uint64]pid  // the pods that tombstones hide, by their numbers
 	nets    [len(levelLen)]*net
 	spans   [len(levelLen)]uint64 // the aggregate that each net is of
 	filled  [len(levelLen)]bool   // a row was added to it
@@ -26,10 +27,11 @@ type podState struct {
 	pod    *pod.Pod // reference table and exports only
 	// unknown: the version could not be read, so the fields but number say nothing.
 	unknown bool
+	dead    bool // a collect took the pod away: number is that of the tombstone
 }
 
 func newLineState() *lineState {
-	st := &lineState{pods: map[pid]podState{}, names: map[string]pid{}, refs: map[pod.Ref]int{}}
+	st := &lineState{pods: map[pid]podState{}, names: map[string]pid{}, refs: map[pod.Ref]int{}, dead: map[uint64]pid{}}
 	for i := range st.nets {
 		st.nets[i] = newNet()
 	}
@@ -40,19 +42,22 @@ func newLineState() *lineState {
 func (st *lineState) clone() *lineState {
 	c := newLineState()
 	c.version, c.number = st.version, st.number
-	c.pods, c.names, c.refs = maps.Clone(st.pods), maps.Clone(st.names), maps.Clone(st.refs)
+	c.pods, c.names, c.refs, c.dead = maps.Clone(st.pods), maps.Clone(st.names), maps.Clone(st.refs), maps.Clone(st.dead)
 	return c
 }
 
 // shows reports whether two states have the same names and pods, as far as what is
 // kept of pods tells.
 func (st *lineState) shows(o *lineState) bool {
-	if !maps.Equal(st.names, o.names) || len(st.pods) != len(o.pods) {
+	if !maps.Equal(st.names, o.names) || len(st.pods)-len(st.dead) != len(o.pods)-len(o.dead) {
 		return false
 	}
 	for id, a := range st.pods {
 		b, ok := o.pods[id]
-		if !ok || !a.unknown && !b.unknown && a.number != b.number &&
+		if a.dead {
+			continue
+		}
+		if !ok || b.dead || !a.unknown && !b.unknown && a.number != b.number &&
 			!samePod(&pod.Pod{Refs: a.pod.Refs, Exports: a.pod.Exports}, &pod.Pod{Refs: b.pod.Refs, Exports: b.pod.Exports}) {
 			return false
 		}
@@ -75,7 +80,7 @@ func (st *lineState) refer(p *pod.Pod, by int) {
 
 func (st *lineState) exported(r pod.Ref) bool {
 	p, ok := st.pods[r.Pod]
-	return ok && (p.unknown || p.pod.Exported(r.Slot))
+	return ok && !p.dead && (p.unknown || p.pod.Exported(r.Slot))
 }
 
 // commit checks one commit against the state before it. An error means that
@@ -117,6 +122,7 @@ func (w *verifier) commit(row *commitRow) error {
 			return err
 		}
 	}
+	st.sweep(row.removed.minus(removed), removed)
 	if !removed.Equal(row.removed) || gone != row.goneByte && !guess && w.gone.Len() == 0 {
 		w.problem("version %d says it replaced %d pod versions of %d bytes; it replaced %d of %d bytes",
 			row.version, row.removed.Len(), row.goneByte, removed.Len(), gone)
@@ -136,8 +142,14 @@ func (w *verifier) podVersion(row *commitRow, st *lineState, lineage []fork, id 
 	}
 	old := st.pods[id]
 	st.refer(old.pod, -1)
+	delete(st.dead, old.number)
 	st.pods[id] = podState{number: number, unknown: true} // until it is read
 	m, err := w.readVersion(row, lineage, id, number)
+	if err == nil && m == collected {
+		w.loses(id, old.pod, &pod.Pod{})
+		st.pods[id], st.dead[number] = podState{number: number, dead: true}, id
+		return nil
+	}
 	if err != nil || m == nil {
 		w.unread = true
 		return w.damage(err)
@@ -153,17 +165,37 @@ func (w *verifier) podVersion(row *commitRow, st *lineState, lineage []fork, id 
 			w.problem("version %d, pod %d: slot %d has type %d, which is not in the catalogue", row.version, id, i, t)
 		}
 	}
-	if old.pod != nil {
-		for _, e := range old.pod.Exports {
-			if !m.pod.Exported(e.Slot) {
-				w.lostExport = append(w.lostExport, pod.Ref{Pod: id, Slot: e.Slot})
-			}
-		}
-	}
+	w.loses(id, old.pod, m.pod)
 	st.refer(m.pod, 1)
 	st.pods[id] = podState{number: number, size: m.size, pod: &pod.Pod{Refs: m.pod.Refs, Exports: m.pod.Exports}}
 	return nil
 }
+
+// loses notes the slots that a pod no longer exports.
+func (w *verifier) loses(id pid, old, now *pod.Pod) {
+	if old == nil {
+		return
+	}
+	for _, e := range old.Exports {
+		if !now.Exported(e.Slot) {
+			w.lostExport = append(w.lostExport, pod.Ref{Pod: id, Slot: e.Slot})
+		}
+	}
+}
+
+// sweep forgets the tombstones among numbers, and adds these to removed.
+func (st *lineState) sweep(numbers, removed *Set) {
+	for n := range numbers.All() {
+		if id, ok := st.dead[n]; ok {
+			delete(st.pods, id)
+			delete(st.dead, n)
+			removed.Add(n)
+		}
+	}
+}
+
+// collected is what readVersion returns for a tombstone.
+var collected = &merged{}
 
 // readVersion finds a version by resolving and reads it; nil if another is
 // found, and without a pod if it cannot be read, which is listed.
@@ -175,6 +207,9 @@ func (w *verifier) readVersion(row *commitRow, lineage []fork, id pid, number ui
 	}
 	if err != nil {
 		return nil, err
+	}
+	if !ok && f.number == number && f.line == row.line {
+		return collected, nil
 	}
 	if !ok || f.number != number || f.line != row.line {
 		w.problem("version %d: pod %d resolves to number %d of line %d, expected %d of line %d", row.version, id, f.number, f.line, number, row.line)

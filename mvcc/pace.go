@@ -1,0 +1,68 @@
+package mvcc
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Budget bounds upkeep that goes on beside commits and readers: Collect, and
+// the second step of Prune. The zero value bounds nothing.
+type Budget struct {
+	// Time is about how long one call may take; what is left is done by the next
+	// one. 0 is no bound.
+	Time time.Duration
+	// BytesPerSecond is how many stored bytes are read and written in a second, on
+	// average over the call. 0 is no bound.
+	BytesPerSecond int64
+}
+
+// errOutOfTime ends a call whose budget of time is used up.
+var errOutOfTime = errors.New("the time of the budget is over")
+
+// pace holds one call to its budget.
+type pace struct {
+	Budget
+	now   func() time.Time
+	start time.Time
+	bytes int64
+}
+
+func newPace(b Budget, now func() time.Time) *pace { return &pace{Budget: b, now: now, start: now()} }
+
+// spend counts bytes, and sleeps until they may have been read or written. It
+// is errOutOfTime at the end of the time, or the context's error.
+func (p *pace) spend(ctx context.Context, bytes int64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p.bytes += bytes
+	if p.Time <= 0 && p.BytesPerSecond <= 0 {
+		return nil
+	}
+	took := p.now().Sub(p.start)
+	if p.Time > 0 && took >= p.Time {
+		return errOutOfTime
+	}
+	if p.BytesPerSecond <= 0 {
+		return nil
+	}
+	ahead := time.Duration(float64(p.bytes)/float64(p.BytesPerSecond)*float64(time.Second)) - took
+	if p.Time > 0 {
+		ahead = min(ahead, p.Time-took)
+	}
+	if ahead < shortestSleep {
+		return nil
+	}
+	t := time.NewTimer(ahead)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// shortestSleep is what is worth a timer.
+const shortestSleep = time.Millisecond
