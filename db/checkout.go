@@ -99,6 +99,7 @@ func (ns *Namespace) restore(ctx context.Context, then, head *mvcc.Snapshot) err
 	}
 	ns.stored, ns.moved, ns.rebound = stored, restored.Moved, rebound
 	ns.base.move(head)
+	ns.followed = head.Version()
 	return nil
 }
 
@@ -128,6 +129,7 @@ func bindings(ctx context.Context, then, head *mvcc.Snapshot) (names []string, r
 // headStates gives pods as head has them, nil where that is what then has.
 func headStates(ctx context.Context, then, head *mvcc.Snapshot) func([]pod.ID) ([]*pod.Pod, error) {
 	return func(ids []pod.ID) ([]*pod.Pod, error) {
+		states := make([]*pod.Pod, len(ids))
 		var differ []pod.ID
 		var at []int
 		for i, id := range ids {
@@ -136,14 +138,16 @@ func headStates(ctx context.Context, then, head *mvcc.Snapshot) func([]pod.ID) (
 				return nil, err
 			}
 			b, err := head.Number(ctx, id)
+			there, err := found(err)
 			if err != nil {
 				return nil, err
 			}
-			if a != b {
+			if !there {
+				states[i] = podder.CollectedPod()
+			} else if a != b {
 				differ, at = append(differ, id), append(at, i)
 			}
 		}
-		states := make([]*pod.Pod, len(ids))
 		now, err := head.Pods(ctx, differ)
 		if err != nil {
 			return nil, err

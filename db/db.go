@@ -86,9 +86,13 @@ func (d *DB) Close() error { return d.named(d.store.Close()) }
 func (d *DB) Checkpoint(ctx context.Context) error { return d.named(d.store.Checkpoint(ctx)) }
 
 // Verify checks the whole file against itself: checksums, tree order, free
-// space, the set of every version, every reference. Deep decodes every pod.
+// space, the set of every version, every reference. Deep decodes every pod. It
+// counts what Collect would take out of the heads, too.
 // Damage is listed in the report; an error means that Verify could not run.
 func (d *DB) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, error) {
+	if o.Trim == nil {
+		o.Trim = freeSlots()
+	}
 	rep, err := d.store.Verify(ctx, o)
 	return rep, d.named(err)
 }

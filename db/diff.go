@@ -73,6 +73,9 @@ func (d *DB) diff(ctx context.Context, a, b Version, o DiffOptions, yield func(C
 	if err != nil {
 		return err
 	}
+	if changed, err = notCollected(ctx, changed, from, to); err != nil {
+		return err
+	}
 	names := o.Variables
 	if len(names) == 0 {
 		if names, err = namesOfBoth(ctx, from, to); err != nil {

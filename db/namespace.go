@@ -33,6 +33,8 @@ type Namespace struct {
 	rebound map[string]pod.ID   // names that the next Save binds, after Checkout
 	last    SaveStats
 	moved   []string
+	// followed is the version up to which graph knows what collects took away.
+	followed Version
 }
 
 // variable is a live one.
@@ -68,7 +70,7 @@ func (d *DB) Namespace(ctx context.Context, branch string) (_ *Namespace, err er
 		return nil, err
 	}
 	ns := &Namespace{d: d, branch: branch, graph: graph, base: &base{head}, stored: names,
-		live: map[string]variable{}, deleted: map[string]struct{}{}, rebound: map[string]pod.ID{}}
+		live: map[string]variable{}, deleted: map[string]struct{}{}, rebound: map[string]pod.ID{}, followed: head.Version()}
 	runtime.AddCleanup(ns, (*base).close, ns.base)
 	return ns, nil
 }
@@ -311,7 +313,8 @@ type SaveOptions struct {
 // If another commit on the branch since Base touched a pod that is live here, or
 // bound or deleted a variable that is live or was deleted here, nothing is
 // written and the error is ErrConflict: what is live here must then be taken
-// over into a new Namespace. Values that cannot be stored give an UnsupportedError with all
+// over into a new Namespace. What a Collect wrote is no conflict: Save goes on from
+// the version behind it. Values that cannot be stored give an UnsupportedError with all
 // their paths. A failed Save changes nothing; the next one finds the same
 // changes again.
 func (ns *Namespace) Save(ctx context.Context, opts ...SaveOptions) (_ Version, err error) {
@@ -322,6 +325,19 @@ func (ns *Namespace) Save(ctx context.Context, opts ...SaveOptions) (_ Version, 
 	}
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
+	for try := 0; ; try++ {
+		if err := ns.followCollects(ctx); err != nil {
+			return 0, err
+		}
+		v, err := ns.save(ctx, o)
+		if !errors.Is(err, ErrConflict) || try == maxFollows || !ns.behindCollect() {
+			return v, err
+		}
+	}
+}
+
+// save is Save at the base.
+func (ns *Namespace) save(ctx context.Context, o SaveOptions) (Version, error) {
 	tx, err := ns.d.store.Begin(ctx, ns.branch, ns.base.version())
 	if err != nil {
 		return 0, err

@@ -197,7 +197,7 @@ func (c *collection) begin(ctx context.Context, dry bool) error {
 	}
 	c.watch = newRefWatch()
 	if s.seq.watches == nil {
-		s.seq.watches, s.seq.collected = map[uint32]*refWatch{}, map[uint32]Version{}
+		s.seq.watches = map[uint32]*refWatch{}
 	}
 	s.seq.watches[c.l.id] = c.watch
 	return nil

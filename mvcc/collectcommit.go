@@ -230,7 +230,7 @@ func (c *collection) sequence(ctx context.Context, r *request, list []int32) (bo
 		return false, err
 	}
 	s.remember(q)
-	s.seq.collected[c.l.id] = g.row.version
+	c.l.collected.Store(g.row.version)
 	return true, nil
 }
 

@@ -191,7 +191,7 @@ func (c *conflict) readPods() error {
 			newer = append(newer, uint64(id))
 		}
 	}
-	if len(newer) > 0 && c.s.seq.collected[c.t.line.id] > c.t.base.version {
+	if len(newer) > 0 && c.t.line.collected.Load() > c.t.base.version {
 		slices.Sort(newer) // scan tells which of them others have written than a collect
 		c.guards = append(c.guards, func(id pod.ID) bool {
 			_, ok := slices.BinarySearch(newer, uint64(id))

@@ -20,7 +20,8 @@ type line struct {
 	origin  *origin // of a line that begins with a copy (deepbranch.go)
 	head    atomic.Pointer[head]
 
-	deleted atomic.Bool // its branch (deletebranch.go)
+	deleted   atomic.Bool   // its branch (deletebranch.go)
+	collected atomic.Uint64 // the newest commit of a collect since Open
 
 	once       sync.Once
 	everything []fork // see there

@@ -20,6 +20,9 @@ import (
 //  3. It is a conflict too if something that was written since refers to what the commit
 //     added: that would keep an object in two states, as it is and as it was before it moved there.
 //
+//  4. What a collect has taken away since is no change. Where the head comes to refer to it
+//     again, it comes back as it was before the commit (revive).
+//
 // So the head is, but for what was written since, what it was before the commit.
 
 // Revert makes a commit on a branch that takes one earlier commit back. It is a
@@ -110,12 +113,18 @@ func (r *reverting) run(ctx context.Context) error {
 	if err := r.users(ctx); err != nil {
 		return err
 	}
-	return r.names(ctx)
+	if err := r.names(ctx); err != nil {
+		return err
+	}
+	return r.revive(ctx)
 }
 
 // pod takes back what the commit did to a pod.
 func (r *reverting) pod(ctx context.Context, id pid) error {
 	now, err := r.t.base.Number(ctx, id)
+	if gone, other := r.t.base.Collected(ctx, id); other == nil && gone {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -123,12 +132,11 @@ func (r *reverting) pod(ctx context.Context, id pid) error {
 	if err != nil {
 		return err
 	}
-	if now != left {
-		return r.conflict(nil, id)
-	}
 	was, err := r.then.Pods(ctx, []pid{id})
 	if errors.Is(err, dberr.ErrNotFound) {
-		r.made[id] = true
+		if r.made[id] = true; now != left {
+			return r.unchanged(ctx, id)
+		}
 		return nil
 	}
 	if err != nil {
@@ -138,6 +146,16 @@ func (r *reverting) pod(ctx context.Context, id pid) error {
 	if err != nil {
 		return err
 	}
+	if now != left {
+		head, err := r.t.base.Pods(ctx, []pid{id})
+		if err != nil {
+			return err
+		}
+		if !trimOf(is[0], head[0]) {
+			return r.conflict(nil, id)
+		}
+		is = head
+	}
 	c, added, ok := backTo(id, was[0], is[0])
 	if !ok {
 		return r.conflict(nil, id)
@@ -146,6 +164,19 @@ func (r *reverting) pod(ctx context.Context, id pid) error {
 		r.added[pod.Ref{Pod: id, Slot: s}] = true
 	}
 	return r.t.Put(ctx, c)
+}
+
+// unchanged is a conflict if others than collects wrote a pod since the commit.
+func (r *reverting) unchanged(ctx context.Context, id pid) error {
+	is, err := r.that.Pods(ctx, []pid{id})
+	if err != nil {
+		return err
+	}
+	head, err := r.t.base.Pods(ctx, []pid{id})
+	if err == nil && !trimOf(is[0], head[0]) {
+		err = r.conflict(nil, id)
+	}
+	return err
 }
 
 // backTo is the change that makes slots what they were, and the slots that stay though

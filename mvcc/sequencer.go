@@ -56,7 +56,6 @@ type sequencer struct {
 	renamings renamings
 	windows   map[uint32]*window
 	watches   map[uint32]*refWatch // of collects that run, by line (collect.go)
-	collected map[uint32]Version   // the newest commit of a collect since Open, by line
 	undone    atomic.Bool
 	bytes     atomic.Int64 // that the queued groups will take in the overlay
 	rows      atomic.Int64 // that they have

@@ -48,7 +48,7 @@ func (g *Graph) adoptPod(p loadedPod) {
 		st.byID[p.id] = i
 	}
 	ps := &st.pods[i]
-	ps.refs, ps.exports = p.merged.Refs, p.merged.Exports
+	ps.refs, ps.exports, ps.gone = p.merged.Refs, p.merged.Exports, p.merged == collectedPod
 	was := ps.slots
 	ps.slots = make([]slotState, len(p.merged.Slots))
 	for s, d := range p.merged.Slots {

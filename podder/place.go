@@ -99,7 +99,7 @@ func (p *placer) carry(o int32) int32 {
 		return n
 	}
 	was := &p.old.pods[o]
-	ps := podState{id: was.id, refs: was.refs, exports: was.exports}
+	ps := podState{id: was.id, gone: was.gone, refs: was.refs, exports: was.exports}
 	ps.slots = make([]slotState, len(was.slots))
 	for s := range was.slots {
 		ps.slots[s] = was.slots[s]

@@ -52,7 +52,8 @@ type FreedSlots func(pod.ID) (func(pod.Slot) bool, error)
 // nil function stands for no difference.
 type History struct {
 	// Head returns the states that pods have at the head of the branch, on which
-	// the next Save commits; nil where that is the state in src.
+	// the next Save commits; nil where that is the state in src, and CollectedPod
+	// where the head does not have the pod any more.
 	Head func([]pod.ID) ([]*pod.Pod, error)
 	// LiveFreed is about src and the version that the graph was loaded from or
 	// last saved as. It is asked for pods with live regions only.
@@ -60,6 +61,12 @@ type History struct {
 	// HeadFreed is about src and the head. It is asked for pods that differ.
 	HeadFreed FreedSlots
 }
+
+// collectedPod stands for a pod that is not there.
+var collectedPod = &pod.Pod{}
+
+// CollectedPod is what History.Head returns for a pod that was collected.
+func CollectedPod() *pod.Pod { return collectedPod }
 
 // Restore makes the named variables what they are in src, at the addresses
 // that they have now where that is possible. A variable whose live type does

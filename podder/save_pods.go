@@ -140,7 +140,7 @@ func (e *encoder) begin(i int32, ps *podState) {
 // and notes its new state.
 func (e *encoder) finish(i int32, ps *podState) error {
 	frozen := e.frozen[i]
-	changed := ps.isNew || len(frozen) > 0
+	changed := ps.isNew || ps.gone || len(frozen) > 0
 	for k := range e.out {
 		changed = changed || e.out[k].changed
 	}
@@ -163,7 +163,7 @@ func (e *encoder) finish(i int32, ps *podState) error {
 	}
 	exports := e.exports(ps, e.slots, e.marked)
 	c := &e.change
-	*c = pod.Change{ID: ps.id, New: ps.isNew, Whole: ps.isNew, Refs: e.refs, Exports: exports, Drop: c.Drop[:0]}
+	*c = pod.Change{ID: ps.id, New: ps.isNew || ps.gone, Whole: ps.isNew || ps.gone, Refs: e.refs, Exports: exports, Drop: c.Drop[:0]}
 	e.writes = e.writes[:0]
 	for k := range e.out {
 		if o := &e.out[k]; o.changed {
@@ -178,7 +178,7 @@ func (e *encoder) finish(i int32, ps *podState) error {
 	}
 	e.freezeIn(ps, frozen)
 	c.Slots = e.writes
-	if !ps.isNew {
+	if !c.New {
 		e.drops(ps, c)
 	}
 	if err := e.sink.Put(e.ctx, c); err != nil {
@@ -194,7 +194,7 @@ func (e *encoder) finish(i int32, ps *podState) error {
 	}
 	ps.refs = slices.Clone(e.refs)
 	ps.exports = exports
-	ps.isNew = false
+	ps.isNew, ps.gone = false, false
 	return nil
 }
 

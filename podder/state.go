@@ -31,6 +31,7 @@ type state struct {
 type podState struct {
 	id      pod.ID
 	isNew   bool
+	gone    bool // the head does not have it: what lives in it is written whole
 	refs    []pod.Ref
 	exports []pod.Export
 	slots   []slotState
