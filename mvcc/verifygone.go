@@ -65,6 +65,9 @@ func (w *verifier) dead(line uint32, g garbage) error {
 		w.problem("pod %d has no number %d on line %d, which is to be reclaimed", g.pod, g.number, line)
 		return nil
 	}
+	if len(env) > 0 && env[0] == envTombstone {
+		return nil
+	}
 	f := found{g.pod, line, g.number, env}
 	m, err := w.build(f)
 	if err != nil {
