@@ -44,6 +44,9 @@ type Options struct {
 	// MaxReaderAge bounds how long this handle, as the writer of the file, keeps
 	// space for those that Inspect it. 0 means an hour.
 	MaxReaderAge time.Duration
+	// UpkeepBytesPerSecond bounds what reclaim in the background (see Prune) may read
+	// in a second, in stored bytes of the pod versions that it looks at. 0 is no bound.
+	UpkeepBytesPerSecond int64
 	// TraceSnapshots records where each snapshot is opened, so that Stats names
 	// the oldest one's owner. It costs some microseconds for each.
 	TraceSnapshots bool
@@ -115,6 +118,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if r.MemoryBytes < 0 {
 		return r, fmt.Errorf("%w: Options.MemoryBytes is negative", ErrInvalid)
 	}
+	if r.UpkeepBytesPerSecond < 0 {
+		return r, fmt.Errorf("%w: Options.UpkeepBytesPerSecond is negative", ErrInvalid)
+	}
 	if r.Interval < 0 || r.MaxReaderAge < 0 || r.SlowSync < 0 {
 		return r, fmt.Errorf("%w: a negative duration in Options: Interval %v, MaxReaderAge %v, SlowSync %v", ErrInvalid, r.Interval, r.MaxReaderAge, r.SlowSync)
 	}
@@ -138,7 +144,8 @@ func (o Options) engine(path string) mvcc.Options {
 		FS: o.FS, Path: path, ReadOnly: o.ReadOnly, PageSize: o.PageSize,
 		MemoryBytes: o.MemoryBytes, CheckpointBytes: o.CheckpointBytes, Now: o.Now, Rand: o.Rand, Logger: o.Logger,
 		Durability: o.Durability, Interval: o.Interval, MaxReaderAge: o.MaxReaderAge,
-		TraceSnapshots: o.TraceSnapshots, Events: o.Events, SlowSync: o.SlowSync, Inspect: o.inspect,
+		UpkeepBytesPerSecond: o.UpkeepBytesPerSecond,
+		TraceSnapshots:       o.TraceSnapshots, Events: o.Events, SlowSync: o.SlowSync, Inspect: o.inspect,
 	}
 }
 

@@ -53,6 +53,9 @@ func (p Policy) Or(q Policy) Policy {
 type PruneOptions struct {
 	Policy Policy
 	DryRun bool // only say what would be freed
+	// Budget bounds giving back the space, not what is removed: when its time is over
+	// Prune returns, and the rest goes on in the background.
+	Budget Budget
 	// Progress, if set, is called now and then with the number of pod versions
 	// removed and to be removed.
 	Progress func(done, total uint64)
@@ -70,7 +73,7 @@ type PruneReport = mvcc.PruneReport
 func (d *DB) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) {
 	rep, err := d.store.Prune(ctx, mvcc.PruneOptions{
 		KeepLast: o.Policy.last, KeepAll: o.Policy.all, Tiers: o.Policy.tiers,
-		DryRun: o.DryRun, Progress: o.Progress,
+		DryRun: o.DryRun, Budget: o.Budget, Progress: o.Progress,
 	})
 	return rep, d.named(err)
 }

@@ -21,22 +21,22 @@ type collecting struct {
 	t   *testing.T
 	ctx context.Context
 	rng *rand.Rand
-	*bank
+	*mint
 	d    *db.DB
 	slow []*slowTx // that began a while ago
 	ns   *db.Namespace
-	live map[string]*account // of the namespace
-	kept []*asset            // that it dropped and the program still holds
-	busy bool                // a collect runs
+	live map[string]*purse // of the namespace
+	kept []*asset          // that it dropped and the program still holds
+	busy bool              // a collect runs
 
 	commits, collects, spared, pods, slots, prunes, crashes, images int
 	lost, dangling, unreachable                                     int
 }
 
-// slowTx is a transaction that has read two accounts.
+// slowTx is a transaction that has read two purses.
 type slowTx struct {
 	tx       *db.Tx
-	from, to *account
+	from, to *purse
 	name     string
 	before   effect
 	message  string
@@ -46,14 +46,14 @@ func (c *collecting) open(fs *vfs.MemFS) (err error) {
 	if c.d, err = db.Open(c.ctx, "collect.pod", c.options(fs)); err != nil {
 		return err
 	}
-	c.slow, c.kept, c.live = nil, nil, map[string]*account{}
+	c.slow, c.kept, c.live = nil, nil, map[string]*purse{}
 	c.ns, err = c.d.Namespace(c.ctx, "main")
 	return err
 }
 
 func (c *collecting) options(fs vfs.FS) *db.Options {
 	o := seededOptions(fs, c.rng.Uint64()&0xffff)
-	o.Types, o.PodTargetBytes = bankTypes(), []int{64, 256, 1024}[c.rng.IntN(3)]
+	o.Types, o.PodTargetBytes = mintTypes(), []int{64, 256, 1024}[c.rng.IntN(3)]
 	return o
 }
 
@@ -91,11 +91,11 @@ func (c *collecting) step() error {
 }
 
 func (c *collecting) beginSlow() error {
-	i, j := c.rng.IntN(accounts), c.rng.IntN(accounts)
+	i, j := c.rng.IntN(purses), c.rng.IntN(purses)
 	if i == j || len(c.slow) > 4 {
 		return nil
 	}
-	s := &slowTx{name: name(j), message: c.id("slow"), before: newEffect()}
+	s := &slowTx{name: purseName(j), message: c.id("slow"), before: newEffect()}
 	iso := db.SnapshotIsolation
 	if c.rng.IntN(3) == 0 {
 		iso = db.Serializable
@@ -104,13 +104,13 @@ func (c *collecting) beginSlow() error {
 	if s.tx, err = c.d.Begin(c.ctx, db.TxOptions{Message: s.message, Isolation: iso}); err != nil {
 		return err
 	}
-	if s.from, err = db.Get[*account](c.ctx, s.tx, name(i)); err == nil {
-		s.to, err = db.Get[*account](c.ctx, s.tx, s.name)
+	if s.from, err = db.Get[*purse](c.ctx, s.tx, purseName(i)); err == nil {
+		s.to, err = db.Get[*purse](c.ctx, s.tx, s.name)
 	}
 	if err != nil {
 		return err
 	}
-	s.before.note(name(i), s.from)
+	s.before.note(purseName(i), s.from)
 	s.before.note(s.name, s.to)
 	c.slow = append(c.slow, s)
 	return nil
@@ -147,7 +147,7 @@ func (c *collecting) save() error {
 	}
 	switch what := c.rng.IntN(5); {
 	case a == nil:
-		a = &account{}
+		a = &purse{}
 		c.live[n] = a
 		if err := c.ns.Set(c.ctx, n, a); err != nil {
 			return err
@@ -158,7 +158,7 @@ func (c *collecting) save() error {
 		if err := c.ns.Delete(c.ctx, n); err != nil {
 			return err
 		}
-		e.accounts[n] = ""
+		e.purses[n] = ""
 	case what == 1 && len(a.Assets) > 0:
 		c.kept = append(c.kept, a.Assets[0])
 		a.Assets = slices.Clone(a.Assets[1:])
@@ -386,7 +386,7 @@ func TestCollect(t *testing.T) {
 	if *flagRounds > 0 {
 		rounds = *flagRounds
 	}
-	c := &collecting{t: t, ctx: context.Background(), rng: rand.New(rand.NewPCG(*flagSeed, 17)), bank: newBank()}
+	c := &collecting{t: t, ctx: context.Background(), rng: rand.New(rand.NewPCG(*flagSeed, 17)), mint: newMint()}
 	fs := vfs.NewMem()
 	if err := c.open(fs); err != nil {
 		t.Fatal(err)
@@ -420,12 +420,12 @@ func TestCollect(t *testing.T) {
 func TestCollectBesideCommitters(t *testing.T) {
 	ctx := context.Background()
 	o := dbOptions(vfs.NewMem())
-	o.Types = bankTypes()
+	o.Types = mintTypes()
 	d, err := db.Open(ctx, "collect.pod", o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBank()
+	b := newMint()
 	if err := b.found(ctx, d); err != nil {
 		t.Fatal(err)
 	}
@@ -471,7 +471,7 @@ func TestCollectBesideCommitters(t *testing.T) {
 	wg.Wait()
 	close(stop)
 	upkeep.Wait()
-	c := &collecting{t: t, ctx: ctx, rng: rand.New(rand.NewPCG(*flagSeed, 9)), bank: b, d: d}
+	c := &collecting{t: t, ctx: ctx, rng: rand.New(rand.NewPCG(*flagSeed, 9)), mint: b, d: d}
 	if err := c.check(b.newest()); err != nil {
 		t.Fatal(err)
 	}

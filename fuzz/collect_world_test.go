@@ -13,9 +13,9 @@ import (
 	"github.com/poddb/poddb/db"
 )
 
-// account is a variable of the bank: Balance never leaves the bank, assets are
+// purse is a variable of the bank: Balance never leaves the bank, assets are
 // shared, dropped, and given back.
-type account struct {
+type purse struct {
 	Balance int
 	Assets  []*asset
 }
@@ -28,43 +28,43 @@ type asset struct {
 }
 
 const (
-	accounts = 8
-	kept     = 3 // variables of the namespace
-	opening  = 100
+	purses     = 8
+	kept       = 3 // variables of the namespace
+	openingSum = 100
 )
 
 // effect is what one commit has made of what it wrote.
 type effect struct {
-	accounts map[string]string // name to text; "" is deleted
-	assets   map[string]string // id to text
+	purses map[string]string // name to text; "" is deleted
+	assets map[string]string // id to text
 }
 
-// bank is the model: the effects of all commits by version.
-type bank struct {
+// mint is the model of a bank: the effects of all commits by version.
+type mint struct {
 	mu      sync.Mutex
 	effects map[db.Version]effect
 	unknown map[string]effect // by message: commits whose outcome is not known
 	next    int
 }
 
-func newBank() *bank { return &bank{effects: map[db.Version]effect{}, unknown: map[string]effect{}} }
+func newMint() *mint { return &mint{effects: map[db.Version]effect{}, unknown: map[string]effect{}} }
 
 // id gives out a name for an asset, or a message.
-func (b *bank) id(prefix string) string {
+func (b *mint) id(prefix string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.next++
 	return fmt.Sprint(prefix, b.next)
 }
 
-func (b *bank) begin(message string, e effect) {
+func (b *mint) begin(message string, e effect) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.unknown[message] = e
 }
 
 // end notes the outcome; after a crash it stays unknown.
-func (b *bank) end(message string, v db.Version, err error) {
+func (b *mint) end(message string, v db.Version, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
@@ -77,11 +77,11 @@ func (b *bank) end(message string, v db.Version, err error) {
 }
 
 func newEffect() effect {
-	return effect{accounts: map[string]string{}, assets: map[string]string{}}
+	return effect{purses: map[string]string{}, assets: map[string]string{}}
 }
 
 // note adds what a variable reaches.
-func (e effect) note(name string, a *account) {
+func (e effect) note(name string, a *purse) {
 	var ids []string
 	for _, x := range a.Assets {
 		ids = append(ids, x.ID)
@@ -89,12 +89,12 @@ func (e effect) note(name string, a *account) {
 			e.assets[x.ID] = x.text()
 		}
 	}
-	e.accounts[name] = fmt.Sprint(a.Balance, ids)
+	e.purses[name] = fmt.Sprint(a.Balance, ids)
 }
 
 // since leaves what differs from before.
 func (e effect) since(before effect) {
-	maps.DeleteFunc(e.accounts, func(n, t string) bool { old, ok := before.accounts[n]; return ok && old == t })
+	maps.DeleteFunc(e.purses, func(n, t string) bool { old, ok := before.purses[n]; return ok && old == t })
 	maps.DeleteFunc(e.assets, func(id, t string) bool { old, ok := before.assets[id]; return ok && old == t })
 }
 
@@ -107,7 +107,7 @@ func (x *asset) text() string {
 }
 
 // state is the bank as of a version.
-func (b *bank) state(v db.Version) effect {
+func (b *mint) state(v db.Version) effect {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	all := newEffect()
@@ -119,9 +119,9 @@ func (b *bank) state(v db.Version) effect {
 	}
 	slices.Sort(versions)
 	for _, w := range versions {
-		for n, t := range b.effects[w].accounts {
-			if all.accounts[n] = t; t == "" {
-				delete(all.accounts, n)
+		for n, t := range b.effects[w].purses {
+			if all.purses[n] = t; t == "" {
+				delete(all.purses, n)
 			}
 		}
 		for id, t := range b.effects[w].assets {
@@ -132,7 +132,7 @@ func (b *bank) state(v db.Version) effect {
 }
 
 // newest is the newest acknowledged version.
-func (b *bank) newest() (v db.Version) {
+func (b *mint) newest() (v db.Version) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for w := range b.effects {
@@ -142,7 +142,7 @@ func (b *bank) newest() (v db.Version) {
 }
 
 // compare returns how a version differs from the model.
-func (b *bank) compare(ctx context.Context, d *db.DB, v db.Version) error {
+func (b *mint) compare(ctx context.Context, d *db.DB, v db.Version) error {
 	s, err := d.At(ctx, v)
 	if err != nil {
 		return err
@@ -155,11 +155,11 @@ func (b *bank) compare(ctx context.Context, d *db.DB, v db.Version) error {
 	want, total := b.state(v), 0
 	objects := map[string]*asset{}
 	for name, v := range all {
-		a := v.(*account)
+		a := v.(*purse)
 		got := newEffect()
 		got.note(name, a)
-		if got.accounts[name] != want.accounts[name] {
-			return fmt.Errorf("%s is %q, want %q", name, got.accounts[name], want.accounts[name])
+		if got.purses[name] != want.purses[name] {
+			return fmt.Errorf("%s is %q, want %q", name, got.purses[name], want.purses[name])
 		}
 		if !strings.HasPrefix(name, "ns/") {
 			total += a.Balance
@@ -176,35 +176,35 @@ func (b *bank) compare(ctx context.Context, d *db.DB, v db.Version) error {
 			}
 		}
 	}
-	if len(all) != len(want.accounts) {
-		return fmt.Errorf("%d variables, want %d", len(all), len(want.accounts))
+	if len(all) != len(want.purses) {
+		return fmt.Errorf("%d variables, want %d", len(all), len(want.purses))
 	}
-	if v > 0 && total != accounts*opening {
-		return fmt.Errorf("the accounts hold %d, want %d", total, accounts*opening)
+	if v > 0 && total != purses*openingSum {
+		return fmt.Errorf("the purses hold %d, want %d", total, purses*openingSum)
 	}
 	return nil
 }
 
-func bankTypes() db.TypeSet { return db.Types(db.Type[account]("bank.account")) }
+func mintTypes() db.TypeSet { return db.Types(db.Type[purse]("mint.purse")) }
 
-func name(i int) string { return fmt.Sprint("account/", i) }
+func purseName(i int) string { return fmt.Sprint("purse/", i) }
 
-// found makes the accounts.
-func (b *bank) found(ctx context.Context, d *db.DB) error {
+// found makes the purses.
+func (b *mint) found(ctx context.Context, d *db.DB) error {
 	return b.update(ctx, d, db.Serializable, func(ctx context.Context, tx *db.Tx, e effect) error {
-		for i := range accounts {
-			a := &account{Balance: opening}
-			if err := tx.Put(ctx, name(i), a); err != nil {
+		for i := range purses {
+			a := &purse{Balance: openingSum}
+			if err := tx.Put(ctx, purseName(i), a); err != nil {
 				return err
 			}
-			e.note(name(i), a)
+			e.note(purseName(i), a)
 		}
 		return nil
 	})
 }
 
 // update runs one transaction; a conflict is no error.
-func (b *bank) update(ctx context.Context, d *db.DB, iso db.Isolation, fn func(context.Context, *db.Tx, effect) error) error {
+func (b *mint) update(ctx context.Context, d *db.DB, iso db.Isolation, fn func(context.Context, *db.Tx, effect) error) error {
 	message := b.id("tx")
 	tx, err := d.Begin(ctx, db.TxOptions{Message: message, Isolation: iso})
 	if err != nil {
@@ -218,7 +218,7 @@ func (b *bank) update(ctx context.Context, d *db.DB, iso db.Isolation, fn func(c
 	return b.commit(ctx, tx, message, e)
 }
 
-func (b *bank) commit(ctx context.Context, tx *db.Tx, message string, e effect) error {
+func (b *mint) commit(ctx context.Context, tx *db.Tx, message string, e effect) error {
 	b.begin(message, e)
 	base := tx.Base()
 	v, err := tx.Commit(ctx)
@@ -233,8 +233,8 @@ func (b *bank) commit(ctx context.Context, tx *db.Tx, message string, e effect) 
 	return err
 }
 
-// anyAsset returns an asset of an account, nil if it has none.
-func anyAsset(r *rand.Rand, a *account) *asset {
+// anyAsset returns an asset of a purse, nil if it has none.
+func anyAsset(r *rand.Rand, a *purse) *asset {
 	if len(a.Assets) == 0 {
 		return nil
 	}
@@ -245,25 +245,25 @@ func anyAsset(r *rand.Rand, a *account) *asset {
 	return x
 }
 
-// act does something at random to two accounts.
-func (b *bank) act(r *rand.Rand) func(context.Context, *db.Tx, effect) error {
-	i, j := r.IntN(accounts), r.IntN(accounts-1)
+// act does something at random to two purses.
+func (b *mint) act(r *rand.Rand) func(context.Context, *db.Tx, effect) error {
+	i, j := r.IntN(purses), r.IntN(purses-1)
 	if j >= i {
 		j++
 	}
 	what, amount, chain := r.IntN(6), r.IntN(20), 1+r.IntN(4)
 	return func(ctx context.Context, tx *db.Tx, e effect) error {
-		from, err := db.Get[*account](ctx, tx, name(i))
+		from, err := db.Get[*purse](ctx, tx, purseName(i))
 		if err != nil {
 			return err
 		}
-		to, err := db.Get[*account](ctx, tx, name(j))
+		to, err := db.Get[*purse](ctx, tx, purseName(j))
 		if err != nil {
 			return err
 		}
 		before := newEffect()
-		before.note(name(i), from)
-		before.note(name(j), to)
+		before.note(purseName(i), from)
+		before.note(purseName(j), to)
 		switch what {
 		case 0:
 			from.Balance -= amount
@@ -288,8 +288,8 @@ func (b *bank) act(r *rand.Rand) func(context.Context, *db.Tx, effect) error {
 				x.Value++
 			}
 		}
-		e.note(name(i), from)
-		e.note(name(j), to)
+		e.note(purseName(i), from)
+		e.note(purseName(j), to)
 		e.since(before)
 		return nil
 	}

@@ -49,6 +49,9 @@ type Options struct {
 	Interval   time.Duration
 	Events     Events
 	SlowSync   time.Duration // syncs of the log from here on are told to Events; 0 = 1 s
+	// UpkeepBytesPerSecond bounds how many stored bytes reclaim in the background looks at
+	// in a second. 0 = no bound.
+	UpkeepBytesPerSecond int64
 	// TraceSnapshots records where each snapshot was opened, for Stats.
 	TraceSnapshots bool
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/vfs"
@@ -303,10 +304,14 @@ func (s *Store) checkpointer(ctx context.Context) {
 			s.poison(fmt.Errorf("panic in a checkpoint: %v\n%s", p, debug.Stack()))
 		}
 	}()
+	var rested <-chan time.Time // reclaim waits for it
+	reclaim := s.check.reclaim
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-rested:
+			rested, reclaim = nil, s.check.reclaim
 		case <-s.check.wake:
 			if s.checkpointWanted() {
 				_ = s.checkpoint(ctx, false) // counted, logged, and seen by backpressure
@@ -314,8 +319,10 @@ func (s *Store) checkpointer(ctx context.Context) {
 			if s.check.cramped.Swap(false) {
 				_ = s.makeRoom(ctx) // likewise
 			}
-		case <-s.check.reclaim:
-			s.reclaimSome(ctx)
+		case <-reclaim:
+			if rest := s.reclaimSome(ctx); rest > shortestSleep {
+				rested, reclaim = s.newTimer(rest).C, nil
+			}
 		}
 	}
 }

@@ -159,7 +159,7 @@ func (s *Store) Collect(ctx context.Context, o CollectOptions) (CollectReport, e
 			return CollectReport{}, err
 		}
 	}
-	c.o, c.pace = o, newPace(o.Budget, s.o.Now)
+	c.o, c.pace = o, newPace(o.Budget, s)
 	running, end := s.lasting(ctx, &s.scans)
 	err := end(c.run(running))
 	c.report.More = errors.Is(err, errOutOfTime)

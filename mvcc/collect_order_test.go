@@ -58,7 +58,7 @@ func (r *triple) actors(again func(tx *Tx)) [][]func() {
 	collect := []func(){
 		step(func(ctx context.Context) error {
 			r.col = &collection{s: r.s, l: r.s.lines.Load().byName[MainBranch], group: 1}
-			r.col.pace = newPace(Budget{}, r.s.o.Now)
+			r.col.pace = newPace(Budget{}, r.s)
 			return r.col.begin(ctx, false)
 		}),
 		step(func(ctx context.Context) error { return r.col.markAll(ctx) }),

@@ -71,7 +71,7 @@ func (v *view) count(ctx context.Context, line uint32, list []garbage, uses map[
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		r := &reclaiming{v: v, line: line, dead: map[uint64]deadVersion{}}
+		r := &reclaiming{v: v, line: line, dead: map[uint64]deadVersion{}, report: &PruneReport{}}
 		if err := r.look(g); err != nil {
 			return err
 		}

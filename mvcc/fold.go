@@ -12,6 +12,7 @@ type folding struct {
 	rows map[Version]*commitRow // folded ones
 	// touched are the positions of retired commits and of targets.
 	touched []uint64
+	commits uint64 // of the line, when aggregates were made
 	garbage []garbage
 	names   bool // a retired commit changed names
 	puts    []keyValue
@@ -129,7 +130,8 @@ func (f *folding) write(n *commitRow) {
 
 // aggregates writes those again that cover touched positions.
 func (f *folding) aggregates() error {
-	commits := f.l.head.Load().commits
+	f.commits = f.l.head.Load().commits
+	commits := f.commits
 	fresh := map[uint64]*net{} // of level 1; nil if nothing is left there
 	for _, i := range f.spans(1) {
 		if (i+1)*levelLen[1] > commits {
@@ -173,6 +175,20 @@ func (f *folding) aggregates() error {
 		f.putNet(2, i, n)
 	}
 	return nil
+}
+
+// overtaken reports whether commits have completed an aggregate that covers
+// touched positions, since aggregates were made.
+func (f *folding) overtaken() bool {
+	now := f.l.head.Load().commits
+	for level := 1; level < len(levelLen); level++ {
+		for _, i := range f.spans(level) {
+			if end := (i + 1) * levelLen[level]; end > f.commits && end <= now {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // spans returns the aggregates of a level that cover touched positions.

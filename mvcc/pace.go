@@ -23,12 +23,12 @@ var errOutOfTime = errors.New("the time of the budget is over")
 // pace holds one call to its budget.
 type pace struct {
 	Budget
-	now   func() time.Time
+	s     *Store
 	start time.Time
 	bytes int64
 }
 
-func newPace(b Budget, now func() time.Time) *pace { return &pace{Budget: b, now: now, start: now()} }
+func newPace(b Budget, s *Store) *pace { return &pace{Budget: b, s: s, start: s.o.Now()} }
 
 // spend counts bytes, and sleeps until they may have been read or written. It
 // is errOutOfTime at the end of the time, or the context's error.
@@ -40,7 +40,7 @@ func (p *pace) spend(ctx context.Context, bytes int64) error {
 	if p.Time <= 0 && p.BytesPerSecond <= 0 {
 		return nil
 	}
-	took := p.now().Sub(p.start)
+	took := p.s.o.Now().Sub(p.start)
 	if p.Time > 0 && took >= p.Time {
 		return errOutOfTime
 	}
@@ -54,7 +54,7 @@ func (p *pace) spend(ctx context.Context, bytes int64) error {
 	if ahead < shortestSleep {
 		return nil
 	}
-	t := time.NewTimer(ahead)
+	t := p.s.newTimer(ahead)
 	defer t.Stop()
 	select {
 	case <-t.C:

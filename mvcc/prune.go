@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/wal"
@@ -24,6 +25,9 @@ type PruneOptions struct {
 	KeepAll bool
 	// DryRun changes nothing and reports what would be removed.
 	DryRun bool
+	// Budget bounds giving back space. When its time is over Prune returns, and the rest
+	// goes on in the background.
+	Budget Budget
 	// Progress, if set, is called now and then from the goroutine of Prune with
 	// the number of pod versions removed and to be removed.
 	Progress func(done, total uint64)
@@ -39,9 +43,11 @@ type PruneReport struct {
 	// that rested on removed ones are stored whole: so it may be below 0. DryRun
 	// does not foresee those.
 	Bytes int64
-	// Pending are pod versions that running transactions still need; they go in the
-	// background or with the next Prune.
+	// Pending are pod versions that running transactions still need, or that the budget
+	// left; they go in the background or with the next Prune.
 	Pending uint64
+
+	read int64 // stored bytes of what was looked at
 }
 
 func (r *PruneReport) add(o PruneReport) {
@@ -50,6 +56,7 @@ func (r *PruneReport) add(o PruneReport) {
 	r.SharedBodies += o.SharedBodies
 	r.Names += o.Names
 	r.Bytes += o.Bytes
+	r.read += o.read
 }
 
 // Prune removes versions that are not to be kept and gives their space back.
@@ -76,7 +83,8 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 		return s.wouldPrune(ctx, keep)
 	}
 	report := PruneReport{}
-	err = s.prune(ctx, keep, o.Progress, &report)
+	err = s.prune(ctx, keep, o, &report)
+	report.read = 0
 	if fn := s.o.Events.Prune; fn != nil && report != (PruneReport{}) {
 		fn(report)
 	}
@@ -84,7 +92,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 }
 
 // prune is Prune with the upkeep token held.
-func (s *Store) prune(ctx context.Context, keep rules, done func(done, total uint64), report *PruneReport) error {
+func (s *Store) prune(ctx context.Context, keep rules, o PruneOptions, report *PruneReport) error {
 	lines := s.lines.Load().byID
 	for _, id := range sortedKeys(lines) {
 		r := &retirement{s: s, l: lines[id], keep: keep, report: report}
@@ -96,15 +104,21 @@ func (s *Store) prune(ctx context.Context, keep rules, done func(done, total uin
 	if err != nil {
 		return err
 	}
-	progress := func() {
-		if done != nil {
-			done(report.PodVersions, total)
+	pace := newPace(o.Budget, s)
+	progress := func() error {
+		if o.Progress != nil {
+			o.Progress(report.PodVersions, total)
 		}
+		return pace.spend(ctx, report.read-pace.bytes)
 	}
 	err = s.makingRoom(ctx, func() error {
 		_, err := s.reclaim(ctx, math.MaxInt, report, s.roomForUpkeep, progress)
 		return err
 	})
+	if errors.Is(err, errOutOfTime) {
+		report.Pending, err = s.queuedGarbage()
+		s.wakeReclaim()
+	}
 	if err != nil {
 		return fmt.Errorf("reclaiming space: %w", err)
 	}
@@ -183,12 +197,13 @@ func (s *Store) roomForUpkeep(ctx context.Context) error {
 // looks whether there is something else to do.
 const backgroundSteps = 16
 
-// reclaimSome goes on with reclaim in the background.
-func (s *Store) reclaimSome(ctx context.Context) {
+// reclaimSome goes on with reclaim in the background, and returns how long it shall
+// rest then.
+func (s *Store) reclaimSome(ctx context.Context) (rest time.Duration) {
 	select {
 	case <-s.upkeep:
 	default:
-		return // Prune is at it
+		return 0 // Prune is at it
 	}
 	defer func() { s.upkeep <- struct{}{} }()
 	report := PruneReport{}
@@ -199,17 +214,21 @@ func (s *Store) reclaimSome(ctx context.Context) {
 		}
 		return nil
 	}
-	more, err := s.reclaim(ctx, backgroundSteps, &report, room, func() {})
+	more, err := s.reclaim(ctx, backgroundSteps, &report, room, func() error { return nil })
 	if err != nil {
 		s.reclaimable.Store(false) // until the next opening, or Prune
 		if ctx.Err() == nil {
 			s.o.Logger.Warn("reclaim stopped", "error", err)
 		}
-		return
+		return 0
 	}
 	if more {
 		s.wakeReclaim()
 	}
+	if rate := s.o.UpkeepBytesPerSecond; rate > 0 {
+		rest = time.Duration(float64(report.read) / float64(rate) * float64(time.Second))
+	}
+	return rest
 }
 
 // wakeReclaim lets the background reclaim what is queued, unless nothing is to

@@ -306,7 +306,7 @@ func TestNamesThatDieBehindTheSearch(t *testing.T) {
 		<-s.upkeep
 		defer func() { s.upkeep <- struct{}{} }()
 		report := PruneReport{}
-		if _, err := s.reclaim(bg, steps, &report, s.roomForUpkeep, func() {}); err != nil {
+		if _, err := s.reclaim(bg, steps, &report, s.roomForUpkeep, func() error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}

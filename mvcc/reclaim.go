@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -38,11 +40,12 @@ import (
 
 // reclaiming is one step.
 type reclaiming struct {
-	s    *Store
-	v    *view
-	line uint32
-	dead map[uint64]deadVersion // by number
-	held []garbage              // stays queued: a transaction holds its body
+	s     *Store
+	v     *view
+	line  uint32
+	dead  map[uint64]deadVersion // by number
+	held  []garbage              // stays queued: a transaction holds its body
+	later []garbage              // stays queued for the next step
 
 	g      *group
 	whole  map[uint64]*merged // versions that are stored whole now
@@ -59,7 +62,7 @@ type deadVersion struct {
 // reclaim works the queue off, until it is empty but for what transactions
 // hold, or most steps are done. more says that there is more to do at once. The
 // upkeep token is held.
-func (s *Store) reclaim(ctx context.Context, most int, report *PruneReport, room func(context.Context) error, progress func()) (more bool, err error) {
+func (s *Store) reclaim(ctx context.Context, most int, report *PruneReport, room func(context.Context) error, progress func() error) (more bool, err error) {
 	if more, err = s.reclaimNames(ctx, &most, report, room); err != nil || more {
 		return more, err
 	}
@@ -71,7 +74,7 @@ func (s *Store) reclaim(ctx context.Context, most int, report *PruneReport, room
 		if err := room(ctx); err != nil {
 			return false, err
 		}
-		key, left, err := s.reclaimStep(ctx, from, report)
+		key, left, done, err := s.reclaimStep(ctx, from, report)
 		if err != nil {
 			return false, err
 		}
@@ -79,16 +82,21 @@ func (s *Store) reclaim(ctx context.Context, most int, report *PruneReport, room
 			break
 		}
 		report.Pending += uint64(left)
-		progress()
-		from = append(key, 0)
+		if err := progress(); err != nil {
+			return true, err
+		}
+		if from = key; done {
+			from = append(key, 0)
+		}
 	}
 	s.reclaimable.Store(report.Pending > 0)
 	return false, nil
 }
 
-// reclaimStep does the first row of the queue from a key on. It returns the
-// row's key, nil at the end, and how many entries stay.
-func (s *Store) reclaimStep(ctx context.Context, from []byte, report *PruneReport) (key []byte, left int, err error) {
+// reclaimStep does the first row of the queue from a key on, or as much of it as
+// commits may wait for. It returns the row's key, nil at the end, how many entries stay
+// because somebody needs them, and whether no others do.
+func (s *Store) reclaimStep(ctx context.Context, from []byte, report *PruneReport) (key []byte, left int, whole bool, err error) {
 	done := PruneReport{}
 	r := &reclaiming{s: s, report: &done, dead: map[uint64]deadVersion{}, whole: map[uint64]*merged{}}
 	defer s.pins.done()
@@ -99,22 +107,52 @@ func (s *Store) reclaimStep(ctx context.Context, from []byte, report *PruneRepor
 			return nil, err
 		}
 		r.v = v
+		start := s.o.Now()
+		n := min(len(list), s.stepEntries())
+		list, r.later = list[:n], list[n:]
 		if err := r.build(ctx, key, list); err != nil {
 			return nil, fmt.Errorf("reclaim %x: %w", key, err)
 		}
-		if left = len(r.held); left == len(list) {
+		s.pace(n, s.o.Now().Sub(start))
+		left, whole = len(r.held), len(r.later) == 0
+		if left < n {
+			return r.g, nil
+		}
+		if whole {
 			return nil, nil
 		}
+		left, whole = left+len(r.later), true // the others are at the front the next time
 		return r.g, nil
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, false, err
 	}
 	for number, m := range r.whole {
 		s.pods.Set(number, m, m.cost())
 	}
 	report.add(done)
-	return key, left, nil
+	return key, left, whole, nil
+}
+
+// stepTime is about how long commits may wait for what a step computes.
+const stepTime = 2 * time.Millisecond
+
+// stepEntries is how many entries of the queue the next step takes.
+func (s *Store) stepEntries() int {
+	if s.stepSize == 0 {
+		s.stepSize = s.queueChunk
+	}
+	return s.stepSize
+}
+
+// pace sees how long a step took.
+func (s *Store) pace(entries int, took time.Duration) {
+	switch {
+	case took > stepTime:
+		s.stepSize = max(1, int(float64(entries)*float64(stepTime)/float64(took)))
+	case took < stepTime/2 && entries >= s.stepSize:
+		s.stepSize = min(2*s.stepSize, s.queueChunk)
+	}
 }
 
 // build makes the group that does a row of the queue.
@@ -140,10 +178,10 @@ func (r *reclaiming) build(ctx context.Context, key []byte, list []garbage) erro
 			return err
 		}
 	}
-	if len(r.held) == 0 {
+	if stay := slices.Concat(r.later, r.held); len(stay) == 0 {
 		r.g.dels = append(r.g.dels, key)
 	} else {
-		r.g.puts = append(r.g.puts, keyValue{key, inline(appendGarbage(nil, r.line, r.held))})
+		r.g.puts = append(r.g.puts, keyValue{key, inline(appendGarbage(nil, r.line, stay))})
 	}
 	return nil
 }
@@ -166,6 +204,7 @@ func (r *reclaiming) look(g garbage) error {
 		return err
 	}
 	r.dead[g.number] = d
+	r.report.read += int64(d.size)
 	return nil
 }
 

@@ -24,9 +24,10 @@ import (
 //  2. Versions with open snapshots are kept; bases of transactions are such. What
 //     is gone and what is open change under one lock (registry). A snapshot is
 //     registered first and reads the index then.
-//  3. An upkeep group is alone: nothing is queued when it is built, and no other
-//     group is submitted before it is applied. So nothing was computed from rows
-//     that it changes, and it needs to know of nothing queued.
+//  3. An upkeep group is alone: nothing is queued when it is submitted, and no other
+//     group is before it is applied. So nothing was computed from rows
+//     that it changes, and it needs to know of nothing queued. What a group of retire is
+//     made of may be read before: nobody else changes such rows.
 //  4. A target's row is folded: its added, removed and parents are those of run
 //     and commit together. So the kept rows of a line, in order, still add up to
 //     the set of each kept version, and walking parents meets kept rows only.
@@ -56,8 +57,9 @@ type lineCommit struct {
 	hidden  bool // made by a collect: not counted
 }
 
-// retireWeight bounds what one group handles: numbers added and removed.
-const retireWeight = 1 << 17
+// retireWeight bounds what one group handles: numbers added and removed. Commits
+// wait while it is applied.
+const retireWeight = 1 << 13
 
 // retirement retires versions of one line, group by group.
 type retirement struct {
@@ -65,6 +67,7 @@ type retirement struct {
 	l       *line
 	keep    rules
 	commits []lineCommit     // kept ones, oldest first
+	next    int              // those before it stay
 	victims map[Version]bool // of those that there were when the run began
 	report  *PruneReport
 }
@@ -100,6 +103,7 @@ func (r *retirement) extend(ctx context.Context, v *view, h *head) error {
 
 // run retires until only what must or shall be kept is left.
 func (r *retirement) run(ctx context.Context) error {
+	r.next = 0
 	h := r.l.head.Load()
 	if err := r.s.read(func(v *view) error { return r.extend(ctx, v, h) }); err != nil {
 		return err
@@ -108,33 +112,65 @@ func (r *retirement) run(ctx context.Context) error {
 		r.victims = r.keep.victims(r.l, r.commits, r.s.o.Now().UnixNano())
 	}
 	for {
-		retired := 0
 		if err := r.s.roomForUpkeep(ctx); err != nil {
 			return err
 		}
 		before := r.s.open.gone.Load()
-		err := r.s.alone(ctx, func(v *view) (*group, error) {
-			if err := r.extend(ctx, v, r.l.head.Load()); err != nil {
-				return nil, err
-			}
-			gone := r.choose()
-			if retired = len(gone); retired == 0 {
-				return nil, nil
-			}
-			return r.fold(ctx, v, gone)
-		})
+		gone, err := r.take(ctx)
+		if err == nil && len(gone) > 0 {
+			err = r.retire(ctx, gone)
+		}
 		if err != nil {
 			r.s.open.restore(before)
 			return err
 		}
-		if retired == 0 {
+		if len(gone) == 0 {
 			return nil
 		}
-		r.report.Versions += uint64(retired)
+		r.report.Versions += uint64(len(gone))
 		r.s.reclaimable.Store(true)
-		now := r.s.open.gone.Load()
-		r.commits = slices.DeleteFunc(r.commits, func(c lineCommit) bool { return now.Contains(c.version) })
+		r.commits = slices.DeleteFunc(r.commits, func(c lineCommit) bool { return gone[c.version] })
 	}
+}
+
+// take chooses what the next group retires.
+func (r *retirement) take(ctx context.Context) (gone map[Version]bool, err error) {
+	err = r.s.alone(ctx, func(v *view) (*group, error) {
+		err := r.extend(ctx, v, r.l.head.Load())
+		if err == nil {
+			gone = r.choose()
+		}
+		return nil, err
+	})
+	return gone, err
+}
+
+// retire commits a group. It is built while commits go on: only retention changes
+// the rows that it is made of. What commits may add meanwhile is an aggregate over
+// positions that it touches; then it is built again.
+func (r *retirement) retire(ctx context.Context, gone map[Version]bool) error {
+	for done := false; !done; {
+		var g *group
+		var f *folding
+		err := r.s.read(func(v *view) (err error) {
+			g, f, err = r.fold(ctx, v, gone)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = r.s.alone(ctx, func(*view) (*group, error) {
+			if done = !f.overtaken(); !done {
+				return nil, nil
+			}
+			g.counters = r.s.seq.counters
+			return g, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // choose takes the oldest versions that may go, and makes them gone for At. The
@@ -148,7 +184,8 @@ func (r *retirement) choose() map[Version]bool {
 	}
 	r.s.open.retire(func(open map[Version]bool) *Set {
 		set, weight := &Set{}, uint64(0)
-		for _, c := range r.commits {
+		for ; r.next < len(r.commits); r.next++ {
+			c := r.commits[r.next]
 			if !r.victims[c.version] || fixed[c.version] || open[c.version] {
 				continue
 			}
@@ -160,6 +197,7 @@ func (r *retirement) choose() map[Version]bool {
 		}
 		return set
 	})
+	r.next -= len(gone) // which are taken out of the list
 	return gone
 }
 
@@ -181,19 +219,19 @@ func (s *Store) fixedVersions() map[Version]bool {
 }
 
 // fold builds the group that retires versions of the line.
-func (r *retirement) fold(ctx context.Context, v *view, gone map[Version]bool) (*group, error) {
+func (r *retirement) fold(ctx context.Context, v *view, gone map[Version]bool) (*group, *folding, error) {
 	f := &folding{s: r.s, v: v, l: r.l, rows: map[Version]*commitRow{}}
 	if err := r.runs(ctx, f, gone); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := f.aggregates(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	f.goneRows(gone)
 	if err := f.queue(slices.Max(sortedKeys(gone))); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &group{counters: r.s.seq.counters, puts: f.puts, dels: f.dels}, nil
+	return &group{puts: f.puts, dels: f.dels}, f, nil
 }
 
 // runs folds every run.

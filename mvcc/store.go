@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/poddb/poddb/cache"
 	"github.com/poddb/poddb/internal/dberr"
@@ -51,6 +52,7 @@ type Store struct {
 
 	// branching holds one element while no branch is being created.
 	branching chan struct{}
+	newTimer  func(time.Duration) *time.Timer
 	// collecting holds one element while no collect runs. collections are those that
 	// stopped half way, by line; whoever holds the element has them.
 	collecting  chan struct{}
@@ -64,6 +66,7 @@ type Store struct {
 	reclaimable  atomic.Bool
 	retireWeight uint64
 	queueChunk   int
+	stepSize     int // entries that a step of reclaim takes; the upkeep token is held
 
 	applying sync.Mutex // the overlay's writer, and freezing it
 	applied  uint64     // log position behind the last applied group

@@ -145,7 +145,7 @@ func (w *verifier) podVersion(row *commitRow, st *lineState, lineage []fork, id 
 	delete(st.dead, old.number)
 	st.pods[id] = podState{number: number, unknown: true} // until it is read
 	m, err := w.readVersion(row, lineage, id, number)
-	if err == nil && m == collected {
+	if err == nil && m == tombstoned {
 		w.loses(id, old.pod, &pod.Pod{})
 		st.pods[id], st.dead[number] = podState{number: number, dead: true}, id
 		return nil
@@ -194,8 +194,8 @@ func (st *lineState) sweep(numbers, removed *Set) {
 	}
 }
 
-// collected is what readVersion returns for a tombstone.
-var collected = &merged{}
+// tombstoned is what readVersion returns for a tombstone.
+var tombstoned = &merged{}
 
 // readVersion finds a version by resolving and reads it; nil if another is
 // found, and without a pod if it cannot be read, which is listed.
@@ -209,7 +209,7 @@ func (w *verifier) readVersion(row *commitRow, lineage []fork, id pid, number ui
 		return nil, err
 	}
 	if !ok && f.number == number && f.line == row.line {
-		return collected, nil
+		return tombstoned, nil
 	}
 	if !ok || f.number != number || f.line != row.line {
 		w.problem("version %d: pod %d resolves to number %d of line %d, expected %d of line %d", row.version, id, f.number, f.line, number, row.line)
