@@ -78,17 +78,17 @@ func (d *DB) diff(ctx context.Context, a, b Version, o DiffOptions, yield func(C
 	}
 	names := o.Variables
 	if len(names) == 0 {
-		if names, err = namesOfBoth(ctx, from, to); err != nil {
+		if names, err = namesOfBoth(ctx, from, to, ""); err != nil {
 			return err
 		}
 	}
 	return podder.Diff(ctx, podder.DiffInput{A: from, B: to, Changed: changed, Names: names}, yield)
 }
 
-func namesOfBoth(ctx context.Context, a, b *mvcc.Snapshot) ([]string, error) {
+func namesOfBoth(ctx context.Context, a, b *mvcc.Snapshot, prefix string) ([]string, error) {
 	var names []string
 	for _, sn := range []*mvcc.Snapshot{a, b} {
-		for n, err := range sn.Names(ctx, "") {
+		for n, err := range sn.Names(ctx, prefix) {
 			if err != nil {
 				return nil, err
 			}

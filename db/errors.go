@@ -45,6 +45,9 @@ var (
 	// ErrBranchExists, ErrTagExists: the name is taken.
 	ErrBranchExists = dberr.ErrBranchExists
 	ErrTagExists    = dberr.ErrTagExists
+	// ErrBranchDeleted: the branch that a Watch goes along is no more. See
+	// BranchDeletedError.
+	ErrBranchDeleted = dberr.ErrBranchDeleted
 	// ErrVersionGone: retention removed this version.
 	ErrVersionGone = dberr.ErrVersionGone
 	// ErrSnapshotTooOld: the writer of the file reused what an Inspect handle
@@ -85,6 +88,9 @@ type ConflictError = dberr.ConflictError
 
 // LockedError says which process holds the file and since when.
 type LockedError = dberr.LockedError
+
+// BranchDeletedError says which version of the branch was told last.
+type BranchDeletedError = dberr.BranchDeletedError
 
 // UnsupportedError lists the path and type of every value of a save that
 // cannot be stored.

@@ -134,6 +134,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	s.collecting <- struct{}{}
 	s.upkeep = make(chan struct{}, 1)
 	s.upkeep <- struct{}{}
+	s.bell.init()
 	s.branching = make(chan struct{}, 1)
 	s.branching <- struct{}{}
 	s.open.gone.Store(&Set{})

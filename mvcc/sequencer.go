@@ -336,6 +336,7 @@ func (s *Store) apply(c *queued, end uint64) {
 		s.wakeCheckpointer()
 	}
 	s.wakeReclaim()
+	s.bell.ring()
 }
 
 // change puts a group into the overlay. l is nil for upkeep.

@@ -50,6 +50,7 @@ type Store struct {
 	unclean  bool                    // MarkUnclean was done; the token is held
 	poisoned atomic.Pointer[error]
 
+	bell bell // rings when commits became visible, branches deleted, the store poisoned
 	// branching holds one element while no branch is being created.
 	branching chan struct{}
 	newTimer  func(time.Duration) *time.Timer
@@ -140,6 +141,7 @@ func (s *Store) poison(err error) error {
 			go fn(cause)
 		}
 		s.check.step() // whoever waits for room need not
+		s.bell.ring()
 		if log := s.log.Load(); log != nil {
 			log.Poison(cause) // Close would write its end
 		}

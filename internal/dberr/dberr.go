@@ -39,6 +39,7 @@ var (
 	ErrBranchExists     = errors.New("branch exists")
 	ErrTagExists        = errors.New("tag exists")
 	ErrUnknownVersion   = errors.New("no such version")
+	ErrBranchDeleted    = errors.New("branch was deleted")
 	ErrVersionGone      = errors.New("version was removed by retention")
 	ErrSnapshotTooOld   = errors.New("snapshot is too old: the writer of the file reused what it shows")
 )
@@ -69,6 +70,24 @@ func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 func Corrupt(file string, offset int64, format string, args ...any) error {
 	return &CorruptError{File: file, Offset: offset, What: fmt.Sprintf(format, args...)}
 }
+
+// BranchDeletedError ends what goes along a branch. It matches ErrBranchDeleted.
+type BranchDeletedError struct {
+	Branch string
+	Last   uint64 // version of the branch that was told last
+	Lost   bool   // there were newer ones, which are gone with the branch
+}
+
+func (e *BranchDeletedError) Error() string {
+	s := fmt.Sprintf("branch %q was deleted; the newest version told is %d", e.Branch, e.Last)
+	if e.Lost {
+		s += ", and what came after it is gone"
+	}
+	return s
+}
+
+// Is reports that a BranchDeletedError is an ErrBranchDeleted.
+func (e *BranchDeletedError) Is(target error) bool { return target == ErrBranchDeleted }
 
 // LockedError says who holds a database. It matches ErrLocked.
 type LockedError struct {
