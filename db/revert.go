@@ -7,10 +7,10 @@ import (
 	"github.com/poddb/poddb/mvcc"
 )
 
-// RevertOptions refines Revert.
+// RevertOptions refines Revert and RevertTo.
 type RevertOptions struct {
 	Branch  string // that the new commit goes to; "" means main
-	Message string // "" says which version is taken back
+	Message string // "" says which version is taken back, or gone back to
 	Author  string
 }
 
@@ -28,6 +28,25 @@ func (d *DB) Revert(ctx context.Context, v Version, opts ...RevertOptions) (Vers
 		o = opts[len(opts)-1]
 	}
 	at, err := d.store.Revert(ctx, branchOrMain(o.Branch), v, mvcc.CommitInfo{Message: o.Message, Author: o.Author})
+	return at, d.named(err)
+}
+
+// RevertTo makes a new commit on a branch that brings back the state of an earlier version of
+// its history, or of the empty database, 0: all variables and all that they lead to. The history
+// between stays. It works without the program's types, as poddb checkout does; a program with live
+// variables may rather use Namespace.Checkout and Save, which brings those along.
+//
+// If the newest version has that state already, nothing is committed and its version is
+// returned. ErrInvalid means that the version is not in the history of the branch, ErrVersionGone
+// that retention removed it, ErrConflict that somebody committed meanwhile: try again.
+//
+// Live variables stay what they are; for them it is a commit by somebody else.
+func (d *DB) RevertTo(ctx context.Context, v Version, opts ...RevertOptions) (Version, error) {
+	var o RevertOptions
+	if len(opts) > 0 {
+		o = opts[len(opts)-1]
+	}
+	at, err := d.store.RevertTo(ctx, branchOrMain(o.Branch), v, mvcc.CommitInfo{Message: o.Message, Author: o.Author})
 	return at, d.named(err)
 }
 

@@ -81,13 +81,7 @@ func (s *Store) Watch(ctx context.Context, branch string, after Version) (*Watch
 		return nil, err
 	}
 	w.held[0] = base
-	if after == 0 {
-		return w, nil
-	}
-	at, err := s.newestUpTo(ctx, branch, after)
-	if err == nil && at != after {
-		err = fmt.Errorf("%w: version %d is not in the history of branch %q", dberr.ErrInvalid, after, branch)
-	}
+	err = s.inHistory(ctx, branch, after)
 	if err != nil {
 		w.Close()
 		return nil, err

@@ -99,8 +99,13 @@ func diff(ctx context.Context, e *env, args []string) error {
 			versions[0] = c.Parents[0]
 		}
 	}
+	return printDiff(ctx, e, d, versions[0], versions[1])
+}
+
+// printDiff prints what differs, a line or an object each.
+func printDiff(ctx context.Context, e *env, d *db.DB, from, to db.Version) error {
 	shown := 0
-	for c, err := range d.Diff(ctx, versions[0], versions[1]) {
+	for c, err := range d.Diff(ctx, from, to) {
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@
 //	poddb show FILE                the variables of one version
 //	poddb get FILE PATH            any object as JSON, without the program's types
 //	poddb revert FILE VERSION      take one commit back, as a new commit
+//	poddb checkout FILE VERSION    go back to a version, as a new commit
 //	poddb schema FILE              the types that it holds, or what a program makes of them
 //	poddb stat FILE                where the space goes
 //	poddb verify FILE              check the whole file
@@ -114,6 +115,14 @@ func commands() []command {
 				f.StringVar(&s.message, "message", "", "of the new commit, as `text`")
 				f.StringVar(&s.author, "author", "", "of the new commit, as a `name`")
 			}, run: revert},
+		{name: "checkout", args: "FILE VERSION", help: "go back to a version of the branch's history, as a new commit on top: a number, a tag, or a branch that it began on", minArgs: 2, maxArgs: 2,
+			flags: func(f *flag.FlagSet, s *settings) {
+				f.StringVar(&s.branch, "branch", "main", "the `branch`")
+				f.StringVar(&s.message, "message", "", "of the new commit, as `text`")
+				f.StringVar(&s.author, "author", "", "of the new commit, as a `name`")
+				f.BoolVar(&s.dryRun, "dry-run", false, "only show what would change, as diff does")
+				f.IntVar(&s.n, "n", 0, "with --dry-run, show at most `n` changes (0 is all)")
+			}, run: checkout},
 		{name: "schema", args: "FILE", help: "the types that it holds; with --program what becomes of them in a program", minArgs: 1, maxArgs: 1,
 			flags: func(f *flag.FlagSet, s *settings) {
 				f.StringVar(&s.program, "program", "", "compare with the types of a program, which db.DescribeTypes wrote to this `file`")

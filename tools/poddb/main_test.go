@@ -273,12 +273,19 @@ func TestHistoryCommands(t *testing.T) {
 		{[]string{"branch", path, "try", "--delete"}, ""},
 		{[]string{"prune", path, "--keep-for", "1000h", "--dry-run"}, "in 0 versions"},
 		{[]string{"prune", path, "--tiers"}, "in 0 versions"},
-		{[]string{"tag", path, "first", "--delete"}, ""},
 		{[]string{"revert", path, "2", "--message", "back", "--json"}, `{"version":3}`},
 		{[]string{"get", path, "cart[0].Price", "--json"}, "4\n"},
 		{[]string{"log", path, "-n", "1"}, "back"},
 		{[]string{"revert", path, "3"}, "version 4\n"},
-		{[]string{"prune", path, "--keep-last", "1"}, "in 2 versions"},
+		{[]string{"checkout", path, "first", "--dry-run"}, "cart[0].Price: 5 → 4\n"},
+		{[]string{"checkout", path, "first", "--dry-run", "--json"}, `{"path":"cart[0].Price","kind":"changed","old":"5","new":"4"}` + "\n"},
+		{[]string{"checkout", path, "3", "--author", "me", "--message", "again 4", "--json"}, `{"Version":5,"To":3,"Branch":"main","Committed":true}` + "\n"},
+		{[]string{"get", path, "cart[0].Price"}, "4\n"},
+		{[]string{"log", path, "-n", "1"}, "again 4"},
+		{[]string{"checkout", path, "first"}, "main is as in version 1 already\n"},
+		{[]string{"checkout", path, "newest"}, "version 6 of main is as version 2 was\n"},
+		{[]string{"tag", path, "first", "--delete"}, ""},
+		{[]string{"prune", path, "--keep-last", "1"}, "in 4 versions"},
 	} {
 		got, err := poddb(t, c.args...)
 		if err != nil || !strings.Contains(got, c.want) || c.want == "" && got != "" {
@@ -312,6 +319,9 @@ func TestHistoryCommands(t *testing.T) {
 		{[]string{"branch", path, "--delete"}, "NAME"},
 		{[]string{"prune", path}, "--keep-last"},
 		{[]string{"revert", path, "main"}, "locked"},
+		{[]string{"checkout", path, "main"}, "locked"},
+		{[]string{"checkout", path, "main", "--branch", "try", "--dry-run"}, `branch "try"`},
+		{[]string{"checkout", path}, "usage"},
 		{[]string{"prune", path, "--keep-for", "-1h"}, "negative"},
 	} {
 		if out, err := poddb(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
