@@ -118,6 +118,7 @@ func rows() []struct {
 		{"codecs", codecRows()},
 		{"forms", formRows()},
 		{"memory", memoryRows()},
+		{"refs", refRows()},
 		{"big", bigGraphRows()},
 	}
 }

@@ -71,6 +71,7 @@ func (d *DB) Namespace(ctx context.Context, branch string) (_ *Namespace, err er
 	}
 	ns := &Namespace{d: d, branch: branch, graph: graph, base: &base{head}, stored: names,
 		live: map[string]variable{}, deleted: map[string]struct{}{}, rebound: map[string]pod.ID{}, followed: head.Version()}
+	ns.keepRefs()
 	runtime.AddCleanup(ns, (*base).close, ns.base)
 	return ns, nil
 }

@@ -144,6 +144,7 @@ func (d *DB) begin(ctx context.Context, o TxOptions) (*Tx, error) {
 		return nil, err
 	}
 	tx := &Tx{d: d, opts: o, tx: inner, sn: inner.Base(), graph: graph}
+	tx.keepRefs()
 	tx.leak = runtime.AddCleanup(tx, (*mvcc.Tx).Rollback, inner)
 	return tx, nil
 }

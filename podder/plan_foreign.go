@@ -13,6 +13,9 @@ type ownModules struct {
 	path string // of the main module, "" where the build does not say
 }
 
+// databasePackage has types that programs store.
+const databasePackage = "github.com/poddb/poddb/db"
+
 func mainModule() ownModules {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -23,6 +26,9 @@ func mainModule() ownModules {
 
 // own reports whether the package at path belongs to the program.
 func (m ownModules) own(path string) bool {
+	if path == databasePackage {
+		return true // Ref and Map
+	}
 	if path == "main" || path == "main_test" || path == "command-line-arguments" {
 		return true
 	}
