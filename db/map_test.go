@@ -144,7 +144,6 @@ func TestMapsThroughTheDatabase(t *testing.T) {
 			kept[v][k] = s
 		}
 	}
-	ns := namespace(t, d)
 	for round := range 60 {
 		switch rng.IntN(4) {
 		case 0, 1:
@@ -154,7 +153,7 @@ func TestMapsThroughTheDatabase(t *testing.T) {
 			}))(t)
 			remember(v)
 		case 2:
-			ns = namespace(t, d)
+			ns := namespace(t, d)
 			m := get[*db.Map[int, string]](t, ns, "m")
 			for range 3 {
 				edit(m)
@@ -180,7 +179,7 @@ func TestMapsThroughTheDatabase(t *testing.T) {
 		s.Close()
 	}
 	// A checkout brings everything back.
-	ns = namespace(t, d)
+	ns := namespace(t, d)
 	m := get[*db.Map[int, string]](t, ns, "m")
 	for v, want := range kept {
 		if err := ns.Checkout(ctx, v); err != nil {

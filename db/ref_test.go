@@ -130,12 +130,12 @@ func TestRefsThatAreNotLoadedStayAsTheyAre(t *testing.T) {
 	d := openMemory(t)
 	v := newAccounts(t, d)
 	tx := begin(t, d)
-	b := get[*client](t, tx, "b")
+	get[*client](t, tx, "b")
 	if got := commit(t, tx); got != v {
 		t.Fatalf("reading made version %d", got)
 	}
 	tx = begin(t, d)
-	b = get[*client](t, tx, "b")
+	b := get[*client](t, tx, "b")
 	b.Name = "renamed"
 	put(t, tx, "copy", &client{Name: "copy", Detail: b.Detail, Owner: b.Owner})
 	commit(t, tx)
