@@ -376,6 +376,57 @@ func TestMapsOfManyReaders(t *testing.T) {
 	wg.Wait()
 }
 
+type memberNow struct {
+	Name    string
+	Balance float64
+	Added   bool
+}
+
+// The types of keys and values may be renamed and change, with an alias as anywhere.
+func TestTypesInMapsMayChange(t *testing.T) {
+	type old struct {
+		M db.Map[string, member]
+		L []db.Ref[member]
+		P *member
+	}
+	type now struct {
+		M db.Map[string, memberNow]
+		L []*memberNow // were Refs
+		P db.Ref[memberNow]
+	}
+	ctx := context.Background()
+	file := filepath.Join(t.TempDir(), "map.pod")
+	d := must(db.Open(ctx, file, &db.Options{Types: db.Types(db.Type[old]("holder"))}))(t)
+	x := &member{Name: "x", Balance: 7}
+	o := &old{L: []db.Ref[member]{db.NewRef(x)}, P: x}
+	for i := range 500 {
+		mput(t, &o.M, memberName(i), member{Name: memberName(i), Balance: i})
+	}
+	putAll(t, d, map[string]any{"o": o})
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = must(db.Open(ctx, file, &db.Options{Types: db.Types(db.Type[now]("holder"),
+		db.Type[memberNow]("member", db.Alias("github.com/poddb/poddb/db_test.member")))}))(t)
+	defer d.Close()
+	for range 2 {
+		ns := namespace(t, d)
+		n := get[*now](t, ns, "o")
+		if n.L[0] != ref(t, n.P) || n.L[0].Balance != 7 {
+			t.Fatal("a pointer and a Ref to one object")
+		}
+		for i := range 500 {
+			if e := mget(t, &n.M, memberName(i)); e.Balance != float64(i) || e.Name != memberName(i) {
+				t.Fatalf("%+v", e)
+			}
+		}
+		n.P.Set(n.L[0])
+		mput(t, &n.M, memberName(3), memberNow{Name: memberName(3), Balance: 3})
+		save(t, ns)
+	}
+	verifyClean(t, d)
+}
+
 func TestMapMisuse(t *testing.T) {
 	ctx := context.Background()
 	check := func(err error, want error) {

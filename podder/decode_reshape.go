@@ -71,6 +71,7 @@ func (c *compiler) mayBe(text string, t reflect.Type) bool {
 	if elem, ok := refOf(t); ok {
 		t = reflect.PointerTo(elem)
 	}
+	text = pointerText(text)
 	if pointsAtItself(t) {
 		return false
 	}

@@ -231,6 +231,9 @@ func (l *loader) resolve(text string) (reflect.Type, error) {
 			return u, err
 		}
 	}
+	if t := l.findOwn(text); t != nil {
+		return t, nil
+	}
 	if t, err := l.findMet(text); t != nil || err != nil {
 		return t, err
 	}

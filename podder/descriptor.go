@@ -119,7 +119,7 @@ func nodeText(reg *Registry, t reflect.Type) (string, error) {
 		return "", fmt.Errorf("type text of %d bytes: %w", len(text), dberr.ErrTooLarge)
 	}
 	if t.Name() != "" {
-		if i := strings.IndexByte(t.Name(), '['); i >= 0 && strings.Contains(t.Name()[i:], "·") && !reg.isRegistered(t) {
+		if i := strings.IndexByte(t.Name(), '['); i >= 0 && strings.Contains(t.Name()[i:], "·") && !reg.isRegistered(t) && ownArgs(t) == nil {
 			return "", &nameError{t, "it has a type argument that is local to a function, which no name tells from others; " + nameHint}
 		}
 		return text, reg.claim(text, t)

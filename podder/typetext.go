@@ -37,6 +37,9 @@ func (r *Registry) makeText(t reflect.Type) string {
 		if t.PkgPath() == "" {
 			return t.Name()
 		}
+		if text := r.ownText(t); text != "" {
+			return text
+		}
 		return t.PkgPath() + "." + t.Name()
 	}
 	switch t.Kind() {
@@ -149,7 +152,7 @@ func (r *Registry) textIs(text string, t reflect.Type) bool {
 		return u == t
 	}
 	if t.Name() != "" {
-		return false
+		return r.ownTextIs(text, t)
 	}
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array:
