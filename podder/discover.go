@@ -59,7 +59,8 @@ type walk struct {
 	// loaded are the values that variables of sync/atomic held when they were met.
 	loaded map[unsafe.Pointer]*any
 
-	edges blockList[int32]
+	stream *stream // places and encodes what is found, nil if that is done later
+	edges  blockList[int32]
 	// crossings are the edges, as from and to, that lead to a region which another
 	// one, or none, was first seen to refer to.
 	crossings blockList[[2]int32]
@@ -193,6 +194,9 @@ func (w *walk) drain() error {
 				w.todo = w.todo[:last] // before more is added: a list takes no room
 			}
 			w.visit(i)
+			if w.stream != nil && w.st.regions.len() == w.covered {
+				w.stream.done(i)
+			}
 		default:
 			return nil
 		}
@@ -393,7 +397,8 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 func (w *walk) edge(to int32) {
 	if to >= 0 {
 		w.edges.put(to)
-		if w.st.regions.at(to).parent != w.current {
+		if r := w.st.regions.at(to); r.parent != w.current {
+			r.flags |= flagCrossed
 			w.crossings.put([2]int32{w.current, to})
 		}
 	}

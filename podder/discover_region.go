@@ -292,6 +292,7 @@ func (w *walk) reach(i int32, n int) {
 // when it was scanned.
 func (w *walk) rescan(i int32, from, to int) {
 	if r := w.st.regions.at(i); r.flags&flagScanned != 0 {
+		w.unstream()
 		r.flags |= flagRescan
 		w.grown = append(w.grown, growth{i, from, to})
 	}

@@ -155,6 +155,7 @@ func (w *walk) replace(index *regionIndex, hits []int32, c candidate) int32 {
 	if len(hits) == 0 {
 		return w.add(c)
 	}
+	w.unstream()
 	w.written.replaced = true
 	keep := slices.Min(hits)
 	for _, j := range hits {

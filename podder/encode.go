@@ -37,7 +37,9 @@ type encoder struct {
 	sets    edgeSets
 	typeIDs []pod.TypeID // by 2*plan.number, + 1 for the entries of a map
 	err     error
-	saved   *Saved
+	// unplaced says that a reference led to a region without a place.
+	unplaced bool
+	saved    *Saved
 
 	frozen map[int32][]frozenList // by pod (chunk_encode.go)
 
@@ -240,6 +242,10 @@ func (e *encoder) way(r *region, in interior) {
 
 // code appends the pointer code of region r.
 func (e *encoder) code(r *region, flags uint64) {
+	if r.pod < 0 {
+		e.unplaced = true
+		return
+	}
 	if r.pod == e.cur {
 		e.links = append(e.links, r.slot<<1)
 		e.buf = binary.AppendUvarint(e.buf, codeBase+(uint64(r.slot)<<codeShift|flags))

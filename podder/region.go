@@ -51,6 +51,7 @@ const (
 	flagHead                 // heads a piece (cluster.go)
 	flagScanned              // was visited
 	flagRefHead              // a Ref leads to it, so it begins a pod (ref_save.go)
+	flagCrossed              // others than its parent refer to it
 )
 
 // span is the length of an array or string region.

@@ -79,16 +79,23 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)
+	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: w.st}
+	p := &placer{walk: w, cfg: g.cfg, sink: sink}
+	e := &encoder{placer: p, ctx: ctx, saved: s}
+	if w.first && len(g.cur.pods) == 0 {
+		w.stream = newStream(e)
+	}
 	if err := w.discover(roots); err != nil {
 		return nil, err
 	}
-	p := &placer{walk: w, cfg: g.cfg, sink: sink}
-	p.place(g, roots)
+	if w.stream != nil {
+		w.stream.end()
+	} else {
+		p.place(g, roots)
+	}
 	w.edges.put(0) // so that one past the last edge can be looked at
 	g.warnZeroed(w)
 	g.warnModuleData(w)
-	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: w.st}
-	e := &encoder{placer: p, ctx: ctx, saved: s}
 	if err := e.run(); err != nil {
 		return nil, err
 	}

@@ -10,9 +10,10 @@ import (
 // run encodes every pod and puts those that changed.
 func (e *encoder) run() error {
 	st := e.st
-	st.types = maps.Clone(e.old.types)
 	if st.types == nil {
-		st.types = map[typeKey]pod.TypeID{}
+		if st.types = maps.Clone(e.old.types); st.types == nil {
+			st.types = map[typeKey]pod.TypeID{}
+		}
 	}
 	st.carryForwards(e.old)
 	if err := e.cutContainers(); err != nil {
@@ -29,6 +30,12 @@ func (e *encoder) run() error {
 			if err := e.ctx.Err(); err != nil {
 				return err
 			}
+		}
+		if done, err := e.stream.put(int32(i)); done || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
 		}
 		if err := e.pod(int32(i), moves[int32(i)]); err != nil {
 			return err
@@ -51,7 +58,7 @@ func (e *encoder) markExports() {
 		for k := range e.crossings.len() {
 			x := e.crossings.at(k)
 			if to := st.regions.at(x[1]); to.pod != st.regions.at(x[0]).pod {
-				to.flags |= flagExported
+				e.export(to)
 			}
 		}
 		for i := range st.chunked {
@@ -89,7 +96,15 @@ func (e *encoder) markExports() {
 // exportAll marks all that a container in chunks refers to: chunks are other pods.
 func (e *encoder) exportAll(r *region) {
 	for k := r.edge; k < r.edgeEnd; k++ {
-		e.st.regions.at(e.st.resolve(*e.edges.at(int32(k)))).flags |= flagExported
+		e.export(e.st.regions.at(e.st.resolve(*e.edges.at(int32(k)))))
+	}
+}
+
+// export marks a region that another pod refers to.
+func (e *encoder) export(r *region) {
+	if r.flags&flagExported == 0 {
+		r.flags |= flagExported
+		e.stream.unseal(r.pod)
 	}
 }
 

@@ -192,6 +192,14 @@ type BatchSink interface {
 	Prepare(changes []Change) (put func(ctx context.Context) error)
 }
 
+// WholeSink is a Sink that takes new pods in their stored form.
+type WholeSink interface {
+	Sink
+	// PutWhole is Put of a new pod with all its slots, of which form is what
+	// AppendWhole makes. The receiver must copy what it keeps.
+	PutWhole(ctx context.Context, id ID, exports []Export, form []byte) error
+}
+
 // Source gives the pods of one snapshot, merged. It is safe for concurrent
 // use, and what it returns is immutable.
 type Source interface {

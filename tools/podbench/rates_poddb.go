@@ -75,6 +75,17 @@ func (c *podCodec) Put(_ context.Context, change *pod.Change) error {
 	return nil
 }
 
+// PutWhole implements pod.WholeSink.
+func (c *podCodec) PutWhole(_ context.Context, id pod.ID, _ []pod.Export, form []byte) error {
+	if id == 0 || int(id) > len(c.at) || c.at[id-1][1] > 0 {
+		return fmt.Errorf("pod %d is not a new one", id)
+	}
+	from := len(c.bytes)
+	c.bytes = append(c.bytes, form...)
+	c.at[id-1] = [2]int{from, len(c.bytes)}
+	return nil
+}
+
 func (c *podCodec) SetName(_ context.Context, name string, root pod.ID) error {
 	c.roots[name] = root
 	return nil
