@@ -24,7 +24,7 @@ type stream struct {
 	open  int32 // -1 for none
 	bytes uint32
 	list  []int32 // its regions in the order of their slots
-	large bool    // holds a container that is to be stored in chunks
+	late  bool    // holds a container that is to be stored in chunks, or weak pointers
 
 	rows   []pieceRow
 	sealed []sealedPod // by pod
@@ -100,7 +100,7 @@ func (s *stream) cut(head, end int32, size uint32) {
 	if s.open < 0 || s.bytes+size > s.target {
 		s.flush()
 		st := s.e.st
-		s.open, s.bytes, s.large = int32(len(st.pods)), 0, false
+		s.open, s.bytes, s.late = int32(len(st.pods)), 0, false
 		st.pods = append(st.pods, podState{id: s.e.sink.NewPod(), isNew: true})
 		s.sealed = append(s.sealed, sealedPod{})
 	}
@@ -121,9 +121,7 @@ func (s *stream) cut(head, end int32, size uint32) {
 			if r.child != 0 {
 				rows = append(rows, pieceRow{r.child, regions.len(), i})
 			}
-			if r.weight > s.target {
-				s.large = s.large || int(r.weight) > chunkFrom*int(s.target)
-			}
+			s.late = s.late || int(r.weight) > chunkFrom*int(s.target) || r.flags&flagRescan != 0
 		}
 		slices.Reverse(rows[was:])
 	}
@@ -144,7 +142,7 @@ func (s *stream) flush() {
 			r.flags |= flagExported
 		}
 	}
-	if !s.large {
+	if !s.late {
 		s.seal(s.open, ps)
 	}
 	s.open, s.list = -1, s.list[:0]
@@ -196,10 +194,15 @@ func (s *stream) seal(i int32, ps *podState) {
 
 // unseal has a pod encoded again.
 func (s *stream) unseal(i int32) {
-	if s == nil {
+	if s == nil || s.sealed[i].form == nil {
 		return
 	}
 	s.sealed[i].form = nil
+	ps := &s.e.st.pods[i]
+	ps.refs, ps.exports = nil, nil
+	for k := range ps.slots {
+		ps.slots[k] = slotState{region: ps.slots[k].region}
+	}
 }
 
 // unstream gives up what was placed.
