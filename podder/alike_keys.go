@@ -30,6 +30,9 @@ func (e *encoder) alike(a, b reflect.Value) {
 // alikeKeys calls alike for all that are, of entries in stored order whose bytes
 // are in buf, from offset start on.
 func (e *encoder) alikeKeys(t reflect.Type, entries []entryBytes, buf []byte, start int) {
+	if e.unplaced {
+		return // keys without a place look alike
+	}
 	for k := 1; k < len(entries); k++ {
 		a, b := &entries[k-1], &entries[k]
 		if a.hash == b.hash && bytes.Equal(buf[a.from-start:a.mid-start], buf[b.from-start:b.mid-start]) {

@@ -74,6 +74,7 @@ type Graph struct {
 	zeroed int // values that the newest save stored as nil
 	spare  spareBlocks
 	others bool // Others
+	late   bool // a first save encodes nothing before all is placed (a test)
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.

@@ -83,7 +83,7 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	p := &placer{walk: w, cfg: g.cfg, sink: sink}
 	e := &encoder{placer: p, ctx: ctx, saved: s}
 	if w.first && len(g.cur.pods) == 0 {
-		w.stream = newStream(e)
+		w.stream = newStream(e, g.late)
 	}
 	if err := w.discover(roots); err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ import (
 type stream struct {
 	e      *encoder
 	target uint32
+	wait   bool // encode nothing yet
 
 	// The pod that pieces go to as long as there is room.
 	open  int32 // -1 for none
@@ -45,9 +46,9 @@ type pieceRow struct{ next, end, parent int32 }
 // formBlock is how much memory is taken for forms at a time.
 const formBlock = 1 << 20
 
-func newStream(e *encoder) *stream {
+func newStream(e *encoder, wait bool) *stream {
 	e.st.types = map[typeKey]pod.TypeID{}
-	return &stream{e: e, target: uint32(e.cfg.TargetBytes), open: -1}
+	return &stream{e: e, target: uint32(e.cfg.TargetBytes), open: -1, wait: wait}
 }
 
 // done takes region i, of which everything below is known, and then those above
@@ -142,7 +143,7 @@ func (s *stream) flush() {
 			r.flags |= flagExported
 		}
 	}
-	if !s.late {
+	if !s.late && !s.wait {
 		s.seal(s.open, ps)
 	}
 	s.open, s.list = -1, s.list[:0]

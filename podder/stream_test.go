@@ -1,0 +1,166 @@
+package podder
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// formTx takes new pods in their stored form.
+type formTx struct {
+	*fakeTx
+	forms map[pod.ID][]byte
+}
+
+func (t *formTx) PutWhole(_ context.Context, id pod.ID, exports []pod.Export, form []byte) error {
+	p := &pod.Pod{}
+	if err := p.ReadWhole(bytes.Clone(form)); err != nil {
+		return err
+	}
+	if t.pods[id] != nil {
+		return fmt.Errorf("pod %d is put twice", id)
+	}
+	t.forms[id], t.pods[id] = form, p
+	if len(exports) != len(p.Exports) {
+		panic("exports of a form are not those of its pod")
+	}
+	return nil
+}
+
+// firstSave saves into an empty graph and store; types are known before. late has
+// every pod encoded when all is placed.
+func firstSave(t *testing.T, cfg Config, types map[string]pod.TypeID, late bool, pairs ...any) (map[pod.ID][]byte, int, map[string]pod.TypeID) {
+	t.Helper()
+	s := newFakeStore()
+	maps.Copy(s.types, types)
+	cfg.Secret = s.key
+	g := mustGraph(t, cfg)
+	g.late = late
+	tx := &formTx{s.begin(), map[pod.ID][]byte{}}
+	saved, err := g.Save(context.Background(), rootsOf(pairs...), tx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.commit(); err != nil {
+		t.Fatal(err)
+	}
+	saved.Commit()
+	mustStayQuiet(t, g, s, pairs...)
+	_, got := reload(t, s, cfg, pairs...)
+	for i := range got {
+		if err := isomorphic(reflect.ValueOf(pairs[2*i+1]), got[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := map[pod.ID][]byte{}
+	for id, p := range tx.s.pods {
+		out[id] = pod.AppendWhole(nil, p)
+	}
+	return out, len(tx.forms), s.types
+}
+
+// What is encoded while the walk goes on is what is encoded when everything is
+// placed: bytes, references, exports and what these reach.
+func TestPodsEncodedEarlyAreThoseEncodedLate(t *testing.T) {
+	seed := testSeed(t)
+	r := rand.New(rand.NewPCG(seed, 7))
+	for round := range 12 {
+		cfg := Config{TargetBytes: 64 << r.IntN(9)}
+		tree := rateTree(0, 1+r.IntN(3000))
+		users := rateUsers(1 + r.IntN(300))
+		x := dGraph(2+r.IntN(300), rand.New(rand.NewPCG(seed, uint64(round))))
+		if round%4 > 0 { // a part found before its whole has all be placed again
+			seen := map[*dNode]bool{}
+			for todo := []*dNode{x}; len(todo) > 0; {
+				d := todo[0]
+				todo = todo[1:]
+				if d != nil && !seen[d] {
+					seen[d], d.Part = true, nil
+					todo = append(append(todo, d.Next), d.Other...)
+				}
+			}
+		}
+		shared := struct {
+			X     any
+			Users map[string]*rateUser
+			Tree  *rateNode
+			Nodes []*dNode
+		}{7, users, tree, []*dNode{x, x.Next, x}}
+		pairs := []any{"tree", tree, "users", users, "x", x, "y", x.Next, "n", round, "shared", &shared}
+		early, forms, types := firstSave(t, cfg, nil, false, pairs...)
+		late, none, _ := firstSave(t, cfg, types, true, pairs...)
+		if none != 0 || round%4 > 0 && cfg.TargetBytes < 512 && len(early) > 100 && forms == 0 {
+			t.Fatalf("%d of %d pods were encoded early, and %d of those that were to be late", forms, len(early), none)
+		}
+		if len(early) != len(late) {
+			t.Fatalf("%d and %d pods", len(early), len(late))
+		}
+		for id, b := range late {
+			if !bytes.Equal(b, early[id]) {
+				t.Fatalf("target %d: pod %d differs: %x and %x", cfg.TargetBytes, id, early[id], b)
+			}
+		}
+	}
+}
+
+// A container that is found when parts of it were encoded already takes them over.
+func TestContainersFoundAfterTheirPartsWereEncoded(t *testing.T) {
+	type item struct {
+		ID   int
+		Name string
+	}
+	type all struct {
+		Parts  []*int
+		Items  []*item
+		Few    []item
+		Tree   *rateNode
+		Whole  []item
+		Longer []item
+	}
+	items := make([]item, 300)
+	x := &all{Tree: rateTree(0, 2000), Whole: items, Few: items[:3:7]}
+	for i := range items {
+		items[i] = item{i, "item"}
+		x.Parts = append(x.Parts, &items[i].ID)
+		x.Items = append(x.Items, &items[(i*7)%300])
+	}
+	some := make([]item, 50)
+	y := &all{Few: some[:2], Tree: x.Tree, Longer: some}
+	for _, target := range []int{64, 1000, 8 << 10} {
+		roundTripWith(t, Config{TargetBytes: target}, "x", x, "y", y)
+		roundTripWith(t, Config{TargetBytes: target}, "y", y, "x", x)
+	}
+}
+
+// Pods of a first save are full: of a list, a tree and a wide array no pod but the
+// last few is less than a third of the target.
+func TestPodsOfAFirstSaveAreFull(t *testing.T) {
+	var list *dNode
+	for i := range 5000 {
+		list = &dNode{ID: i, Name: "a node of a list", Next: list}
+	}
+	var wide []*dNode
+	for i := range 5000 {
+		wide = append(wide, &dNode{ID: i, Name: "one of many"})
+	}
+	for _, v := range []any{list, &wide, rateTree(0, 5000)} {
+		cfg := Config{TargetBytes: 4 << 10}
+		pods, _, _ := firstSave(t, cfg, nil, false, "v", v)
+		total, small := 0, 0
+		for _, b := range pods {
+			total += len(b)
+			if len(b) < cfg.TargetBytes/3 {
+				small++
+			}
+		}
+		if most := total * 2 / cfg.TargetBytes; len(pods) > most+4 || small > 4 {
+			t.Errorf("%T: %d bytes in %d pods, %d of them small", v, total, len(pods), small)
+		}
+	}
+}
