@@ -42,6 +42,7 @@ func (w *walk) ref(o *op, at unsafe.Pointer) {
 	i := w.object(at, q, o.sub)
 	w.edge(i)
 	if i >= 0 && !w.settled {
+		w.unstream() // which knows nothing of heads
 		w.heads = append(w.heads, i)
 	}
 }
