@@ -67,6 +67,7 @@ func (w *walk) weak(o *op, at unsafe.Pointer) {
 	}
 	if !w.settled {
 		w.st.regions.at(w.current).flags |= flagRescan
+		w.rescans = true
 		if w.others && w.old.memory.find(w.old, q) >= 0 {
 			w.edge(w.object(at, q, o.sub))
 		}

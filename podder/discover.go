@@ -69,6 +69,7 @@ type walk struct {
 	arrays  []int32       // that the state before did not know
 	todo    []regionRange // regions to visit, the last ones first
 	covered int32         // regions below it are, or were, in todo
+	rescans bool          // there are regions to collect the edges of again
 	settled bool          // edges are being collected again: nothing new can appear
 
 	// namedNow are regions of sentinels by those of the state before.
@@ -151,6 +152,16 @@ func (w *walk) discover(roots []Root) error {
 	if len(w.problems) > 0 {
 		return w.unsupported()
 	}
+	w.collectAgain()
+	return w.checkNeeds()
+}
+
+// collectAgain collects the edges anew of regions that grew after they were scanned, or
+// have weak pointers.
+func (w *walk) collectAgain() {
+	if !w.rescans {
+		return
+	}
 	w.settled = true
 	for i := range w.st.regions.len() {
 		if r := w.st.regions.at(i); r.flags&flagRescan != 0 && r.kind != pod.SlotFree {
@@ -162,7 +173,6 @@ func (w *walk) discover(roots []Root) error {
 		}
 	}
 	w.settled = false
-	return w.checkNeeds()
 }
 
 // drain visits regions until nothing is left to visit.

@@ -67,7 +67,7 @@ func (w *walk) scanPlain(i int32) bool {
 // keepPlain keeps the entries that were read as those of m.
 func (w *walk) keepPlain(m *mapEntries) {
 	list, data := w.spreadPlain(w.maps.order, w.maps.plain), w.maps.plain
-	*m = mapEntries{plain: &plainMap{order: list, data: gatherPlain(list, data, ownSlice[byte](&w.own, len(data)+fewBytes))}}
+	*m = mapEntries{plain: &plainMap{order: list, data: gatherPlain(list, data, ownBytes(&w.own, len(data)+fewBytes))}}
 }
 
 // fewBytes are copied at once: of most maps an entry is shorter.

@@ -9,8 +9,10 @@ import (
 // object returns the region that holds the object of plan p at q, to which the
 // pointer at `at` points.
 func (w *walk) object(at, q unsafe.Pointer, p *plan) int32 {
-	if s := w.eng.sentinels.at(q); s != nil {
-		return w.sentinelRegion(at, s, candidate{addr: q, plan: p, kind: pod.SlotObject, count: 1, reach: 1})
+	if w.eng.sentinels.near(q) {
+		if s := w.eng.sentinels.at(q); s != nil {
+			return w.sentinelRegion(at, s, candidate{addr: q, plan: p, kind: pod.SlotObject, count: 1, reach: 1})
+		}
 	}
 	if w.first {
 		if i := w.claim(q, p, pod.SlotObject, p.size); i >= 0 {
@@ -75,23 +77,24 @@ func (w *walk) touches(q unsafe.Pointer, size uintptr) bool {
 // slice returns the region that holds the array behind the slice h. Of numbers all
 // up to the capacity is kept; keep may say otherwise.
 func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int32 {
-	c := candidate{addr: h.data, plan: elem, kind: pod.SlotArray, count: h.cap, reach: h.len}
+	reach := h.len
 	if keep == keepAll || elem.ptrFree && keep != shownOnly {
-		c.reach = h.cap
+		reach = h.cap
 	}
-	if s := w.eng.sentinels.at(h.data); s != nil {
-		return w.sentinelRegion(at, s, c)
-	}
-	size := uintptr(h.cap) * elem.size
-	if w.first {
-		if i := w.claim(h.data, elem, pod.SlotArray, size); i >= 0 {
-			w.st.regions.at(i).extra = w.st.spans.put(span{count: c.count, reach: c.reach})
+	if w.first && !w.eng.sentinels.near(h.data) {
+		if i := w.claim(h.data, elem, pod.SlotArray, uintptr(h.cap)*elem.size); i >= 0 {
+			w.st.regions.at(i).extra = w.st.spans.put(span{count: h.cap, reach: reach})
 			if elem.plain && !elem.flat {
 				w.soon(i)
 			}
 			return i
 		}
 	}
+	c := candidate{addr: h.data, plan: elem, kind: pod.SlotArray, count: h.cap, reach: reach}
+	if s := w.eng.sentinels.at(h.data); s != nil {
+		return w.sentinelRegion(at, s, c)
+	}
+	size := uintptr(h.cap) * elem.size
 	i := w.st.memory.find(w.st, h.data)
 	if i >= 0 {
 		r := w.st.regions.at(i)
@@ -294,6 +297,7 @@ func (w *walk) rescan(i int32, from, to int) {
 	if r := w.st.regions.at(i); r.flags&flagScanned != 0 {
 		w.unstream()
 		r.flags |= flagRescan
+		w.rescans = true
 		w.grown = append(w.grown, growth{i, from, to})
 	}
 	w.st.regions.at(i).written = 0

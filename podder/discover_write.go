@@ -180,7 +180,7 @@ func (x *writtenRegions) begin(own *ownMemory) bool {
 		}
 		switch {
 		case len(x.blocks) > 0:
-			x.blocks = append(x.blocks, (*[writtenBlock]byte)(ownSlice[byte](own, writtenBlock)))
+			x.blocks = append(x.blocks, (*[writtenBlock]byte)(ownBytes(own, writtenBlock)))
 		case x.spare == nil:
 			x.blocks = append(x.blocks, new([writtenBlock]byte))
 		default:
@@ -243,7 +243,7 @@ func (x *writtenRegions) keep(own *ownMemory) uint32 {
 		if n > writtenBlock/2 || len(x.blocks) == writtenBlocks {
 			return 0
 		}
-		block = (*[writtenBlock]byte)(ownSlice[byte](own, writtenBlock))
+		block = (*[writtenBlock]byte)(ownBytes(own, writtenBlock))
 		x.blocks = append(x.blocks, block)
 		x.used = 1
 		copy(block[x.used:], x.out)
@@ -330,7 +330,7 @@ func (w *walk) writeValue(pl *plan, p unsafe.Pointer) (extra int) {
 // leads to all of it. On a first save that is so of a region that was not among the
 // known ones, unless it is that of a sentinel.
 func (w *walk) whole(i, known int32, q unsafe.Pointer, p *plan, array bool) {
-	if w.first && i >= known && w.eng.sentinels.at(q) == nil { // of a sentinel it may be a part
+	if w.first && i >= known && !w.eng.sentinels.near(q) { // of a sentinel it may be a part
 		w.edges.put(i)
 		return
 	}

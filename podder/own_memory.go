@@ -119,6 +119,14 @@ func ownSlice[T any](m *ownMemory, n int) []T {
 	return unsafe.Slice((*T)(m.arena.Alloc(size)), n)
 }
 
+// ownBytes returns n bytes that are anything.
+func ownBytes(m *ownMemory, n int) []byte {
+	if m.small(n) {
+		return make([]byte, n)
+	}
+	return unsafe.Slice((*byte)(m.arena.AllocAny(n)), n)
+}
+
 func (m *ownMemory) release() {
 	m.arena.Release()
 	if m.spare != nil {

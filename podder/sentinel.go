@@ -107,9 +107,12 @@ func (r *Registry) sentinelSet() sentinelSet {
 	return x
 }
 
+// near reports whether q lies where sentinels do: mostly there is none.
+func (x *sentinelSet) near(q unsafe.Pointer) bool { return uintptr(q)-x.low < x.span }
+
 // at returns the plan of the sentinel whose memory has q, nil if there is none.
 func (x *sentinelSet) at(q unsafe.Pointer) *plan {
-	if uintptr(q)-x.low >= x.span {
+	if !x.near(q) {
 		return nil
 	}
 	i, found := slices.BinarySearchFunc(x.list, uintptr(q), func(s sentinel, at uintptr) int { return cmp.Compare(uintptr(s.addr), at) })

@@ -183,7 +183,7 @@ func (s *stream) seal(i int32, ps *podState) {
 	p := pod.Pod{Refs: ps.refs, Exports: ps.exports, Slots: s.data}
 	most := 64 + p.BodyLen() + len(e.runs)*6 + 24*len(e.out) + 24*len(e.refs)
 	if cap(s.block)-len(s.block) < most {
-		s.block = ownSlice[byte](&e.own, max(formBlock, most))[:0]
+		s.block = ownBytes(&e.own, max(formBlock, most))[:0]
 	}
 	from := len(s.block)
 	form := pod.AppendWhole(s.block[from:], &p)

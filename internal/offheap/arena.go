@@ -29,6 +29,21 @@ type Arena struct {
 // Alloc returns n zeroed bytes, aligned to 64, that are good until Release. Pointers
 // in them do not keep alive what they point at. It panics if n is negative.
 func (a *Arena) Alloc(n int) unsafe.Pointer {
+	p, used := a.take(n)
+	if used {
+		clear(unsafe.Slice((*byte)(p), n)) // now: it is written next, and then lies in the cache
+	}
+	return p
+}
+
+// AllocAny is Alloc of bytes that are anything.
+func (a *Arena) AllocAny(n int) unsafe.Pointer {
+	p, _ := a.take(n)
+	return p
+}
+
+// take returns n bytes, and reports whether they may be something else than zeros.
+func (a *Arena) take(n int) (p unsafe.Pointer, used bool) {
 	if n < 0 {
 		panic("offheap: negative size")
 	}
@@ -36,12 +51,9 @@ func (a *Arena) Alloc(n int) unsafe.Pointer {
 	if len(a.free) < n {
 		a.grow(n)
 	}
-	p := unsafe.Pointer(unsafe.SliceData(a.free))
-	if a.used {
-		clear(a.free[:n]) // now: it is written next, and then lies in the cache
-	}
+	p = unsafe.Pointer(unsafe.SliceData(a.free))
 	a.free = a.free[n:]
-	return p
+	return p, a.used
 }
 
 // grow makes room for n bytes.
