@@ -112,7 +112,7 @@ func newWalk(ctx context.Context, g *Graph) *walk {
 // end gives back the memory of the walk, but for its state's. What a next one can
 // use is kept by the engine.
 func (w *walk) end() {
-	w.eng.written = w.written.over()
+	w.eng.written = w.written.first()
 	own := w.own
 	*w = walk{}
 	own.release()

@@ -26,7 +26,10 @@ import (
 type writtenRegions struct {
 	blocks []*[writtenBlock]byte
 	spare  *[writtenBlock]byte // the first block of the walk before, on the heap
-	used   int                 // of the last block
+	cur    int                 // the block that regions are written to
+	used   int                 // of that
+	live   []int32             // by block: regions that may be read yet
+	free   []int32             // blocks that have none
 	out    []byte              // the region being written, in place unless it needs more room
 	piece  int                 // where in out the last piece begins
 	ends   []elementEnd        // of an array
@@ -162,9 +165,9 @@ func (w *walk) write(i int32, n int) bool {
 	return true
 }
 
-// over returns the block that the next walk may begin with: most small saves need
+// first returns the block that the next walk may begin with: most small saves need
 // one.
-func (x *writtenRegions) over() *[writtenBlock]byte {
+func (x *writtenRegions) first() *[writtenBlock]byte {
 	if len(x.blocks) > 0 {
 		return x.blocks[0]
 	}
@@ -175,21 +178,52 @@ func (x *writtenRegions) over() *[writtenBlock]byte {
 func (x *writtenRegions) begin(own *ownMemory) bool {
 	x.ends, x.failed, x.piece = x.ends[:0], false, 0
 	if len(x.blocks) == 0 || writtenBlock-x.used < leastWritten {
-		if len(x.blocks) == writtenBlocks {
+		if !x.next(own) {
 			return false
 		}
-		switch {
-		case len(x.blocks) > 0:
-			x.blocks = append(x.blocks, (*[writtenBlock]byte)(ownBytes(own, writtenBlock)))
-		case x.spare == nil:
-			x.blocks = append(x.blocks, new([writtenBlock]byte))
-		default:
-			x.blocks = append(x.blocks, x.spare)
-		}
-		x.used = 1 // 0 stands for nothing
 	}
-	x.out = append(x.blocks[len(x.blocks)-1][x.used:x.used], 0, 0)
+	x.out = append(x.blocks[x.cur][x.used:x.used], 0, 0)
 	return true
+}
+
+// next goes on with another block. It reports false if there is none.
+func (x *writtenRegions) next(own *ownMemory) bool {
+	x.used = 1 // 0 stands for nothing
+	if n := len(x.free); n > 0 {
+		x.cur, x.free = int(x.free[n-1]), x.free[:n-1]
+		return true
+	}
+	if len(x.blocks) == writtenBlocks {
+		return false
+	}
+	x.cur = len(x.blocks)
+	switch {
+	case x.cur > 0:
+		x.blocks = append(x.blocks, (*[writtenBlock]byte)(ownBytes(own, writtenBlock)))
+	case x.spare == nil:
+		x.blocks = append(x.blocks, new([writtenBlock]byte))
+	default:
+		x.blocks = append(x.blocks, x.spare)
+	}
+	x.live = append(x.live, 0)
+	return true
+}
+
+// over says that what was written down of region r is not read again.
+func (x *writtenRegions) over(r *region) {
+	if r.written == 0 {
+		return
+	}
+	n := int(r.written >> 16)
+	r.written = 0
+	if x.live[n]--; x.live[n] > 0 {
+		return
+	}
+	if n == x.cur {
+		x.used = 1
+		return
+	}
+	x.free = append(x.free, int32(n))
 }
 
 // closePiece ends a piece before a reference and begins the next one. It returns out
@@ -238,18 +272,15 @@ func (x *writtenRegions) split(perRun int) {
 // keep keeps the region that was written and returns where it is, 0 if there is no
 // room for it.
 func (x *writtenRegions) keep(own *ownMemory) uint32 {
-	block := x.blocks[len(x.blocks)-1]
-	if n := len(x.out); &x.out[0] != &block[x.used] { // it lies elsewhere
-		if n > writtenBlock/2 || len(x.blocks) == writtenBlocks {
+	if n := len(x.out); &x.out[0] != &x.blocks[x.cur][x.used] { // it lies elsewhere
+		if n > writtenBlock/2 || !x.next(own) {
 			return 0
 		}
-		block = (*[writtenBlock]byte)(ownBytes(own, writtenBlock))
-		x.blocks = append(x.blocks, block)
-		x.used = 1
-		copy(block[x.used:], x.out)
+		copy(x.blocks[x.cur][x.used:], x.out)
 	}
-	at := uint32((len(x.blocks)-1)<<16 | x.used)
+	at := uint32(x.cur<<16 | x.used)
 	x.used += len(x.out)
+	x.live[x.cur]++
 	return at
 }
 

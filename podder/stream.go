@@ -188,6 +188,9 @@ func (s *stream) seal(i int32, ps *podState) {
 	from := len(s.block)
 	form := pod.AppendWhole(s.block[from:], &p)
 	s.sealed[i] = sealedPod{form: form, body: p.BodyLen()}
+	for _, i := range s.list {
+		e.written.over(e.st.regions.at(i))
+	}
 	if len(form) <= cap(s.block)-from {
 		s.block = s.block[:from+len(form)]
 	}
