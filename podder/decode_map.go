@@ -188,7 +188,7 @@ func (f *mapFiller) entries(c *cursor) {
 // stringEntries inserts entries with keys that are strings stored in place, as long
 // as they lack nothing.
 func (f *mapFiller) stringEntries(c *cursor) {
-	l, elem, to := f.l, f.pl.elem, f.to
+	l := f.l
 	l.scratch++
 	for c.off < len(c.buf) {
 		off := c.off
@@ -202,25 +202,30 @@ func (f *mapFiller) stringEntries(c *cursor) {
 		}
 		b := c.bytes(x >> 1)
 		key := l.slab.copyOf(b)
-		if code := f.elemCode; code == moveInt || code == moveInt64 {
-			v, ok := c.small()
-			if !ok {
-				v = c.longUvarint()
-			}
-			l.signed(int64(v>>1)^-int64(v&1), code, f.elemAt)
-		} else {
-			l.part(f.p, c, elem, code, f.elemAt)
-		}
-		f.seen++
-		if c.bad && l.err == nil {
-			l.corrupt("%s ends early", f.pl.node.text)
-		}
-		if l.err != nil || l.missing {
+		if f.textElem(c, f.elemAt); l.err != nil || l.missing {
 			break
 		}
-		f.insertText(to, key, f.elemAt)
+		f.insertText(f.to, key, f.elemAt)
 	}
 	l.scratch--
+}
+
+// textElem decodes the element of an entry of which the key was read.
+func (f *mapFiller) textElem(c *cursor, at unsafe.Pointer) {
+	l := f.l
+	if code := f.elemCode; code == moveInt || code == moveInt64 {
+		v, ok := c.small()
+		if !ok {
+			v = c.longUvarint()
+		}
+		l.signed(int64(v>>1)^-int64(v&1), code, at)
+	} else {
+		l.part(f.p, c, f.pl.elem, code, at)
+	}
+	f.seen++
+	if c.bad && l.err == nil {
+		l.corrupt("%s ends early", f.pl.node.text)
+	}
 }
 
 func (f *mapFiller) entry(c *cursor) {

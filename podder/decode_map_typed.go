@@ -16,12 +16,14 @@ type typedMap struct {
 	insert     mapInsert  // nil if there are none here
 	insertText textInsert // nil if keys are no strings
 	make       func(n int) unsafe.Pointer
+	small      textMap
 }
 
 func typedMapIn[K comparable, E any]() typedMap {
 	t := typedMap{insert: insert[K, E], make: newMap[K, E]}
 	if _, ok := any(*new(K)).(string); ok {
 		t.insertText = insertText[E]
+		t.small = textMapIn[E](!pointerFree(reflect.TypeFor[E]()))
 	}
 	return t
 }

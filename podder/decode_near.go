@@ -3,6 +3,7 @@ package podder
 import (
 	"math"
 	"reflect"
+	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -75,13 +76,23 @@ func (l *loader) placeShortMap(p *loadPod, s pod.Slot, d *pod.Data, st *storedTy
 	if !l.mapFits(p, s, d, h, st) {
 		return false
 	}
-	*r = loadRegion{st.newMap(int(h.count)), st, h.count<<regionFlags | regionMap}
+	g, small := l.smallMap(st, h.count)
+	if !small {
+		g.m = (*goMap)(st.newMap(int(h.count)))
+	}
+	*r = loadRegion{unsafe.Pointer(g.m), st, h.count<<regionFlags | regionMap}
 	outer := l.enter(p, s)
 	f := l.filler(p, st, r.addr)
 	if st.inPasses(h.count) {
 		f.fillPass(loadSlot{p, s}, []loadSlot{{p, s}}, h.count)
-	} else if f.entries(&cursor{buf: d.Bytes[h.bytes:]}); l.err == nil && f.pieceEnds(0, f.seen, h) {
-		f.finish(p, s, h.count)
+	} else {
+		c := cursor{buf: d.Bytes[h.bytes:]}
+		if small {
+			f.groupEntries(&c, g)
+		}
+		if f.entries(&c); l.err == nil && f.pieceEnds(0, f.seen, h) {
+			f.finish(p, s, h.count)
+		}
 	}
 	f.free()
 	return l.leave(outer)

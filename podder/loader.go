@@ -95,6 +95,7 @@ type loader struct {
 	nodes map[nodeType]*storedType // parts of descriptors, by what they are read as
 
 	slab    stringSlab
+	mapSeed uintptr // of the small maps made here, 0 if there are none
 	budget  budget
 	made    map[string]bool // type texts of which types were made
 	err     error

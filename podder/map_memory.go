@@ -19,7 +19,7 @@ import (
 // goMap is a map.
 type goMap struct {
 	used    uint64
-	_       uintptr        // seed
+	seed    uintptr
 	dir     unsafe.Pointer // the group, or the directory of dirLen tables
 	dirLen  int
 	_       [2]uint8 // depth and shift of the directory

@@ -22,6 +22,7 @@ type stringSlab struct {
 type recentString struct {
 	word uint64
 	text string
+	tag  uint8 // what it has in the small maps of the load, 0 if that is not known
 }
 
 const (
@@ -38,15 +39,21 @@ const (
 
 // copyOf returns b as a string.
 func (s *stringSlab) copyOf(b []byte) string {
+	text, _ := s.remembered(b)
+	return text
+}
+
+// remembered is copyOf that says where the string is remembered, nil if it is not.
+func (s *stringSlab) remembered(b []byte) (string, *recentString) {
 	if s.recent != nil && len(b) <= wordString && len(b) > 0 {
 		word := wordOf(b)
 		r := &s.recent[word*0x9e3779b97f4a7c15>>(64-recentBits)]
 		if r.word != word || len(r.text) != len(b) {
-			r.word, r.text = word, s.newCopy(b)
+			*r = recentString{word: word, text: s.newCopy(b)}
 		}
-		return r.text
+		return r.text, r
 	}
-	return s.newCopy(b)
+	return s.newCopy(b), nil
 }
 
 // wordOf returns a number that is different for different strings of equal length,
