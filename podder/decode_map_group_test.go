@@ -1,10 +1,15 @@
 package podder
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"testing"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
 )
 
 // The fast way of making small maps must be the one that is tested: if a Go release
@@ -112,5 +117,120 @@ func TestTheTestOfFillingMapsCanFail(t *testing.T) {
 	}
 	if tag := learned.tag("key", 1, tm.slot); tag != 0 {
 		t.Errorf("tag %#x of an entry that is not there", tag)
+	}
+}
+
+// Go has the last word on keys of which an equal one may be there, and on maps that
+// are full.
+func TestKeysThatMayBeThereAreLeftToGo(t *testing.T) {
+	tm := textMapIn[uint64](false)
+	g := tm.make(mapSeed())
+	for i := range mapGroupSlots {
+		tag := uint8(i*3) | known
+		slot, ok := g.free(tag, tm.slot)
+		if !ok {
+			t.Fatalf("no room for key %d", i)
+		}
+		g.put(slot, fmt.Sprint(i), tag)
+		if _, ok := g.free(tag, tm.slot); ok {
+			t.Errorf("key %d could be put twice", i)
+		}
+	}
+	if _, ok := g.free(100|known, tm.slot); ok {
+		t.Error("there is room in a full map")
+	}
+	if _, ok := tm.make(mapSeed()).free(0, tm.slot); ok {
+		t.Error("a key without a tag could be put")
+	}
+}
+
+// smallMapStore is a store of one variable, small maps of which the last is of
+// entries; those before it have the same keys.
+func smallMapStore[E any](entries ...hand) *handStore {
+	type mapType = map[string]E
+	h := newHandStore()
+	var filler []hand
+	for i := range 2000 {
+		filler = append(filler, hand{}.str(fmt.Sprint("filler ", i)))
+	}
+	slots := []pod.Data{
+		h.box(reflect.TypeFor[smallMaps[E]](), hand{}.uv(uint64(len(filler))+2, 0).to(1).uv(uint64(len(entries))+2, 0).to(2)),
+		h.array(reflect.TypeFor[string](), uint64(len(filler)), uint64(len(filler)), filler...), {}}
+	var maps []hand
+	for i := range entries {
+		if i == len(entries)-1 {
+			i = len(entries)
+		}
+		maps = append(maps, hand{}.to(uint64(len(slots))))
+		if i == 0 {
+			slots = append(slots, h.mapOf(reflect.TypeFor[mapType]()))
+			continue
+		}
+		slots = append(slots, h.mapOf(reflect.TypeFor[mapType](), entries[:i]...))
+	}
+	slots[2] = h.array(reflect.TypeFor[mapType](), uint64(len(maps)), uint64(len(maps)), maps...)
+	h.pod(1, []pod.Ref{{Pod: 2}, {Pod: 3}}, slots...)
+	h.names["m"] = 1
+	return h
+}
+
+// A small map with a key twice, or with more or fewer entries than it says, is damaged,
+// however its keys are put in.
+func TestDamagedSmallMaps(t *testing.T) {
+	entry := func(key string) hand { return hand{}.str(key).zz(int64(len(key))) }
+	load := func(h *handStore) error {
+		_, err := Decode(context.Background(), Config{Registry: h.reg}, h, []string{"m"}, []reflect.Type{reflect.TypeFor[smallMaps[int]]()})
+		return err
+	}
+	if err := load(smallMapStore[int](entry("a"), entry("bb"), entry("c"), entry("d"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := load(smallMapStore[int](entry("a"), entry("bb"), entry("c"), entry("a"))); !errors.Is(err, dberr.ErrCorrupt) {
+		t.Errorf("a key twice: %v", err)
+	}
+	for _, count := range []byte{1, 3, 5} {
+		h := smallMapStore[int](entry("a"), entry("bb"), entry("c"), entry("d"))
+		last := h.pods[1].Slots[len(h.pods[1].Slots)-1].Bytes
+		if last[0] != 4 {
+			t.Fatalf("head of a map is %v", last)
+		}
+		last[0] = count
+		if err := load(h); !errors.Is(err, dberr.ErrCorrupt) {
+			t.Errorf("4 entries, said to be %d: %v", count, err)
+		}
+	}
+	var nine []hand
+	for i := range 12 {
+		nine = append(nine, entry(fmt.Sprint("k", i%9)))
+	}
+	h := smallMapStore[int](nine...)
+	last := h.pods[1].Slots[len(h.pods[1].Slots)-1].Bytes
+	last[0] = 8 // the map grows out of its group while it is filled
+	if err := load(h); !errors.Is(err, dberr.ErrCorrupt) {
+		t.Errorf("12 entries, said to be 8: %v", err)
+	}
+}
+
+// Small maps whose elements lie in pods that are not here are filled when they are.
+func TestSmallMapsWaitForTheirPods(t *testing.T) {
+	entry := func(key string, ref uint64) hand { return hand{}.str(key).out(ref) }
+	h := smallMapStore[*int](entry("a", 0), entry("b", 1), entry("c", 0), entry("d", 1), entry("e", 0))
+	h.pod(2, nil, h.object(reflect.TypeFor[int](), hand{}.zz(22)))
+	h.pod(3, nil, h.object(reflect.TypeFor[int](), hand{}.zz(33)))
+	vs, err := Decode(context.Background(), Config{Registry: h.reg}, h, []string{"m"}, []reflect.Type{reflect.TypeFor[smallMaps[*int]]()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := vs[0].Interface().(smallMaps[*int]).Maps
+	for i, keys := range []string{"", "a", "ab", "abc", "abcde"} {
+		if len(maps[i]) != len(keys) {
+			t.Errorf("map %d has %d entries", i, len(maps[i]))
+		}
+		for k, key := range keys {
+			want := []int{22, 33}[k%2]
+			if got := maps[i][string(key)]; got == nil || *got != want || got != maps[4][string("ab"[k%2])] {
+				t.Errorf("map %d, key %c: %v, want %d", i, key, got, want)
+			}
+		}
 	}
 }
