@@ -21,7 +21,7 @@ import (
 // goMapWhole is all of a map but for its group.
 type goMapWhole struct {
 	goMap
-	clears uint64
+	_ uint64 // counts clears
 }
 
 // textGroupOf is the group of a small map from strings.
