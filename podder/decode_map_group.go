@@ -60,6 +60,7 @@ func textMapIn[E any](pointers bool) textMap {
 
 func newTextMap[E any](seed uintptr) textGroup {
 	m := new(textMapOf[E])
+	// The group lies inside the map's allocation, which a pointer to it keeps.
 	m.dir = unsafe.Pointer(&m.group)
 	m.seed, m.group.tags = seed, mapEmptyBits
 	return textGroup{&m.goMap, m.dir}
@@ -67,6 +68,7 @@ func newTextMap[E any](seed uintptr) textGroup {
 
 func newTextMapApart[E any](seed uintptr) textGroup {
 	m, g := new(goMapWhole), new(textGroupOf[E])
+	// A map has its group behind a pointer without a type.
 	m.dir = unsafe.Pointer(g)
 	m.seed, g.tags = seed, mapEmptyBits
 	return textGroup{&m.goMap, m.dir}
@@ -77,6 +79,9 @@ type textGroup struct {
 	m  *goMap
 	at unsafe.Pointer
 }
+
+// addr returns the map as Go has it in a variable: a map is a pointer.
+func (g textGroup) addr() unsafe.Pointer { return unsafe.Pointer(g.m) }
 
 const textElem = unsafe.Sizeof("") // where the element is in a slot
 

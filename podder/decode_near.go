@@ -3,7 +3,6 @@ package podder
 import (
 	"math"
 	"reflect"
-	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -77,10 +76,11 @@ func (l *loader) placeShortMap(p *loadPod, s pod.Slot, d *pod.Data, st *storedTy
 		return false
 	}
 	g, small := l.smallMap(st, h.count)
+	addr := g.addr()
 	if !small {
-		g.m = (*goMap)(st.newMap(int(h.count)))
+		addr = st.newMap(int(h.count))
 	}
-	*r = loadRegion{unsafe.Pointer(g.m), st, h.count<<regionFlags | regionMap}
+	*r = loadRegion{addr, st, h.count<<regionFlags | regionMap}
 	outer := l.enter(p, s)
 	f := l.filler(p, st, r.addr)
 	if st.inPasses(h.count) {
