@@ -108,7 +108,7 @@ func (s *salvager) readRows(keys []string) {
 		key, val := []byte(k), s.rows[k]
 		switch key[0] {
 		case kindVersion:
-			if id, line, number, ok := splitVersionKey(key); ok && len(val) > 0 && val[0] != envTombstone && id != 0 && number != 0 {
+			if id, line, number, ok := splitVersionKey(key); ok && len(val) > 0 && id != 0 && number != 0 {
 				s.numbers[number] = podOnLine{line, id}
 			} else {
 				delete(s.rows, k)

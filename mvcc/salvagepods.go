@@ -97,6 +97,9 @@ func (s *salvager) keysOf(kind byte) []string {
 // readVersion reads one version and counts what it uses.
 func (s *salvager) readVersion(k string) {
 	id, _, number, _ := splitVersionKey([]byte(k))
+	if s.rows[k][0] == envTombstone {
+		return // a collect took the pod away
+	}
 	m, err := s.merge(k, maxDepth+1)
 	if err != nil {
 		s.rows[k] = []byte{envLost}

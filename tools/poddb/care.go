@@ -76,7 +76,7 @@ func prune(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	bar := e.progress("prune")
-	rep, err := d.Prune(ctx, db.PruneOptions{Policy: policy, DryRun: e.dryRun, Progress: bar.items})
+	rep, err := d.Prune(ctx, db.PruneOptions{Policy: policy, DryRun: e.dryRun, Budget: e.bounds(), Progress: bar.items})
 	bar.clear()
 	if closed := d.Close(); err == nil {
 		err = closed

@@ -15,6 +15,7 @@
 //	poddb verify FILE              check the whole file
 //	poddb checkpoint FILE          move the log into the file
 //	poddb compact FILE             give unused space back
+//	poddb collect FILE             take away what no variable reaches any more
 //	poddb prune FILE               remove old versions: --keep-last N, --keep-for D, --tiers
 //	poddb backup FILE TO           copy a database
 //	poddb restore BACKUP FILE      make a database from a backup
@@ -59,6 +60,8 @@ type settings struct {
 	keepFor  time.Duration
 	tiers    bool
 	dryRun   bool
+	budget   time.Duration
+	rate     int64
 	branch   string
 	from, to uint64
 	reverse  bool
@@ -133,12 +136,19 @@ func commands() []command {
 			flags: func(f *flag.FlagSet, s *settings) { f.BoolVar(&s.deep, "deep", false, "decode every pod as well") }, run: verify},
 		{name: "checkpoint", args: "FILE", help: "move the log into the file", minArgs: 1, maxArgs: 1, run: checkpoint},
 		{name: "compact", args: "FILE", help: "give unused space at the end of the file back", minArgs: 1, maxArgs: 1, run: compact},
+		{name: "collect", args: "FILE", help: "take out of the newest version what no variable reaches any more; old versions keep it, and prune gives the space back", minArgs: 1, maxArgs: 1,
+			flags: func(f *flag.FlagSet, s *settings) {
+				f.StringVar(&s.branch, "branch", "main", "the `branch`")
+				f.BoolVar(&s.dryRun, "dry-run", false, "only say what would be taken away")
+				budget(f, s)
+			}, run: collect},
 		{name: "prune", args: "FILE", help: "remove old versions and free what only they need; what any of the flags keeps stays, and so do tags and heads", minArgs: 1, maxArgs: 1,
 			flags: func(f *flag.FlagSet, s *settings) {
 				f.IntVar(&s.keepLast, "keep-last", 0, "keep the newest `n` commits of each branch")
 				f.DurationVar(&s.keepFor, "keep-for", 0, "keep the commits of this `time`, such as 720h")
 				f.BoolVar(&s.tiers, "tiers", false, "keep all commits of a day, one an hour for a week, and one a day for ever")
 				f.BoolVar(&s.dryRun, "dry-run", false, "only say what would be freed")
+				budget(f, s)
 			}, run: prune},
 		{name: "backup", args: "FILE TO", help: "copy a database into a new file; refused while commits are only in its log (checkpoint first, or Backup in the program that has it open)", minArgs: 2, maxArgs: 2, run: backup},
 		{name: "restore", args: "BACKUP FILE", help: "make a database from a backup", minArgs: 2, maxArgs: 2, run: restore},
