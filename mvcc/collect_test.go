@@ -2,7 +2,9 @@ package mvcc
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
@@ -267,5 +269,91 @@ func TestTombstonesGo(t *testing.T) {
 	rep := verifyClean(t, s)
 	if n := s.Stats().PodVersions; n != 2 || rep.Pods != 2 {
 		t.Fatalf("%d pod versions are left of 2 live pods (%d)", n, rep.Pods)
+	}
+}
+
+// Salvage keeps what a collect took away as it is: gone in the head, there before.
+func TestSalvageAfterCollect(t *testing.T) {
+	fs := newFS(t)
+	o := testOptions(fs)
+	s := mustOpen(t, o)
+	a, b, _, _ := chainOf(t, s)
+	before := commitPods(t, s, func(tx *Tx) { putPod(t, tx, boxAgain(a, "A")) })
+	rep := collectAll(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Salvage(bg, SalvageOptions{FS: fs, From: o.Path, To: "dir/b.pod"}); err != nil {
+		t.Fatal(err)
+	}
+	o.Path = "dir/b.pod"
+	s = mustOpen(t, o)
+	defer s.Close()
+	verifyClean(t, s)
+	if has(t, s, rep.Head, b) || !has(t, s, before, b) {
+		t.Fatal("salvage changed what is there")
+	}
+}
+
+// A branch has its own head: what is collected on one is there on the other, also
+// where a deep lineage is copied.
+func TestCollectAndBranches(t *testing.T) {
+	o := testOptions(newFS(t))
+	o.maxLineage = 2
+	s := mustOpen(t, o)
+	defer s.Close()
+	a, b, _, _ := chainOf(t, s)
+	v := commitPods(t, s, func(tx *Tx) { putPod(t, tx, boxAgain(a, "A")) })
+	from := MainBranch
+	for _, name := range []string{"one", "two", "three", "four"} {
+		if err := s.CreateBranch(bg, name, v); err != nil {
+			t.Fatal(err)
+		}
+		tx := begin(t, s, name)
+		putPod(t, tx, boxAgain(a, name))
+		v = must(tx.Commit(bg, CommitInfo{}))(t)
+		if name == "two" {
+			rep := must(s.Collect(bg, CollectOptions{Branch: name}))(t)
+			if v = rep.Head; rep.Pods != 2 || !has(t, s, must(s.Head(bg, from))(t), b) {
+				t.Fatalf("collected %+v, or on another branch too", rep)
+			}
+		}
+		verifyClean(t, s)
+	}
+	if head := must(s.Head(bg, "four"))(t); has(t, s, head, b) {
+		t.Fatal("a copy brought back what was collected")
+	}
+	for _, name := range []string{MainBranch, "one", "two", "three", "four"} {
+		must(s.Collect(bg, CollectOptions{Branch: name}))(t)
+	}
+	if rep := verifyClean(t, s); rep.Unreachable != 0 {
+		t.Fatalf("%d pods are unreachable after a collect of each branch", rep.Unreachable)
+	}
+	must(s.Prune(bg, PruneOptions{KeepLast: 1}))(t)
+	verifyClean(t, s)
+}
+
+// The budget ends a call, and the next one goes on.
+func TestCollectKeepsToItsTime(t *testing.T) {
+	o := testOptions(newFS(t))
+	var now atomic.Int64
+	o.Now = func() time.Time { return time.Unix(1, now.Add(1e6)) }
+	s := mustOpen(t, o)
+	defer s.Close()
+	a, _, _, _ := chainOf(t, s)
+	commitPods(t, s, func(tx *Tx) { putPod(t, tx, boxAgain(a, "A")) })
+	calls := 1
+	for ; ; calls++ {
+		rep := must(s.Collect(bg, CollectOptions{Branch: MainBranch, Budget: Budget{Time: time.Nanosecond}}))(t)
+		verifyClean(t, s)
+		if !rep.More {
+			if rep.Pods != 2 {
+				t.Fatalf("collected %+v", rep)
+			}
+			break
+		}
+	}
+	if calls < 3 {
+		t.Fatalf("done after %d calls of no time at all", calls)
 	}
 }

@@ -13,12 +13,13 @@ import (
 // exports, from the roots of names. What a pod refers to and no export of it
 // names counts as reached with the pod.
 type marking struct {
-	names []byte // key to go on from; nil before the first
-	named bool   // all names were looked at
-	stack []pod.Ref
-	slots slotSet
-	seen  Set            // pods with a mark
-	wide  map[pid]uint32 // how many slots those export that export more than slot 0
+	names   []byte // key to go on from; nil before the first
+	named   bool   // all names were looked at
+	settled bool   // so was everything
+	stack   []pod.Ref
+	slots   slotSet
+	seen    Set            // pods with a mark
+	wide    map[pid]uint32 // how many slots those export that export more than slot 0
 }
 
 // slotSet is a set of exported slots. Of most pods it is the first slot.
@@ -71,7 +72,14 @@ func (c *collection) markAll(ctx context.Context) error {
 			return err
 		}
 	}
-	for len(m.stack) > 0 || !m.named {
+	for !m.settled {
+		if len(m.stack) == 0 && m.named {
+			if err := c.settleRoots(ctx); err != nil {
+				return err
+			}
+			m.settled = len(m.stack) == 0
+			continue
+		}
 		read, err := c.markSome(ctx)
 		if err != nil {
 			return err
@@ -79,11 +87,6 @@ func (c *collection) markAll(ctx context.Context) error {
 		c.progress(c.report.Reached, c.set.Len())
 		if err := c.pace.spend(ctx, read); err != nil {
 			return err
-		}
-		if len(m.stack) == 0 && m.named {
-			if err := c.settleRoots(ctx); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

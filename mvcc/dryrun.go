@@ -31,12 +31,19 @@ func (s *Store) wouldPrune(ctx context.Context, keep rules) (_ PruneReport, err 
 			}
 		}
 		report.Versions += uint64(len(gone))
+		before := report
 		garbage, err := r.garbage(ctx, v, gone)
 		if err != nil {
 			return report, err
 		}
 		if err := v.count(ctx, id, garbage, uses, &report); err != nil {
 			return report, err
+		}
+		if len(gone) > 0 {
+			part := report.on(lines[id].branch)
+			part.Versions += uint64(len(gone))
+			part.PodVersions += report.PodVersions - before.PodVersions
+			part.Bytes += report.Bytes - before.Bytes
 		}
 	}
 	for from := queueKey(1, 0); ; {

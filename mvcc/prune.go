@@ -1,10 +1,12 @@
 package mvcc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -46,8 +48,33 @@ type PruneReport struct {
 	// Pending are pod versions that running transactions still need, or that the budget
 	// left; they go in the background or with the next Prune.
 	Pending uint64
+	// Branches has the part of each branch on which something went, by name. Shared
+	// bodies and names are nobody's part.
+	Branches []BranchPrune
 
 	read int64 // stored bytes of what was looked at
+}
+
+// BranchPrune is the part of a PruneReport that is about one branch.
+type BranchPrune struct {
+	Branch      string
+	Versions    uint64
+	PodVersions uint64
+	Bytes       int64
+}
+
+// on returns the part of a branch.
+func (r *PruneReport) on(branch string) *BranchPrune {
+	i, ok := slices.BinarySearchFunc(r.Branches, branch, func(b BranchPrune, name string) int { return cmp.Compare(b.Branch, name) })
+	if !ok {
+		r.Branches = slices.Insert(r.Branches, i, BranchPrune{Branch: branch})
+	}
+	return &r.Branches[i]
+}
+
+// empty reports whether nothing happened.
+func (r *PruneReport) empty() bool {
+	return r.Versions == 0 && r.PodVersions == 0 && r.SharedBodies == 0 && r.Names == 0 && r.Bytes == 0 && r.Pending == 0
 }
 
 func (r *PruneReport) add(o PruneReport) {
@@ -85,7 +112,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 	report := PruneReport{}
 	err = s.prune(ctx, keep, o, &report)
 	report.read = 0
-	if fn := s.o.Events.Prune; fn != nil && report != (PruneReport{}) {
+	if fn := s.o.Events.Prune; fn != nil && !report.empty() {
 		fn(report)
 	}
 	return report, err
@@ -122,7 +149,7 @@ func (s *Store) prune(ctx context.Context, keep rules, o PruneOptions, report *P
 	if err != nil {
 		return fmt.Errorf("reclaiming space: %w", err)
 	}
-	if *report == (PruneReport{}) {
+	if report.empty() {
 		return nil
 	}
 	if err := s.checkpoint(ctx, false); err != nil {

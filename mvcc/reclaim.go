@@ -131,6 +131,11 @@ func (s *Store) reclaimStep(ctx context.Context, from []byte, report *PruneRepor
 		s.pods.Set(number, m, m.cost())
 	}
 	report.add(done)
+	if l := s.lines.Load().byID[r.line]; l != nil && done.PodVersions > 0 {
+		part := report.on(l.branch)
+		part.PodVersions += done.PodVersions
+		part.Bytes += done.Bytes
+	}
 	return key, left, whole, nil
 }
 

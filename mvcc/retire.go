@@ -128,6 +128,7 @@ func (r *retirement) run(ctx context.Context) error {
 			return nil
 		}
 		r.report.Versions += uint64(len(gone))
+		r.report.on(r.l.branch).Versions += uint64(len(gone))
 		r.s.reclaimable.Store(true)
 		r.commits = slices.DeleteFunc(r.commits, func(c lineCommit) bool { return gone[c.version] })
 	}

@@ -92,6 +92,11 @@ func prune(ctx context.Context, e *env, args []string) error {
 		verb = "would free"
 	}
 	fmt.Fprintf(e.out, "%s %s of contents in %d versions\n", verb, bytesText(int64(rep.Bytes)), rep.Versions)
+	if len(rep.Branches) > 1 {
+		for _, b := range rep.Branches {
+			fmt.Fprintf(e.out, "  %s: %s in %d versions\n", b.Branch, bytesText(b.Bytes), b.Versions)
+		}
+	}
 	return nil
 }
 

@@ -286,6 +286,8 @@ func TestHistoryCommands(t *testing.T) {
 		{[]string{"checkout", path, "newest"}, "version 6 of main is as version 2 was\n"},
 		{[]string{"tag", path, "first", "--delete"}, ""},
 		{[]string{"prune", path, "--keep-last", "1"}, "in 4 versions"},
+		{[]string{"collect", path, "--dry-run"}, "would take away 0 pods"},
+		{[]string{"collect", path, "--json", "--time", "1m"}, `"More":false`},
 	} {
 		got, err := poddb(t, c.args...)
 		if err != nil || !strings.Contains(got, c.want) || c.want == "" && got != "" {
@@ -318,6 +320,7 @@ func TestHistoryCommands(t *testing.T) {
 		{[]string{"tag", path, "--delete"}, "NAME"},
 		{[]string{"branch", path, "--delete"}, "NAME"},
 		{[]string{"prune", path}, "--keep-last"},
+		{[]string{"collect", path, "--branch", "nowhere", "--dry-run"}, "nowhere"},
 		{[]string{"revert", path, "main"}, "locked"},
 		{[]string{"checkout", path, "main"}, "locked"},
 		{[]string{"checkout", path, "main", "--branch", "try", "--dry-run"}, `branch "try"`},
