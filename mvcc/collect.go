@@ -147,6 +147,12 @@ func (s *Store) Collect(ctx context.Context, o CollectOptions) (CollectReport, e
 		return CollectReport{}, ctx.Err()
 	}
 	defer func() { s.collecting <- struct{}{} }()
+	for id, c := range s.collections {
+		if c.l.deleted.Load() {
+			c.end()
+			delete(s.collections, id)
+		}
+	}
 	c := s.collections[l.id]
 	delete(s.collections, l.id)
 	if c != nil && (o.DryRun || c.watch.full.Load()) {

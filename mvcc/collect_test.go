@@ -104,6 +104,12 @@ func TestCollectTakesAwayWhatNoVariableReaches(t *testing.T) {
 	if rep := collectAll(t, s); rep.Commits != 0 {
 		t.Fatalf("a second collect made commits: %+v", rep)
 	}
+	if v := must(s.RevertTo(bg, MainBranch, rep.Head, CommitInfo{}))(t); v != rep.Head {
+		t.Fatalf("going back to the version of a collect made version %d", v)
+	}
+	if _, err := s.Revert(bg, MainBranch, rep.Head, CommitInfo{}); !errors.Is(err, dberr.ErrInvalid) {
+		t.Fatalf("Revert of a collect: %v", err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -218,7 +218,7 @@ func (v *view) newestOn(ctx context.Context, l *line, most Version) (Version, er
 			if err != nil {
 				return 0, err
 			}
-			if row.line == f.line && !row.kind.hidden() {
+			if row.line == f.line && row.kind != KindCopy {
 				return version, nil
 			}
 		}
