@@ -150,12 +150,12 @@ func (s *Store) sequence(r *request, submitted *bool) error {
 	if t.opens != nil {
 		t.opened(q.head.version, append([]fork{{t.line.id, q.head.version, q.head.number}}, t.line.lineage...))
 	}
+	s.seq.watch(t) // now: behind submit the transaction is its committer's again
 	if err := s.submit(q); err != nil {
 		return err
 	}
 	*submitted = true
 	s.remember(q)
-	s.seq.watch(t)
 	return nil
 }
 
