@@ -33,7 +33,10 @@ type DB struct {
 	conf   podder.Config
 	graphs *podder.Pool // for transactions
 
-	newTimer func(time.Duration) *time.Timer // for tests
+	// Replaced by tests.
+	newTimer func(time.Duration) *time.Timer
+	after    func(time.Duration, func()) *time.Timer
+	now      func() time.Time
 }
 
 // Open opens or creates the database file at path. nil options are safe
@@ -61,7 +64,7 @@ func Open(ctx context.Context, path string, opts *Options) (*DB, error) {
 }
 
 func newDB(path string, store *mvcc.Store, conf podder.Config) *DB {
-	return &DB{path: path, store: store, conf: conf, graphs: podder.NewPool(conf), newTimer: time.NewTimer}
+	return &DB{path: path, store: store, conf: conf, graphs: podder.NewPool(conf), newTimer: time.NewTimer, after: time.AfterFunc, now: time.Now}
 }
 
 // OpenMemory opens a new, empty database on the same engine with nothing on

@@ -5,19 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/poddb/poddb/mvcc"
 )
 
 // updating is the key under which the context of an Update's function carries
 // the database.
 type updating struct{ d *DB }
 
-// Pauses between the attempts of an Update: a random part of a time that doubles
-// each time, from the first up to the last.
+// Pauses between the first attempts of an Update: a random part of a time that doubles
+// each time.
 const (
 	firstPause = 100 * time.Microsecond
-	lastPause  = 20 * time.Millisecond
 
 	defaultAttempts = 100
+)
+
+// An Update that has lost turnAfter times takes the branch's turn: from then on commits of others on
+// that branch wait until it is done, but no longer than turnFactor times as long as its
+// longest attempt took, within these bounds.
+const (
+	turnAfter  = 8
+	turnFactor = 4
+	turnLeast  = 100 * time.Millisecond
+	turnMost   = 5 * time.Second
 )
 
 // Update runs fn in a transaction and commits it. After a conflict, and nothing
@@ -25,6 +36,13 @@ const (
 // short random pause; so fn may run several times, and should change nothing but
 // what it gets from its transaction. The context given to fn marks it: another
 // Update of the same database with it is ErrNested.
+//
+// One that reads much and runs long would lose for ever among many small ones. So after eight
+// conflicts an Update waits for its turn: in the order of asking, one Update of a branch at a time has other commits
+// on that branch wait, whoever makes them, until it has committed or failed, but at
+// most four times as long as its longest attempt took, at least 100 ms and at most 5 s. That is also
+// the longest that any commit waits for it. Within fn, commits with the context that fn was given do
+// not wait; others would wait until the turn is over.
 //
 // An error of fn rolls back and is returned as it is. A panic of fn rolls back
 // and goes on. fn must not end its transaction itself: ErrTxDone.
@@ -49,34 +67,92 @@ func (d *DB) Update(ctx context.Context, fn func(ctx context.Context, tx *Tx) er
 	if o.Attempts == 0 {
 		o.Attempts = defaultAttempts
 	}
-	inner := context.WithValue(ctx, updating{d}, true)
-	pause := firstPause
+	u := &updater{d: d, o: o, fn: fn, inner: context.WithValue(ctx, updating{d}, true), pause: firstPause}
+	defer u.endTurn()
+	return u.run(ctx)
+}
+
+// updater is one Update under way.
+type updater struct {
+	d       *DB
+	o       TxOptions
+	fn      func(context.Context, *Tx) error
+	inner   context.Context // for fn
+	pause   time.Duration   // at most, before the next attempt
+	longest time.Duration   // of the attempts
+	turn    *mvcc.Turn      // nil until there is one
+	stop    func() bool     // of what ends it in time
+}
+
+func (u *updater) run(ctx context.Context) (Version, error) {
 	for attempt := 1; ; attempt++ {
-		v, again, err := d.attempt(ctx, inner, fn, o, attempt == o.Attempts)
+		start := u.d.now()
+		v, again, err := u.attempt(ctx, attempt == u.o.Attempts)
 		if !again {
 			return v, err
 		}
-		if attempt == o.Attempts {
+		if attempt == u.o.Attempts {
 			var c *ConflictError
 			errors.As(err, &c)
 			c.Attempts = attempt
 			return 0, err
 		}
-		if stopped := d.sleep(ctx, time.Duration(d.store.Random()%uint64(pause))); stopped != nil {
+		u.longest = max(u.longest, u.d.now().Sub(start))
+		if attempt >= turnAfter {
+			err = u.takeTurn(ctx)
+		} else {
+			err = u.d.sleep(ctx, time.Duration(u.d.store.Random()%uint64(u.pause)))
+			u.pause *= 2
+		}
+		if stopped := ctx.Err(); err != nil && stopped != nil {
 			return 0, fmt.Errorf("%w, after %d attempts that ended in a conflict", stopped, attempt)
 		}
-		pause = min(2*pause, lastPause)
+		if err != nil {
+			return 0, u.d.named(err)
+		}
+	}
+}
+
+// takeTurn waits for the branch's turn, unless the Update has it still.
+func (u *updater) takeTurn(ctx context.Context) error {
+	if u.turn != nil && !u.turn.Over() {
+		return nil
+	}
+	u.endTurn()
+	turn, err := u.d.store.AwaitTurn(ctx, u.o.Branch)
+	if err != nil {
+		return err
+	}
+	u.turn = turn
+	u.stop = u.d.after(turnLimit(u.longest), turn.End).Stop
+	return nil
+}
+
+// turnLimit is how long a turn lasts at most after attempts that took that long.
+func turnLimit(longest time.Duration) time.Duration {
+	return max(turnLeast, turnFactor*min(longest, turnMost/turnFactor))
+}
+
+func (u *updater) endTurn() {
+	if u.turn != nil {
+		u.stop()
+		u.turn.End()
+		u.turn = nil
 	}
 }
 
 // attempt is one run of an Update; again says that it ended in a conflict.
-func (d *DB) attempt(ctx, inner context.Context, fn func(context.Context, *Tx) error, o TxOptions, last bool) (_ Version, again bool, _ error) {
-	tx, err := d.begin(ctx, o)
+func (u *updater) attempt(ctx context.Context, last bool) (_ Version, again bool, _ error) {
+	tx, err := u.d.begin(ctx, u.o)
 	if err != nil {
-		return 0, false, d.named(err)
+		return 0, false, u.d.named(err)
+	}
+	inner := u.inner
+	if u.turn != nil {
+		ctx, inner = u.turn.In(ctx), u.turn.In(inner)
 	}
 	defer tx.Rollback() // if fn fails or panics
-	if err := fn(inner, tx); err != nil {
+	if err := u.fn(inner, tx); err != nil {
 		return 0, false, err // also if it is a conflict, of something else
 	}
 	v, err := tx.commit(ctx, last)

@@ -38,6 +38,9 @@ func (t *Tx) Commit(ctx context.Context, info CommitInfo) (Version, error) {
 	if err := t.checkReferences(ctx); err != nil {
 		return 0, err
 	}
+	if err := t.awaitTurn(ctx); err != nil {
+		return 0, err
+	}
 	if t.stream != nil {
 		if err := t.stream.finish(ctx); err != nil {
 			return 0, err

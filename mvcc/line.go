@@ -20,8 +20,9 @@ type line struct {
 	origin  *origin // of a line that begins with a copy (deepbranch.go)
 	head    atomic.Pointer[head]
 
-	deleted   atomic.Bool   // its branch (deletebranch.go)
-	collected atomic.Uint64 // the newest commit of a collect since Open
+	deleted   atomic.Bool          // its branch (deletebranch.go)
+	collected atomic.Uint64        // the newest commit of a collect since Open
+	turn      atomic.Pointer[Turn] // that somebody has (turn.go)
 
 	once       sync.Once
 	everything []fork // see there

@@ -50,7 +50,8 @@ type Store struct {
 	unclean  bool                    // MarkUnclean was done; the token is held
 	poisoned atomic.Pointer[error]
 
-	bell bell // rings when commits became visible, branches deleted, the store poisoned
+	bell  bell // rings when commits became visible, branches deleted, the store poisoned
+	turns turns
 	// branching holds one element while no branch is being created.
 	branching chan struct{}
 	newTimer  func(time.Duration) *time.Timer
