@@ -66,6 +66,9 @@ func TestRevertToOfRandomHistories(t *testing.T) {
 				continue
 			}
 			to := versions[rng.IntN(len(versions))]
+			if rng.IntN(3) == 0 {
+				must(d.Collect(ctx, db.CollectOptions{}))(t) // what that version needs may be taken away
+			}
 			watcher := namespace(t, d)
 			var names []string
 			for n := range shelves {

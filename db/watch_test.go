@@ -486,6 +486,35 @@ func TestWatchMatching(t *testing.T) {
 	}
 }
 
+// Commits of Collect are nobody's: they are passed over, also as the place where a watch begins.
+func TestWatchPassesOverCollects(t *testing.T) {
+	ctx := context.Background()
+	d := openMemory(t)
+	putAll(t, d, map[string]any{"n": 0, "x": stock(20)})
+	before := watching(t, d, "", "n", db.WatchOptions{})
+	drop := begin(t, d)
+	remove(t, drop, "x")
+	dropped := commit(t, drop)
+	rep := must(d.Collect(ctx, db.CollectOptions{}))(t)
+	hidden := must(d.Head(ctx, "main"))(t)
+	if hidden == dropped {
+		t.Fatalf("Collect made no commit: %+v", rep)
+	}
+	must(d.Prune(ctx, db.PruneOptions{Policy: db.KeepAll()}))(t)
+	at := watching(t, d, "", "n", db.WatchOptions{})
+	late := watching(t, d, "", "n", db.WatchOptions{After: hidden})
+	v := putAll(t, d, map[string]any{"n": 1})
+	if e := must(before())(t); e.Commit.Version != dropped || e.Gap != nil {
+		t.Fatalf("%+v", e)
+	}
+	for i, next := range []func() (db.WatchEvent, error){before, at, late} {
+		e := must(next())(t)
+		if want := []db.Version{dropped, hidden, hidden}[i]; e.Commit.Version != v || e.Base != want || e.Gap != nil || textOf(t, e) != "n: 0 → 1" {
+			t.Fatalf("%d: %+v %v %s", i, e, e.Gap, textOf(t, e))
+		}
+	}
+}
+
 // What a watch ends with.
 func TestWatchEnds(t *testing.T) {
 	path := filepath.Join(t.TempDir(), sampleName)

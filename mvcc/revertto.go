@@ -36,7 +36,7 @@ func (s *Store) RevertTo(ctx context.Context, branch string, version Version, in
 		return 0, err
 	}
 	defer then.Close()
-	if err := s.inHistory(ctx, branch, version); err != nil {
+	if err := s.inHistory(branch, version); err != nil {
 		return 0, err
 	}
 	t, err := s.Begin(ctx, branch, head)
@@ -62,19 +62,33 @@ func (s *Store) RevertTo(ctx context.Context, branch string, version Version, in
 	return t.Commit(ctx, info)
 }
 
-// inHistory is ErrInvalid unless a version is in the history of a branch; 0 is in all.
-func (s *Store) inHistory(ctx context.Context, branch string, version Version) error {
+// inHistory is ErrInvalid unless a version, which is open, is in the history of a branch; 0 is in
+// all.
+func (s *Store) inHistory(branch string, version Version) error {
 	if version == 0 {
 		return nil
 	}
-	if l := s.lines.Load().byName[branch]; l != nil && l.origin != nil && version == l.origin.copy {
-		return nil
+	l := s.lines.Load().byName[branch]
+	if l == nil {
+		return fmt.Errorf("%w: branch %q", dberr.ErrNotFound, branch)
 	}
-	at, err := s.newestUpTo(ctx, branch, version)
-	if err == nil && at != version {
-		err = fmt.Errorf("%w: version %d is not in the history of branch %q", dberr.ErrInvalid, version, branch)
-	}
-	return err
+	return s.read(func(v *view) error {
+		row, err := v.row(version)
+		if err != nil {
+			return err
+		}
+		h := l.head.Load()
+		history, whole := s.logical(append([]fork{{l.id, h.version, h.number}}, l.lineage...))
+		if !whole {
+			return fmt.Errorf("%w: branch %q is more than %d forks deep", dberr.ErrTooLarge, branch, maxLogical)
+		}
+		for _, f := range history {
+			if f.line == row.line && version <= f.version {
+				return nil
+			}
+		}
+		return fmt.Errorf("%w: version %d is not in the history of branch %q", dberr.ErrInvalid, version, branch)
+	})
 }
 
 // podIn returns a pod of a snapshot, nil if it has none of that id.

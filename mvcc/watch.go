@@ -45,6 +45,7 @@ type Watcher struct {
 	s       *Store
 	l       *line
 	told    Version
+	walked  Version // the head as of the last look: what is up to it and after told is pending, or hidden
 	noBase  bool
 	skipped bool
 	retired bool         // something after told
@@ -81,7 +82,7 @@ func (s *Store) Watch(ctx context.Context, branch string, after Version) (*Watch
 		return nil, err
 	}
 	w.held[0] = base
-	err = s.inHistory(ctx, branch, after)
+	err = s.inHistory(branch, after)
 	if err != nil {
 		w.Close()
 		return nil, err
@@ -157,7 +158,7 @@ func (w *Watcher) look(ctx context.Context) error {
 			return true
 		}
 		poison, deleted := w.s.writeError(), w.l.deleted.Load() // before the head: nothing comes after
-		if w.l.head.Load().version > w.told {
+		if w.l.head.Load().version > max(w.told, w.walked) {
 			return true
 		}
 		switch {
@@ -197,7 +198,7 @@ func (w *Watcher) collect(ctx context.Context, h *head) error {
 			if err != nil {
 				return err
 			}
-			if row.kind != KindCopy { // those that go just now too: tell sees where they are missing
+			if !row.kind.hidden() { // those that go just now too: tell sees where they are missing
 				w.pending.Add(version)
 			}
 			version = w.s.parent(row)
@@ -214,9 +215,7 @@ func (w *Watcher) collect(ctx context.Context, h *head) error {
 		w.pending.Add(newest)
 		w.skipped = true
 	}
-	if w.pending.empty() {
-		w.told = h.version // a copy only
-	}
+	w.walked = h.version
 	return nil
 }
 
