@@ -34,7 +34,9 @@ func (d *DB) Branches(ctx context.Context) ([]BranchInfo, error) {
 // (ErrNotFound). Its versions can be read until the next Prune, which removes
 // them whatever its policy, but for those with tags, open snapshots, or branches that
 // begin there. If it had commits, the newest of them and the version that it began at
-// stay: what only they hold stays in the file.
+// stay, and what only they hold stays in the file. To have that back too, bring the branch to
+// where it began before it is deleted (RevertTo its BranchInfo.Fork), Collect it, and commit
+// some small variable on it.
 func (d *DB) DeleteBranch(ctx context.Context, name string) error {
 	return d.named(d.store.DeleteBranch(ctx, name))
 }
