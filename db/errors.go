@@ -22,7 +22,8 @@ var (
 	ErrTxBusy = dberr.ErrTxBusy
 	// ErrNested: Update was called within Update.
 	ErrNested = dberr.ErrNested
-	// ErrDetached: a Ref of an object that a Checkout has taken out of its namespace.
+	// ErrDetached: a Ref of an object that is no part of its namespace any more: a
+	// Checkout has taken it out, or it was dropped and what the Ref led to collected.
 	ErrDetached = dberr.ErrDetached
 	// ErrReadChanged: an object that only Read variables of a transaction reach was
 	// changed; the message names the variable.

@@ -48,8 +48,9 @@ func NewRef[T any](p *T) Ref[T] { return Ref[T]{podder.NewRef(p)} }
 // Get returns the object, and loads it if this is the first use. A nil Ref gives nil.
 //
 // Errors, if it has to be loaded: ErrTxDone (its transaction is over), ErrTxBusy,
-// ErrClosed (its snapshot or database is closed), ErrDetached (a Checkout has taken
-// the object with the Ref out of its namespace), ErrTypeMismatch, ErrUnregistered,
+// ErrClosed (its snapshot or database is closed), ErrDetached (the object with
+// the Ref has left its namespace by a Checkout, or was dropped and a Collect has taken
+// away what the Ref led to), ErrTypeMismatch, ErrUnregistered,
 // ErrCorrupt, ErrTooLarge, the context's. After an error it may be tried again.
 func (r Ref[T]) Get(ctx context.Context) (*T, error) { return r.ref.Get(ctx) }
 

@@ -277,6 +277,27 @@ func TestCheckoutFollowsRefs(t *testing.T) {
 	}
 }
 
+// What a dropped object led to may be collected: its Ref says so.
+func TestRefsOfDroppedObjects(t *testing.T) {
+	ctx := context.Background()
+	d := openMemory(t)
+	putAll(t, d, map[string]any{"a": &client{Detail: db.NewRef(&detail{N: 1})}, "b": &client{}})
+	ns := namespace(t, d)
+	a, b := get[*client](t, ns, "a"), get[*client](t, ns, "b")
+	if err := ns.Delete(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	save(t, ns)
+	if _, err := d.Collect(ctx, db.CollectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.Name = "changed"
+	save(t, ns) // goes on behind the Collect
+	if _, err := a.Detail.Get(ctx); !errors.Is(err, db.ErrDetached) {
+		t.Fatalf("%v", err)
+	}
+}
+
 // Those who read without the program's types follow Refs.
 func TestRefsAreSeenWithoutTheProgram(t *testing.T) {
 	ctx := context.Background()

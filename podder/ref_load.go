@@ -171,7 +171,7 @@ func (h *refHome) loadRef(ctx context.Context, src pod.Source, c *refCell, t ref
 		err = l.run()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("pod %d slot %d: %w", c.place.Pod, c.place.Slot, err)
+		return nil, fmt.Errorf("pod %d slot %d: %w", c.place.Pod, c.place.Slot, l.gone(c, err))
 	}
 	pods, regions := l.loaded()
 	g.adopt(pods, regions, nil)
@@ -182,6 +182,20 @@ func (h *refHome) loadRef(ctx context.Context, src pod.Source, c *refCell, t ref
 	l.openRefs()
 	l.report(ctx, &g.cfg)
 	return s.addr, nil
+}
+
+// gone adds to an error that the object of a cell is not stored any more: in a graph
+// that goes on from version to version the object with the Ref may have been dropped,
+// and what it led to collected.
+func (l *loader) gone(c *refCell, err error) error {
+	if !errors.Is(err, dberr.ErrCorrupt) || l.named.g == nil {
+		return err
+	}
+	pods, missing := l.src.Pods(l.ctx, []pod.ID{c.place.Pod})
+	if errors.Is(missing, dberr.ErrNotFound) || missing == nil && !pods[0].Exported(c.place.Slot) {
+		return fmt.Errorf("%w: it is not stored in this version: %w", dberr.ErrDetached, err)
+	}
+	return err
 }
 
 // refTarget returns where the object of a cell is, which leads to a t.

@@ -248,6 +248,37 @@ func TestChangesBehindRefsThatAreNotLoadedAreFound(t *testing.T) {
 	}
 }
 
+// A list of interfaces that did not change itself leads elsewhere once its Refs were
+// loaded.
+func TestChangesBehindListsOfRefsAreFound(t *testing.T) {
+	s := newFakeStore()
+	list := make([]any, 3*shadowElements)
+	for i := range list {
+		list[i] = NewRef(&refLeaf{N: i})
+	}
+	cfg := s.config()
+	cfg.Registry = registryOf(t, Ref[refLeaf]{}, refLeaf{}, refTop{})
+	mustSave(t, mustGraph(t, cfg), s, "x", &struct{ L []any }{list})
+	g := mustGraph(t, cfg)
+	keepRefs(g, s)
+	vs, err := g.Load(context.Background(), s, []string{"x"}, []reflect.Type{reflect.TypeFor[*struct{ L []any }]()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := vs[0].Interface().(*struct{ L []any })
+	for range 2 {
+		mustStayQuiet(t, g, s, "x", x)
+	}
+	got(t, x.L[5].(Ref[refLeaf])).N = 500
+	mustSave(t, g, s, "x", x)
+	if vs, err = Decode(context.Background(), cfg, s, []string{"x"}, []reflect.Type{reflect.TypeFor[*struct{ L []any }]()}); err != nil {
+		t.Fatal(err)
+	}
+	if n := got(t, vs[0].Interface().(*struct{ L []any }).L[5].(Ref[refLeaf])).N; n != 500 {
+		t.Fatalf("%d is stored, not 500", n)
+	}
+}
+
 // Refs that are not loaded may be moved, copied and dropped.
 func TestRefsMoveUnloaded(t *testing.T) {
 	s := refStore(t)
