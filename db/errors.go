@@ -49,6 +49,8 @@ var (
 	// ErrBranchDeleted: the branch that a Watch goes along is no more. See
 	// BranchDeletedError.
 	ErrBranchDeleted = dberr.ErrBranchDeleted
+	// ErrUnrelated: branches that Merge cannot merge, because both began empty.
+	ErrUnrelated = dberr.ErrUnrelated
 	// ErrVersionGone: retention removed this version.
 	ErrVersionGone = dberr.ErrVersionGone
 	// ErrSnapshotTooOld: the writer of the file reused what an Inspect handle
@@ -118,9 +120,14 @@ type PathProblem = dberr.PathProblem
 
 // Retryable reports whether the same call may succeed when tried again
 // without reopening the database: conflicts and a full disk. An unknown
-// outcome (ErrCommitUnknown) is never retryable.
+// outcome (ErrCommitUnknown) is never retryable, nor are conflicts between branches
+// (MergeConflictError).
 func Retryable(err error) bool {
 	if errors.Is(err, ErrCommitUnknown) || errors.Is(err, ErrPoisoned) {
+		return false
+	}
+	var m *MergeConflictError
+	if errors.As(err, &m) {
 		return false
 	}
 	return errors.Is(err, ErrConflict) || errors.Is(err, ErrDiskFull)

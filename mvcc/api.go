@@ -80,11 +80,12 @@ const (
 // Kind says what made a commit.
 type Kind uint8
 
-// Kinds of commits. Log leaves out all but the first.
+// Kinds of commits. Log leaves out those that are hidden.
 const (
 	KindSave    Kind = iota // an ordinary commit
 	KindCopy                // made by CreateBranch on top of many branches
 	KindCollect             // took away what no variable reaches (collect.go)
+	KindMerge               // of another branch, whose version is the second parent
 )
 
 // hidden reports whether commits of the kind are nobody's: not in Log, and not
@@ -95,6 +96,9 @@ func (k Kind) hidden() bool { return k == KindCopy || k == KindCollect }
 type CommitInfo struct {
 	Message, Author string
 	Kind            Kind
+	// Merged is the version whose changes the commit takes over from another branch:
+	// its second parent. With it there is a commit even if nothing changes. 0 is none.
+	Merged Version
 }
 
 // Commit is one entry of the history.
@@ -102,6 +106,8 @@ type Commit struct {
 	Version Version
 	Line    uint32 // the line it was made on
 	Branch  string // the branch that line belongs to
+	// Parents are the version before it on the branch and, of a merge, the one that was
+	// merged. A commit that stands for retired ones has all that were merged into those, too.
 	Parents []Version
 	Time    time.Time // max(parent's + 1 ns, the clock)
 	Author  string

@@ -25,7 +25,7 @@ func (t *Tx) Commit(ctx context.Context, info CommitInfo) (Version, error) {
 		return 0, err
 	}
 	t.returnPods()
-	if len(t.order) == 0 && len(t.names) == 0 {
+	if len(t.order) == 0 && len(t.names) == 0 && info.Merged == 0 {
 		t.opened(t.base.version, t.base.lineage)
 		return t.base.version, nil
 	}
@@ -207,6 +207,10 @@ func (s *Store) commitGroup(v *view, r *request, h head, users map[uint64]uint64
 	if h.version != 0 {
 		m.parent[0] = h.version
 		row.parents = m.parent[:]
+	}
+	if info.Merged != 0 {
+		row.parents = []Version{h.version, info.Merged}
+		s.merges.add(info.Merged, row.version)
 	}
 	for i, p := range t.order {
 		p.number = c.number + 1 + uint64(i)

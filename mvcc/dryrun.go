@@ -18,6 +18,9 @@ func (s *Store) wouldPrune(ctx context.Context, keep rules) (_ PruneReport, err 
 	ctx, end := s.lasting(ctx, &s.scans)
 	defer func() { err = end(err) }()
 	fixed, open := s.fixedVersions(), s.open.kept()
+	if err := v.addMerged(ctx, lines, heads, fixed); err != nil {
+		return report, err
+	}
 	uses := map[uint64]uint64{}
 	for _, id := range sortedKeys(lines) {
 		r := &retirement{s: s, l: lines[id], keep: keep}

@@ -39,14 +39,19 @@ func (f *folding) run(run []lineCommit, target lineCommit) error {
 	}
 	var births []birth
 	removed := &Set{}
+	merged := mergedInto(row)
 	for i, c := range run {
 		r, err := f.v.row(c.version)
 		if err != nil {
 			return err
 		}
 		if i == 0 {
-			n.parents = r.parents
+			n.parents = nil
+			if len(r.parents) > 0 {
+				n.parents = r.parents[:1]
+			}
 		}
+		merged = append(merged, mergedInto(r)...)
 		if births, err = f.take(births, removed, r); err != nil {
 			return err
 		}
@@ -58,6 +63,9 @@ func (f *folding) run(run []lineCommit, target lineCommit) error {
 		f.touched = append(f.touched, c.pos)
 	}
 	if births, err = f.take(births, removed, row); err != nil {
+		return err
+	}
+	if n.parents, err = f.v.withMerged(n.parents, merged); err != nil {
 		return err
 	}
 	f.touched = append(f.touched, target.pos)

@@ -133,7 +133,7 @@ func (s *Store) commit(ctx context.Context, version Version) (Commit, error) {
 	}
 	parents := row.parents
 	if p := s.parent(row); p != 0 && (len(parents) == 0 || p != parents[0]) {
-		parents = []Version{p} // a commit around whose parent history leads has one
+		parents = append([]Version{p}, mergedInto(row)...) // history leads around the first one
 	}
 	return Commit{
 		Version: version, Line: row.line, Branch: l.branch, Parents: parents,

@@ -18,7 +18,7 @@ type PruneOptions struct {
 	// KeepLast keeps that many of the newest commits made on each branch, at least
 	// 1 unless there are other rules, counting those that are not retired yet. What
 	// a branch forked from counts for the branch it was made on. Always kept are heads, versions
-	// that a branch begins at, those with tags, and those with open snapshots or transactions.
+	// that a branch begins at, those that were merged into others, those with tags, and those with open snapshots or transactions.
 	// Of a branch that was deleted nothing else is kept.
 	KeepLast int
 	// Tiers keep commits by time, KeepAll all; what any rule keeps stays. See
@@ -121,8 +121,12 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 // prune is Prune with the upkeep token held.
 func (s *Store) prune(ctx context.Context, keep rules, o PruneOptions, report *PruneReport) error {
 	lines := s.lines.Load().byID
+	merged, err := s.mergedVersions(ctx)
+	if err != nil {
+		return err
+	}
 	for _, id := range sortedKeys(lines) {
-		r := &retirement{s: s, l: lines[id], keep: keep, report: report}
+		r := &retirement{s: s, l: lines[id], keep: keep, merged: merged, report: report}
 		if err := s.makingRoom(ctx, func() error { return r.run(ctx) }); err != nil {
 			return fmt.Errorf("retiring versions of branch %q: %w", lines[id].branch, err)
 		}

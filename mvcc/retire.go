@@ -19,7 +19,7 @@ import (
 //
 //  1. Always kept are the head of every line and the version that any line
 //     begins at (of a line that begins with a copy also its origin and the copy,
-//     deepbranch.go), and versions with tags. So every run has a target, and what a line inherits from
+//     deepbranch.go), versions with tags, and those that a kept commit took over in a merge. So every run has a target, and what a line inherits from
 //     another is what that one shows at a kept version.
 //  2. Versions with open snapshots are kept; bases of transactions are such. What
 //     is gone and what is open change under one lock (registry). A snapshot is
@@ -69,6 +69,7 @@ type retirement struct {
 	commits []lineCommit     // kept ones, oldest first
 	next    int              // those before it stay
 	victims map[Version]bool // of those that there were when the run began
+	merged  map[Version]bool // versions that kept merges took over
 	report  *PruneReport
 }
 
@@ -178,6 +179,7 @@ func (r *retirement) retire(ctx context.Context, gone map[Version]bool) error {
 // token is held, nothing is queued.
 func (r *retirement) choose() map[Version]bool {
 	fixed := r.s.fixedVersions()
+	r.s.merges.fix(fixed)
 	gone := map[Version]bool{}
 	most := r.s.retireWeight
 	if len(r.commits) > 0 { // a fold is written again with each group: let it pay
@@ -187,7 +189,7 @@ func (r *retirement) choose() map[Version]bool {
 		set, weight := &Set{}, uint64(0)
 		for ; r.next < len(r.commits); r.next++ {
 			c := r.commits[r.next]
-			if !r.victims[c.version] || fixed[c.version] || open[c.version] {
+			if !r.victims[c.version] || fixed[c.version] || r.merged[c.version] || open[c.version] {
 				continue
 			}
 			if weight += c.weight; weight > most && len(gone) > 0 {

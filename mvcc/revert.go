@@ -38,7 +38,7 @@ func (s *Store) Revert(ctx context.Context, branch string, version Version, info
 	if err != nil {
 		return 0, err
 	}
-	if found, err := s.newestUpTo(ctx, branch, version); err != nil || found != version || c.Kind != KindSave {
+	if found, err := s.newestUpTo(ctx, branch, version); err != nil || found != version || c.Kind.hidden() {
 		if err == nil {
 			err = fmt.Errorf("%w: version %d is not in the history of branch %q", dberr.ErrInvalid, version, branch)
 		}

@@ -66,6 +66,7 @@ type Store struct {
 	pins   pins
 	// reclaimable: the queue of reclaim may have rows.
 	reclaimable  atomic.Bool
+	merges       merges
 	retireWeight uint64
 	queueChunk   int
 	stepSize     int // entries that a step of reclaim takes; the upkeep token is held

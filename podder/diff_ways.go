@@ -16,10 +16,7 @@ import (
 
 // changedSlots returns the slots that both states of a pod have, and that differ.
 func changedSlots(a, b *pod.Pod) []pod.Slot {
-	renamed := false // numbers of references mean others now
-	for i := range min(len(a.Refs), len(b.Refs)) {
-		renamed = renamed || a.Refs[i] != b.Refs[i] && a.Refs[i].Pod != 0 && b.Refs[i].Pod != 0
-	}
+	renamed := renumbered(a, b)
 	var list []pod.Slot
 	for i := range min(len(a.Slots), len(b.Slots)) {
 		x, y := &a.Slots[i], &b.Slots[i]
@@ -31,6 +28,16 @@ func changedSlots(a, b *pod.Pod) []pod.Slot {
 		}
 	}
 	return list
+}
+
+// renumbered reports whether numbers of references mean others than they did.
+func renumbered(a, b *pod.Pod) bool {
+	for i := range min(len(a.Refs), len(b.Refs)) {
+		if a.Refs[i] != b.Refs[i] && a.Refs[i].Pod != 0 && b.Refs[i].Pod != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func sameData(x, y *pod.Data) bool {
@@ -131,7 +138,11 @@ func (w *ways) look(id pod.ID) error {
 	if err != nil || pb == nil {
 		return err
 	}
-	list := changedSlots(pa, pb)
+	return w.want(id, pb, changedSlots(pa, pb))
+}
+
+// want has ways looked for to slots of a pod.
+func (w *ways) want(id pod.ID, pb *pod.Pod, list []pod.Slot) error {
 	if len(list) == 0 {
 		return nil
 	}

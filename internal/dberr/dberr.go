@@ -40,6 +40,7 @@ var (
 	ErrTagExists        = errors.New("tag exists")
 	ErrUnknownVersion   = errors.New("no such version")
 	ErrBranchDeleted    = errors.New("branch was deleted")
+	ErrUnrelated        = errors.New("the branches have no common ancestor")
 	ErrVersionGone      = errors.New("version was removed by retention")
 	ErrSnapshotTooOld   = errors.New("snapshot is too old: the writer of the file reused what it shows")
 )

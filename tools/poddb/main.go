@@ -8,6 +8,7 @@
 //	poddb tag FILE                 the tags; with NAME sets or deletes one
 //	poddb show FILE                the variables of one version
 //	poddb get FILE PATH            any object as JSON, without the program's types
+//	poddb merge FILE FROM          what another branch changed, as a new commit
 //	poddb revert FILE VERSION      take one commit back, as a new commit
 //	poddb checkout FILE VERSION    go back to a version, as a new commit
 //	poddb schema FILE              the types that it holds, or what a program makes of them
@@ -71,6 +72,9 @@ type settings struct {
 	author   string
 	program  string
 	count    bool
+	into     string
+	ours     bool
+	theirs   bool
 }
 
 // env is what a command works with.
@@ -112,6 +116,15 @@ func commands() []command {
 				at(f, s)
 				f.IntVar(&s.depth, "depth", 0, "write at most `n` levels (0 is the default of the library)")
 			}, run: get},
+		{name: "merge", args: "FILE FROM", help: "commit to a branch what another branch changed since they parted; conflicts are listed and refused unless a flag decides them", minArgs: 2, maxArgs: 2,
+			flags: func(f *flag.FlagSet, s *settings) {
+				f.StringVar(&s.into, "into", "main", "the `branch` that gets the commit")
+				f.BoolVar(&s.ours, "ours", false, "where both changed the same, take the branch merged into")
+				f.BoolVar(&s.theirs, "theirs", false, "where both changed the same, take the branch FROM")
+				f.BoolVar(&s.dryRun, "dry-run", false, "only say what would be done")
+				f.StringVar(&s.message, "message", "", "of the new commit, as `text`")
+				f.StringVar(&s.author, "author", "", "of the new commit, as a `name`")
+			}, run: merge},
 		{name: "revert", args: "FILE VERSION", help: "take one commit back, as a new commit on top; refused if later ones touched the same", minArgs: 2, maxArgs: 2,
 			flags: func(f *flag.FlagSet, s *settings) {
 				f.StringVar(&s.branch, "branch", "main", "the `branch`")

@@ -332,3 +332,67 @@ func TestHistoryCommands(t *testing.T) {
 		}
 	}
 }
+
+func TestMergeCommand(t *testing.T) {
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "m.pod")
+	d, err := db.Open(ctx, path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit := func(branch string, fn func(cart []int) []int, name string) {
+		t.Helper()
+		_, err := d.Update(ctx, func(ctx context.Context, tx *db.Tx) error {
+			if name != "" {
+				if err := tx.Put(ctx, name, &[]int{1}); err != nil {
+					return err
+				}
+			}
+			cart := &[]int{1, 2, 3}
+			if branch != "" {
+				p, err := db.Get[*[]int](ctx, tx, "cart")
+				if err != nil {
+					return err
+				}
+				cart = p
+			}
+			*cart = fn(*cart)
+			return tx.Put(ctx, "cart", cart)
+		}, db.TxOptions{Branch: branch})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit("", func(c []int) []int { return c }, "")
+	if err := d.Branch(ctx, "other", 1); err != nil {
+		t.Fatal(err)
+	}
+	commit("main", func(c []int) []int { c[0], c[1] = 10, 20; return c }, "ours")
+	commit("other", func(c []int) []int { c[0], c[2] = 11, 30; return c }, "theirs")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args       []string
+		want, fail string
+	}{
+		{[]string{"merge", path, "other", "--ours", "--theirs"}, "", "not both"},
+		{[]string{"merge", path, "nobody"}, "", "nobody"},
+		{[]string{"merge", path, "other", "--dry-run"}, "1 conflicts\n", ""},
+		{[]string{"merge", path, "other", "--dry-run", "--theirs"}, "cart[0]   1     10    11      theirs\n", ""},
+		{[]string{"merge", path, "other"}, "cart[0]   1     10    11      open\n", "--ours or --theirs"},
+		{[]string{"merge", path, "other", "--json"}, `"conflicts":[{"path":"cart[0]","type":"int","base":"1","ours":"10","theirs":"11","choice":"open"}]`, "--ours or --theirs"},
+		{[]string{"get", path, "cart", "--json"}, "[10,20,3]\n", ""},
+		{[]string{"merge", path, "other", "--theirs", "--message", "joined"}, "version 4\n", ""},
+		{[]string{"get", path, "cart", "--json"}, "[11,20,30]\n", ""},
+		{[]string{"show", path}, "theirs", ""},
+		{[]string{"log", path, "-n", "1"}, "joined", ""},
+		{[]string{"merge", path, "other", "--json"}, `{"version":4,"base":3,"ours":4,"theirs":3,"upToDate":true,"pods":0,"names":0,"conflicts":[]}`, ""},
+		{[]string{"merge", path, "main", "--into", "other"}, "version 5\n", ""},
+	} {
+		got, err := poddb(t, c.args...)
+		if !strings.Contains(got, c.want) || (err != nil) != (c.fail != "") || err != nil && !strings.Contains(err.Error(), c.fail) {
+			t.Errorf("%q = %q, %v; want %q, error %q", c.args, got, err, c.want, c.fail)
+		}
+	}
+}
