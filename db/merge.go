@@ -153,7 +153,12 @@ func (e *MergeConflictError) Error() string {
 // Is reports that it is an ErrConflict.
 func (e *MergeConflictError) Is(target error) bool { return target == ErrConflict }
 
-const mergeAttempts = 10
+// mergeAttempts is how often a merge is tried, and lastMergePause the longest pause
+// between two attempts.
+const (
+	mergeAttempts  = 10
+	lastMergePause = 20 * time.Millisecond
+)
 
 // Merge commits to one branch what another one changed since their newest common version: a
 // merge commit with both as parents, which the next merge of the two begins at.
@@ -196,7 +201,7 @@ func (d *DB) Merge(ctx context.Context, o MergeOptions) (MergeReport, error) {
 		if stopped := d.sleep(ctx, time.Duration(d.store.Random()%uint64(pause))); stopped != nil {
 			return report, fmt.Errorf("%w, after %d attempts to merge", stopped, attempt)
 		}
-		pause = min(2*pause, lastPause)
+		pause = min(2*pause, lastMergePause)
 	}
 }
 
