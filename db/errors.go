@@ -74,6 +74,8 @@ var (
 	ErrTooNew = dberr.ErrTooNew
 	// ErrUnsaved: Checkout would overwrite changes that were never saved.
 	ErrUnsaved = dberr.ErrUnsaved
+	// ErrUnsound: a save missed a change; see Options.VerifyEvery.
+	ErrUnsound = dberr.ErrUnsound
 	// ErrInvalid: an argument that can never work; the message says why.
 	ErrInvalid = dberr.ErrInvalid
 	// ErrMemoryFault: memory that a variable reaches could not be read (unmapped).

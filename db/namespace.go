@@ -50,13 +50,19 @@ type SaveStats struct {
 	Pods        int   // pods that hold them
 	PodsWritten int   // pods of which a new version was stored
 	Bytes       int64 // bytes of the stored pod versions, before the log's framing
+	// Walked: the save looked at everything that the variables reach. The first two of
+	// a namespace do, and one after a load, a checkout, a change of the set of variables,
+	// when much has become garbage, and for a few rare kinds of values.
+	Walked bool
 }
 
 // Namespace opens the live variables of a branch at its newest version.
 // Variables load when they are first asked for.
 func (d *DB) Namespace(ctx context.Context, branch string) (_ *Namespace, err error) {
 	defer func() { err = d.named(err) }()
-	graph, err := podder.NewGraph(d.conf)
+	conf := d.conf
+	conf.Index = true
+	graph, err := podder.NewGraph(conf)
 	if err != nil {
 		return nil, err
 	}
@@ -377,7 +383,7 @@ func (ns *Namespace) save(ctx context.Context, o SaveOptions) (Version, error) {
 	v := sn.Version()
 	ns.follow(ctx, sn)
 	w := tx.Written()
-	ns.last = SaveStats{Version: v, Objects: saved.Objects, Pods: saved.Pods, PodsWritten: w.PodsNew + w.PodsChanged, Bytes: int64(w.Bytes)}
+	ns.last = SaveStats{Version: v, Objects: saved.Objects, Pods: saved.Pods, PodsWritten: w.PodsNew + w.PodsChanged, Bytes: int64(w.Bytes), Walked: saved.Walked}
 	return v, nil
 }
 

@@ -36,6 +36,11 @@ type Options struct {
 	// make saves of scattered changes write less, large ones loads read faster.
 	// A larger single object is a pod of its own. 0 means 8 KiB.
 	PodTargetBytes int
+	// VerifyEvery has every n-th save of a namespace that looked only at what it took
+	// to have changed followed by one that looks at everything, and fail with
+	// ErrUnsound if that finds more. Nothing is committed then. 0 means never; tests
+	// of programs that use unsafe may want 1.
+	VerifyEvery int
 	// Durability says what a commit that returned survives; the zero value is
 	// DurabilityFull: everything. Interval bounds the time between syncs at
 	// DurabilityInterval; 0 means a second.
@@ -124,6 +129,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if r.Interval < 0 || r.MaxReaderAge < 0 || r.SlowSync < 0 {
 		return r, fmt.Errorf("%w: a negative duration in Options: Interval %v, MaxReaderAge %v, SlowSync %v", ErrInvalid, r.Interval, r.MaxReaderAge, r.SlowSync)
 	}
+	if r.VerifyEvery < 0 {
+		return r, fmt.Errorf("%w: Options.VerifyEvery is negative", ErrInvalid)
+	}
 	if r.OnUnsupported != RefuseUnsupported && r.OnUnsupported != ZeroUnsupported {
 		return r, fmt.Errorf("%w: Options.OnUnsupported %d is neither RefuseUnsupported nor ZeroUnsupported", ErrInvalid, r.OnUnsupported)
 	}
@@ -163,5 +171,6 @@ func (o Options) podding(reg *podder.Registry, secret [32]byte) podder.Config {
 		TargetBytes:     o.PodTargetBytes,
 		ZeroUnsupported: o.OnUnsupported == ZeroUnsupported,
 		Warn:            o.warn(),
+		VerifyEvery:     o.VerifyEvery,
 	}
 }

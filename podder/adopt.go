@@ -10,6 +10,7 @@ import (
 // with further regions, or with another stored state.
 func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]pod.ID) {
 	st := g.cur
+	st.prints.known = false
 	for _, p := range pods {
 		g.adoptPod(p)
 	}

@@ -65,6 +65,7 @@ func (w *walk) weak(o *op, at unsafe.Pointer) {
 	if q == nil || o.sub.size == 0 {
 		return
 	}
+	w.st.walkAlways = true // its target may be reached by others only, or by none any more
 	if !w.settled {
 		w.st.regions.at(w.current).flags |= flagRescan
 		w.rescans = true

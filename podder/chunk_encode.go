@@ -89,7 +89,7 @@ func (c *chunker) before(r *region) *chunkList {
 // unchanged reports whether a container that was stored whole is what it was.
 func (c *chunker) unchanged(i int32) bool {
 	r := c.st.regions.at(i)
-	if r.flags&flagSticky == 0 {
+	if c.newRegion(i) {
 		return false
 	}
 	ps := &c.st.pods[r.pod]

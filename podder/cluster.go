@@ -20,7 +20,7 @@ func (p *placer) cut() {
 	regions := &p.st.regions
 	n := regions.len()
 	target := uint32(p.cfg.TargetBytes)
-	for i := n - 1; i >= 0; i-- {
+	for i := n - 1; i >= p.from; i-- {
 		r := regions.at(i)
 		if r.parent >= 0 {
 			regions.at(r.parent).child = i

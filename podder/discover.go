@@ -59,8 +59,8 @@ type walk struct {
 	// loaded are the values that variables of sync/atomic held when they were met.
 	loaded map[unsafe.Pointer]*any
 
-	stream *stream // places and encodes what is found, nil if that is done later
-	edges  blockList[int32]
+	stream *stream           // places and encodes what is found, nil if that is done later
+	edges  *blockList[int32] // of the state
 	// crossings are the edges, as from and to, that lead to a region which another
 	// one, or none, was first seen to refer to.
 	crossings blockList[[2]int32]
@@ -78,16 +78,22 @@ type walk struct {
 	oldBoxes map[int32]int32 // boxes and what they were in the state before, if sentinels have several regions
 
 	first   bool    // nothing was saved or loaded before
-	root    int     // number of the root being walked, from 1
-	static  typeSet // its closure
-	needs   needs
-	cells   []boxCell
-	nesting int
-	boxes   int
-	current int32 // region being scanned
-	elem    int   // its element, or entry in order
-	scratch []int32
-	buf     []byte
+	partial bool    // only what differs is walked, in the state before (resave.go)
+	added   int32   // if partial: regions from it on are new
+	undo    *undo   // if partial
+	again   []int32 // if partial: regions of which more is kept now
+	// overlaps says that a partial walk met memory which it cannot settle.
+	overlaps bool
+	root     int     // number of the root being walked, from 1
+	static   typeSet // its closure
+	needs    needs
+	cells    []boxCell
+	nesting  int
+	boxes    int
+	current  int32 // region being scanned
+	elem     int   // its element, or entry in order
+	scratch  []int32
+	buf      []byte
 
 	heads    []int32      // regions to which Refs lead (ref_save.go)
 	hidden   hiddenValues // Graph.hidden
@@ -105,7 +111,7 @@ func newWalk(ctx context.Context, g *Graph) *walk {
 	w.own = newOwnMemory(w)
 	w.own.spare = &g.spare
 	w.written.spare, g.eng.written = g.eng.written, nil
-	w.edges.memory, w.crossings.memory = &w.own, &w.own
+	w.edges, w.crossings.memory = &w.st.edges, &w.own
 	return w
 }
 
@@ -365,6 +371,7 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 		if !w.ownOpaque(p, o) {
 			return 0
 		}
+		w.st.regions.at(w.current).flags |= flagRerun // its references are not all edges
 		return w.opaqueRefs(&o.value)
 	}
 	if d.drop {
@@ -372,7 +379,7 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 		return 0
 	}
 	if d.okFor != w.eng.walks && !w.settled {
-		if !w.needs.later && !w.eng.known(d.plan.typ, w.static) {
+		if !w.needs.later && !w.knows(d.plan.typ) {
 			w.unregistered(p, d)
 			return 0
 		}
@@ -381,6 +388,7 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 	}
 	if d.static && !w.settled {
 		w.st.regions.at(w.current).flags |= flagStatic
+		w.st.asks = true
 		w.needs.add(d.plan.typ, w.current)
 	}
 	if d.plan.rerun {
@@ -401,6 +409,20 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 	extra = d.plan.est + w.refs(d.plan, d.value(p))
 	w.nesting--
 	return extra
+}
+
+// knows reports whether the variable that is being walked knows a type, or, if that
+// is none in particular, all of them.
+func (w *walk) knows(t reflect.Type) bool {
+	if !w.partial {
+		return w.eng.known(t, w.static)
+	}
+	for _, static := range w.needs.static {
+		if !w.eng.known(t, static) {
+			return false
+		}
+	}
+	return true
 }
 
 // edge records a reference of the region that is being scanned.

@@ -172,6 +172,8 @@ func (w *walk) keepType(stored, p *plan) *plan {
 // reach it must know its type.
 func (w *walk) other(i int32) {
 	if r := w.st.regions.at(i); !w.settled && r.flags&flagOther == 0 {
+		w.undo.region(i)
+		w.st.asks = true
 		r.flags |= flagOther
 		w.needs.others = append(w.needs.others, i)
 	}
@@ -204,6 +206,10 @@ func (w *walk) longString(s string) int32 {
 			lo = r.addr
 		}
 		hi = max(hi, uintptr(r.addr)+w.st.size(r))
+	}
+	if w.partial && len(hits) > 0 {
+		w.overlaps = true
+		return -1
 	}
 	n := int(hi - uintptr(lo))
 	i := w.replace(&w.st.strings, hits, candidate{addr: lo, plan: w.eng.planOf(stringType), kind: pod.SlotString, count: n, reach: n})
@@ -282,6 +288,8 @@ func (w *walk) reach(i int32, n int) {
 	if n <= sp.reach {
 		return
 	}
+	w.undo.region(i)
+	w.undo.span(w.st.regions.at(i).extra)
 	from := sp.reach
 	sp.reach = n
 	if r := w.st.regions.at(i); r.flags&flagSame != 0 {
@@ -299,6 +307,9 @@ func (w *walk) rescan(i int32, from, to int) {
 		r.flags |= flagRescan
 		w.rescans = true
 		w.grown = append(w.grown, growth{i, from, to})
+		if w.partial {
+			w.again = append(w.again, i)
+		}
 	}
 	w.st.regions.at(i).written = 0
 }

@@ -30,6 +30,10 @@ func (w *walk) settle(at unsafe.Pointer, c candidate, in int32) int32 {
 		w.other(in)
 		return in
 	}
+	if w.partial {
+		w.overlaps = true
+		return -1
+	}
 	// What the state before knew about this memory still holds: an extent does
 	// not shrink while it lives.
 	if o := w.old.memory.find(w.old, c.addr); o >= 0 {

@@ -313,6 +313,7 @@ func (e *encoder) typeID(k typeKey) pod.TypeID {
 			return 0
 		}
 		e.st.types[k] = id
+		e.undo.typ(k)
 	}
 	e.typeIDs[at] = id
 	return id

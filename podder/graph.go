@@ -34,6 +34,12 @@ type Config struct {
 	// allocate; 0 is no limit but what the stored bytes justify. What is beyond
 	// is ErrTooLarge, as with MaxUnstored.
 	MaxLoad int64
+	// Index has saves that follow others look only at what changed (resave.go). The
+	// second save of a graph pays for it.
+	Index bool
+	// VerifyEvery has every n-th such save followed by a walk that changes nothing; if
+	// it finds that something was missed, the save fails with ErrUnsound. 0 is never.
+	VerifyEvery int
 }
 
 // DefaultTargetBytes is the size of pods unless Config says otherwise.
@@ -66,15 +72,16 @@ type Root struct {
 // addresses, hashes. It keeps every object it knows from being collected. It
 // is not safe for concurrent use.
 type Graph struct {
-	cfg    Config
-	eng    *engine
-	cur    *state
-	roots  map[string]pod.ID
-	hidden hiddenValues
-	zeroed int // values that the newest save stored as nil
-	spare  spareBlocks
-	others bool // Others
-	late   bool // a first save encodes nothing before all is placed (a test)
+	cfg     Config
+	eng     *engine
+	cur     *state
+	roots   map[string]pod.ID
+	hidden  hiddenValues
+	zeroed  int // values that the newest save stored as nil
+	spare   spareBlocks
+	others  bool // Others
+	late    bool // a first save encodes nothing before all is placed (a test)
+	resaved int  // saves without a walk
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.

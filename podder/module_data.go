@@ -52,7 +52,7 @@ func (g *Graph) warnModuleData(w *walk) {
 	}
 	var found []int32
 	n, data := 0, moduleData()
-	for i := range int32(w.st.regions.len()) {
+	for i := w.added; i < w.st.regions.len(); i++ {
 		r := w.st.regions.at(i)
 		if !data.has(uintptr(r.addr)) || r.flags&flagSticky != 0 || r.kind != pod.SlotObject && r.kind != pod.SlotArray || r.plan.sentinel != nil {
 			continue

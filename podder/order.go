@@ -67,11 +67,19 @@ func (w *walk) orderPointer(dst []byte, pl *plan, q unsafe.Pointer, depth int) [
 	if pl.size == 0 {
 		return append(dst, 1)
 	}
-	if w.old.memory.find(w.old, q) >= 0 || depth > 0 {
+	if w.regionBefore(q) >= 0 || depth > 0 {
 		return w.orderPlace(dst, q)
 	}
 	dst, _ = w.appendOrder(append(dst, 4), pl, q, depth+1)
 	return dst
+}
+
+// regionBefore returns the region that covered q in the state before, or -1.
+func (w *walk) regionBefore(q unsafe.Pointer) int32 {
+	if o := w.old.memory.find(w.old, q); !w.partial || o < w.added {
+		return o
+	}
+	return -1
 }
 
 // orderPlace appends where the memory at q was stored before, if it was.
@@ -79,7 +87,7 @@ func (w *walk) orderPlace(dst []byte, q unsafe.Pointer) []byte {
 	if q == nil {
 		return append(dst, 0)
 	}
-	o := w.old.memory.find(w.old, q)
+	o := w.regionBefore(q)
 	if o < 0 {
 		return append(dst, 3)
 	}

@@ -37,6 +37,7 @@ type placer struct {
 	podOf []int32 // pods of new regions, -1 for the others and for aliases
 
 	heaviest uint32 // weight of a container
+	from     int32  // regions below it have places
 }
 
 // move is a slot that becomes a forwarder.
@@ -48,7 +49,9 @@ type move struct {
 }
 
 // newRegion reports whether region i has no place from before.
-func (p *placer) newRegion(i int32) bool { return p.st.regions.at(i).flags&flagSticky == 0 }
+func (p *placer) newRegion(i int32) bool {
+	return i >= p.from && p.st.regions.at(i).flags&flagSticky == 0
+}
 
 func (p *placer) place(g *Graph, roots []Root) {
 	p.remap = make([]int32, len(p.old.pods))

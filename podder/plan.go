@@ -36,6 +36,9 @@ type plan struct {
 	layout    mapLayout
 	// Of a type with a codec of the program.
 	hand *handCodec
+	// How its values are fingerprinted, once somebody asked (fingerprint.go).
+	printer *printer
+	entries *printer // of the entries of a map
 	// Of the region of a sentinel: its contents are not stored.
 	sentinel *sentinel
 }
@@ -45,7 +48,7 @@ type op struct {
 	code  opCode
 	off   uintptr
 	n     int   // array: elements; raw: bytes; slice: shownOnly, keepAll; codec: checked
-	sub   *plan // pointer, slice, array: element; map: the map
+	sub   *plan // pointer, slice, array: element; map: the map; others: the type
 	codec valueCodec
 	why   string // of a refusal
 }
@@ -149,6 +152,7 @@ type engine struct {
 	written   *[writtenBlock]byte       // for the next walk
 	home      *refHome                  // of Refs that are not loaded; nil if they are loaded at once
 	described map[typeKey][]byte        // descriptors
+	printers  []*printer                // by number
 }
 
 func newEngine(reg *Registry, seed uint64, zero bool) *engine {
@@ -229,9 +233,9 @@ func (e *engine) compile(ops *[]op, p *plan, t reflect.Type, off uintptr) {
 		return
 	case valueCodec:
 		e.coded[t] = true
-		o := op{code: opCodec, off: off, codec: c}
+		o := op{code: opCodec, off: off, codec: c, sub: &plan{typ: t}}
 		if _, ok := c.(checkedCodec); ok {
-			o.n, o.sub = checked, &plan{typ: t}
+			o.n = checked
 		}
 		*ops = append(*ops, o)
 		return

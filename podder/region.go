@@ -52,6 +52,7 @@ const (
 	flagScanned              // was visited
 	flagRefHead              // a Ref leads to it, so it begins a pod (ref_save.go)
 	flagCrossed              // others than its parent refer to it
+	flagNoted                // undo has what it was
 )
 
 // span is the length of an array or string region.

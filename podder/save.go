@@ -2,6 +2,7 @@ package podder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -22,12 +23,14 @@ type Saved struct {
 	PodsChanged  int   // pods that were put
 	SlotsChanged int   // slots in them
 	Bytes        int64 // encoded bytes of the changed slots
+	Walked       bool  // everything that the variables reach was looked at, not only what differs
 	// Roots are the pods of all variables of the save.
 	Roots map[string]pod.ID
 
 	g    *Graph
 	base *state
 	next *state
+	undo *undo // if base was changed in place
 }
 
 // Commit makes the saved state the one that later saves compare with, and lets
@@ -39,19 +42,26 @@ func (s *Saved) Commit() {
 	if s.g.cur != s.base {
 		panic("podder: Commit of a save that another save or load has overtaken")
 	}
-	s.g.cur = s.next
-	s.g.uncover()
 	maps.Copy(s.g.roots, s.Roots)
-	s.base.release()
-	s.next, s.base = nil, nil
+	if s.undo != nil {
+		s.undo.keep()
+	} else {
+		s.g.cur = s.next
+		s.g.uncover()
+		s.base.release()
+	}
+	s.next, s.base, s.undo = nil, nil, nil
 }
 
 // Abort forgets the save: the next one finds the same changes again.
 func (s *Saved) Abort() {
-	if s.next != nil {
+	switch {
+	case s.undo != nil:
+		s.undo.undo()
+	case s.next != nil:
 		s.next.release()
 	}
-	s.next, s.base = nil, nil
+	s.next, s.base, s.undo = nil, nil, nil
 }
 
 // Save finds what the variables reach, and puts every pod that differs from its
@@ -70,6 +80,16 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 		return nil, err
 	}
 	defer runtime.KeepAlive(g) // the memory of its state
+	if g.canResave(roots) {
+		if s, err := g.resave(ctx, roots, sink); !errors.Is(err, errWalk) {
+			return s, err
+		}
+	}
+	return g.saveWalking(ctx, roots, sink)
+}
+
+// saveWalking is Save that walks everything.
+func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved, err error) {
 	w := newWalk(ctx, g)
 	defer func() {
 		if err != nil {
@@ -79,7 +99,7 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)
-	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: w.st}
+	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: w.st, Walked: true}
 	p := &placer{walk: w, cfg: g.cfg, sink: sink}
 	e := &encoder{placer: p, ctx: ctx, saved: s}
 	if w.first && len(g.cur.pods) == 0 {
@@ -98,6 +118,12 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	g.warnModuleData(w)
 	if err := e.run(); err != nil {
 		return nil, err
+	}
+	w.st.boxes, w.st.objects = w.cells, s.Objects
+	if g.cfg.Index && !w.first {
+		if err := w.takePrints(); err != nil {
+			return nil, err
+		}
 	}
 	for k, c := range w.cells {
 		id := w.st.pods[w.st.regions.at(c.region).pod].id

@@ -167,30 +167,12 @@ func (e *encoder) finish(i int32, ps *podState) error {
 		return nil
 	}
 	if !e.keep[i] {
-		for n := range e.refs {
-			if !e.used[n] {
-				e.refs[n] = pod.Ref{}
-			}
-		}
-		for len(e.refs) > 0 && e.refs[len(e.refs)-1].Pod == 0 {
-			e.refs = e.refs[:len(e.refs)-1]
-		}
+		e.dropUnused()
 	}
 	exports := e.exports(ps, e.slots, e.marked)
 	c := &e.change
 	*c = pod.Change{ID: ps.id, New: ps.isNew || ps.gone, Whole: ps.isNew || ps.gone, Refs: e.refs, Exports: exports, Drop: c.Drop[:0]}
-	e.writes = e.writes[:0]
-	for k := range e.out {
-		if o := &e.out[k]; o.changed {
-			n := len(e.writes)
-			e.writes = append(roomy(e.writes), pod.SlotWrite{})
-			w := &e.writes[n]
-			w.Slot = pod.Slot(e.slots[k])
-			e.data(&w.Data, o, e.slots[k])
-			e.saved.SlotsChanged++
-			e.saved.Bytes += int64(len(w.Data.Bytes))
-		}
-	}
+	e.collectWrites()
 	e.freezeIn(ps, frozen)
 	c.Slots = e.writes
 	if !c.New {
@@ -211,6 +193,34 @@ func (e *encoder) finish(i int32, ps *podState) error {
 	ps.exports = exports
 	ps.isNew, ps.gone = false, false
 	return nil
+}
+
+// dropUnused frees the reference numbers that no slot uses.
+func (e *encoder) dropUnused() {
+	for n := range e.refs {
+		if !e.used[n] {
+			e.refs[n] = pod.Ref{}
+		}
+	}
+	for len(e.refs) > 0 && e.refs[len(e.refs)-1].Pod == 0 {
+		e.refs = e.refs[:len(e.refs)-1]
+	}
+}
+
+// collectWrites lists the encoded slots that changed.
+func (e *encoder) collectWrites() {
+	e.writes = e.writes[:0]
+	for k := range e.out {
+		if o := &e.out[k]; o.changed {
+			n := len(e.writes)
+			e.writes = append(roomy(e.writes), pod.SlotWrite{})
+			w := &e.writes[n]
+			w.Slot = pod.Slot(e.slots[k])
+			e.data(&w.Data, o, e.slots[k])
+			e.saved.SlotsChanged++
+			e.saved.Bytes += int64(len(w.Data.Bytes))
+		}
+	}
 }
 
 // data fills in an encoded slot; what lies in memory as it is stored and was not

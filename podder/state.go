@@ -14,8 +14,9 @@ type state struct {
 	regions regionList
 	pins    blockList[unsafe.Pointer] // addresses of the regions, for the collector
 	spans   blockList[span]
-	memory  regionIndex // regions of memory by address
-	strings regionIndex // bytes of long strings by address
+	edges   blockList[int32] // references of regions, in walk order (discover.go)
+	memory  regionIndex      // regions of memory by address
+	strings regionIndex      // bytes of long strings by address
 	pods    []podState
 	byID    map[pod.ID]int32
 	// forwards are the forwarders that loads went through, by where they lead.
@@ -25,6 +26,20 @@ type state struct {
 	// chunked are the containers that are stored in chunks, by region.
 	chunked  map[int32]*chunkList
 	chunkIDs map[pod.ID]struct{} // their chunks, once somebody asked
+
+	prints  fingerprints
+	boxes   []boxCell // of the variables of the save
+	objects int       // regions that are no aliases
+	// unusedEdges are out of use, since saves without a walk append; otherEdges is what
+	// edges are copied to when they are many.
+	unusedEdges int
+	otherEdges  blockList[int32]
+	garbage     garbageState
+	// asks says that there are values of types that not every variable may know, so a
+	// new variable has to be asked.
+	asks bool
+	// walkAlways says that there are values which only a walk can judge.
+	walkAlways bool
 }
 
 // podState is the newest stored state of one pod, and who lives in it.
@@ -60,7 +75,7 @@ type typeKey struct {
 func newState() *state {
 	st := &state{byID: map[pod.ID]int32{}}
 	st.own = newOwnMemory(st)
-	st.regions.memory, st.memory.own, st.strings.own = &st.own, &st.own, &st.own
+	st.regions.memory, st.edges.memory, st.memory.own, st.strings.own = &st.own, &st.own, &st.own, &st.own
 	return st
 }
 

@@ -35,6 +35,7 @@ var (
 	ErrTooNew           = errors.New("file format is newer than this program")
 	ErrUnsaved          = errors.New("unsaved changes")
 	ErrInvalid          = errors.New("invalid argument")
+	ErrUnsound          = errors.New("a change was missed")
 	ErrMemoryFault      = errors.New("memory could not be read")
 	ErrBranchExists     = errors.New("branch exists")
 	ErrTagExists        = errors.New("tag exists")

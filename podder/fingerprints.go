@@ -1,0 +1,186 @@
+package podder
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// fingerprints are what a state knows of the memory of its regions as it was when
+// they were stored. A save takes them if it is not the first of its graph: much is
+// saved only once.
+type fingerprints struct {
+	// known says that all regions have theirs.
+	known bool
+	list  blockList[regionPrint] // by region
+	// pins are the strings and boxes that fingerprints trust, for the collector.
+	pins       blockList[unsafe.Pointer]
+	unusedPins int // that were replaced since all were taken
+}
+
+// regionPrint is the fingerprint of one region, with all that is needed to take it
+// again: the address is in state.pins.
+type regionPrint struct {
+	hash uint64
+	what uint32 // number of the printer << printKindBits, and how
+	n    uint32 // elements; manyElements: see its span
+}
+
+// How a region is compared with its fingerprint.
+const (
+	printNever  = iota // it cannot change: long strings; aliases
+	printAlways        // it has none
+	printValues
+	printMap
+	printBox // by who has the variable
+
+	printKindBits = 3
+	manyElements  = math.MaxUint32
+)
+
+// print returns the fingerprint of region i as its memory is now.
+func (st *state) print(e *engine, k printKeys, i int32) regionPrint {
+	r := st.regions.at(i)
+	if r.plan.sentinel != nil {
+		return regionPrint{}
+	}
+	switch r.kind {
+	case pod.SlotBox:
+		x := e.printerOf(r.plan)
+		p := regionPrint{what: uint32(x.number)<<printKindBits | printBox}
+		if !x.always && r.flags&flagRerun == 0 && r.addr != nil {
+			p.hash, p.n = e.printValues(x, k, r.addr, 1), 1
+		}
+		return p
+	case pod.SlotObject, pod.SlotArray:
+		x, n := e.printerOf(r.plan), 1
+		if r.kind == pod.SlotArray {
+			n = st.spans.at(r.extra).reach
+		}
+		if x.always || r.flags&flagRerun != 0 {
+			return regionPrint{what: printAlways}
+		}
+		return regionPrint{e.printValues(x, k, r.addr, n), uint32(x.number)<<printKindBits | printValues, uint32(min(n, manyElements))}
+	case pod.SlotMap:
+		x := e.mapPrinterOf(r.plan)
+		if h, ok := e.printableMap(x, k, r); ok {
+			return regionPrint{h, uint32(x.number)<<printKindBits | printMap, 0}
+		}
+		return regionPrint{what: printAlways}
+	case pod.SlotOpaque:
+		return regionPrint{what: printAlways}
+	}
+	return regionPrint{}
+}
+
+func (e *engine) printableMap(x *printer, k printKeys, r *region) (uint64, bool) {
+	if x.always || r.flags&flagRerun != 0 {
+		return 0, false
+	}
+	return e.printMap(x, k, r.addr)
+}
+
+// pin keeps what the fingerprint of region i trusts.
+func (st *state) pin(e *engine, i int32) {
+	p := st.prints.list.at(i)
+	x := e.printers[p.what>>printKindBits]
+	switch r := st.regions.at(i); p.what & (1<<printKindBits - 1) {
+	case printBox, printValues:
+		if len(x.pins) == 0 || p.n == 0 {
+			return
+		}
+		n := 1
+		if r.kind == pod.SlotArray {
+			n = st.spans.at(r.extra).reach
+		}
+		for k := range n {
+			st.pinValue(x, unsafe.Add(r.addr, uintptr(k)*x.size))
+		}
+	case printMap:
+		if len(x.key.pins) == 0 && len(x.elem.pins) == 0 {
+			return
+		}
+		x.layout.eachGroup((*goMap)(r.addr), func(g mapGroup) {
+			for g.full != 0 {
+				var at unsafe.Pointer
+				at, g = g.next(x.layout.size)
+				st.pinValue(x.key, at)
+				st.pinValue(x.elem, unsafe.Add(at, x.layout.elem))
+			}
+		})
+	}
+}
+
+func (st *state) pinValue(x *printer, p unsafe.Pointer) {
+	for _, off := range x.pins {
+		if q := *(*unsafe.Pointer)(unsafe.Add(p, off)); q != nil {
+			st.prints.pins.put(q)
+		}
+	}
+}
+
+// takePrints takes the fingerprints of all regions. Nothing was written since they
+// were encoded, but by sync/atomic.
+func (w *walk) takePrints() error {
+	st, e := w.st, w.eng
+	k := e.printKeys()
+	st.prints.list.memory = &st.own
+	for i := range st.regions.len() {
+		if i&0xffff == 0 {
+			if err := w.ctx.Err(); err != nil {
+				return err
+			}
+		}
+		w.current = i
+		st.prints.list.put(st.print(e, k, i))
+		st.pin(e, i)
+	}
+	st.prints.known = true
+	return nil
+}
+
+// changedRegions appends the regions whose memory is not what it was, and those of
+// which that cannot be told.
+func (w *walk) changedRegions(list []int32) ([]int32, error) {
+	st, e := w.st, w.eng
+	k := e.printKeys()
+	n := st.prints.list.len()
+	for b, prints := range st.prints.list.blocks {
+		if err := w.ctx.Err(); b&0xff == 0 && err != nil {
+			return nil, err
+		}
+		first := int32(b) << listBlockBits
+		addrs := st.pins.blocks[b]
+		for j := range min(listBlock, n-first) {
+			p := &prints[j]
+			w.current = first + j
+			switch p.what & (1<<printKindBits - 1) {
+			case printValues:
+				x := e.printers[p.what>>printKindBits]
+				if x.row > 0 && p.n == 1 {
+					if printRow(k, addrs[j], x.row) == p.hash {
+						continue
+					}
+					break
+				}
+				count := int(p.n)
+				if p.n == manyElements {
+					count = st.spans.at(st.regions.at(w.current).extra).reach
+				}
+				if e.printValues(x, k, addrs[j], count) == p.hash {
+					continue
+				}
+			case printMap:
+				if h, ok := e.printMap(e.printers[p.what>>printKindBits], k, addrs[j]); ok && h == p.hash {
+					continue
+				}
+			case printAlways:
+			default:
+				continue
+			}
+			list = append(list, w.current)
+		}
+	}
+	return list, nil
+}

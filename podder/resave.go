@@ -1,0 +1,393 @@
+package podder
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"slices"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// A save that follows another one need not walk. Every region that the state knows
+// is compared with its fingerprint; those that differ are scanned, what they lead
+// to and is new is discovered from there, and only slots of regions that differ or
+// are new are encoded. The state is changed in place; what it was is noted (undo.go)
+// until the save is committed.
+//
+// What no variable reaches any more is not noticed: it keeps its slots, and is kept
+// alive, until a save walks, as it does when that is an eighth of all (garbage.go).
+//
+// Regions are scanned in the order of their places, so what is new is met, placed
+// and numbered in an order that depends on what is stored and on what changed.
+//
+// Whatever needs more than that is left to a walk (errWalk), before anything was
+// handed to the sink: memory that was reached as one thing and is a part of
+// something larger now, variables that are gone, a type behind an interface
+// that not all variables know, values that cannot be stored (the walk finds all of
+// them and their paths), forwarders, weak pointers, values of unknown types.
+
+// errWalk says that the save has to walk.
+var errWalk = errors.New("podder: the save has to walk")
+
+// leastUnused is how many entries of the index may be out of use, beyond one for
+// each region.
+const leastUnused = 1024
+
+// canResave reports whether the next save of roots can do without a walk.
+func (g *Graph) canResave(roots []Root) bool {
+	st := g.cur
+	if !st.prints.known || st.walkAlways || g.zeroed > 0 || len(st.forwards) > 0 || len(g.hidden) > 0 || len(st.named.regions) > 0 {
+		return false
+	}
+	if st.prints.unusedPins > leastUnused+int(st.regions.len()) || st.muchGarbage() {
+		return false
+	}
+	boxes := st.boxes
+	for k := range roots {
+		id, saved := g.roots[roots[k].Name]
+		switch {
+		case len(boxes) > 0 && boxes[0].name == roots[k].Name:
+			r := st.regions.at(boxes[0].region)
+			if boxes = boxes[1:]; !saved || r.plan.typ != roots[k].Value.Type() || st.pods[r.pod].id != id {
+				return false
+			}
+		case saved || roots[k].Pod != 0 || st.asks:
+			return false
+		}
+	}
+	return len(boxes) == 0
+}
+
+// resaver is one such save.
+type resaver struct {
+	*encoder
+	added int32         // regions from it on are new
+	dirty []dirtyRegion // known regions to be encoded
+	items []slotItem
+}
+
+// dirtyRegion is a region to be encoded, with the edges that it had.
+type dirtyRegion struct {
+	region        int32
+	edge, edgeEnd uint32
+}
+
+// resave is Save without a walk. It returns errWalk, and has changed nothing, if
+// that is not possible.
+func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved, err error) {
+	w := newWalkIn(ctx, g)
+	u := w.undo
+	committed := false
+	defer func() {
+		if !committed {
+			u.undo()
+		}
+		w.end()
+	}()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer w.catchFault(&err)
+	x := &resaver{added: w.added}
+	if err := x.discover(w, roots); err != nil {
+		return nil, err
+	}
+	p := &placer{walk: w, cfg: g.cfg, sink: sink, from: w.added}
+	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: g.cur, undo: u}
+	x.encoder = &encoder{placer: p, ctx: ctx, saved: s}
+	x.placeAdded()
+	w.edges.put(0) // so that one past the last edge can be looked at
+	g.warnModuleData(w)
+	if err := x.run(); err != nil {
+		return nil, err
+	}
+	x.reprint()
+	g.resaved++
+	if n := g.cfg.VerifyEvery; n > 0 && g.resaved%n == 0 {
+		if err := g.verifyIndex(ctx, w.placedRoots(roots)); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range w.cells {
+		id := w.st.placeOf(c.region).Pod
+		s.Roots[c.name] = id
+		if c.region < w.added {
+			continue
+		}
+		if err := sink.SetName(ctx, c.name, id); err != nil {
+			return nil, fmt.Errorf("variable %q: %w", c.name, err)
+		}
+	}
+	w.st.boxes = w.cells
+	s.Objects, s.Pods = w.st.objects, s.Pods+len(w.st.pods)
+	committed = true
+	return s, nil
+}
+
+// newWalkIn returns a walk that changes the state of g.
+func newWalkIn(ctx context.Context, g *Graph) *walk {
+	st := g.cur
+	w := &walk{ctx: ctx, eng: g.eng, old: st, st: st, hidden: g.hidden, oldRoots: g.roots, others: g.others}
+	w.partial, w.added, w.covered = true, st.regions.len(), st.regions.len()
+	w.own = newOwnMemory(w)
+	w.own.spare = &g.spare
+	w.written.spare, g.eng.written = g.eng.written, nil
+	w.edges, w.crossings.memory = &st.edges, &w.own
+	w.undo = newUndo(st)
+	return w
+}
+
+// discover finds the regions that differ, and what is new behind them.
+func (x *resaver) discover(w *walk, roots []Root) error {
+	w.needs.begin(w.eng, roots)
+	w.eng.walks++
+	changed, err := w.changedRegions(w.changedBoxes(roots, nil))
+	if err != nil {
+		return err
+	}
+	if err := w.drain(); err != nil { // from new variables
+		return err
+	}
+	for _, c := range w.st.byPlace(changed) {
+		x.rescan(w, c.region)
+		if err := w.drain(); err != nil {
+			return err
+		}
+		if w.needsWalk() {
+			return errWalk
+		}
+	}
+	x.rescanGrown(w)
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	if w.needsWalk() {
+		return errWalk
+	}
+	return nil
+}
+
+// placedRegion is a region with its place.
+type placedRegion struct {
+	pod    pod.ID
+	slot   pod.Slot
+	region int32
+}
+
+// byPlace puts regions in the order of their places.
+func (st *state) byPlace(list []int32) []placedRegion {
+	placed := make([]placedRegion, len(list))
+	for k, i := range list {
+		ref := st.placeOf(i)
+		placed[k] = placedRegion{ref.Pod, ref.Slot, i}
+	}
+	slices.SortFunc(placed, func(a, b placedRegion) int {
+		if a.pod != b.pod {
+			return cmp.Compare(a.pod, b.pod)
+		}
+		return cmp.Compare(a.slot, b.slot)
+	})
+	return placed
+}
+
+// needsWalk reports whether something was met that only a walk can settle.
+func (w *walk) needsWalk() bool {
+	return w.overlaps || w.written.replaced || w.st.walkAlways || len(w.problems) > 0 || len(w.zeroed) > 0 ||
+		len(w.needs.others) > 0 || len(w.needs.list) > 0
+}
+
+// changedBoxes appends the boxes of variables whose value is another one, and gives
+// them that. New variables get boxes.
+func (w *walk) changedBoxes(roots []Root, list []int32) []int32 {
+	k := w.eng.printKeys()
+	boxes := w.st.boxes
+	for n := range roots {
+		if len(boxes) == 0 || boxes[0].name != roots[n].Name {
+			w.root = n + 1
+			w.addBox(roots[n])
+			w.askable(roots[n])
+			continue
+		}
+		w.cells = append(w.cells, boxes[0])
+		i := boxes[0].region
+		boxes = boxes[1:]
+		p := w.st.prints.list.at(i)
+		x := w.eng.printers[p.what>>printKindBits]
+		cell := reflect.New(roots[n].Value.Type())
+		cell.Elem().Set(roots[n].Value)
+		if p.n > 0 && w.eng.printValues(x, k, cell.UnsafePointer(), 1) == p.hash {
+			continue
+		}
+		w.undo.region(i)
+		w.st.moveRegion(i, cell.UnsafePointer())
+		list = append(list, i)
+	}
+	return list
+}
+
+// rescan scans region i anew.
+func (x *resaver) rescan(w *walk, i int32) {
+	w.undo.region(i)
+	r := w.st.regions.at(i)
+	if r.kind == pod.SlotArray {
+		w.undo.span(r.extra)
+	}
+	d := dirtyRegion{i, r.edge, r.edgeEnd}
+	r.flags &^= flagScanned | flagSame | flagRescan | flagRerun | flagStatic
+	r.weight, r.written = 0, 0
+	w.visit(i)
+	x.dirty = append(x.dirty, d)
+	if w.sameEdges(d, r) && w.edges.len() == int32(r.edgeEnd) {
+		w.edges.cut(int32(r.edge))
+		r.edge, r.edgeEnd = d.edge, d.edgeEnd
+	}
+}
+
+// sameEdges reports whether a region refers to what it referred to.
+func (w *walk) sameEdges(d dirtyRegion, r *region) bool {
+	if d.edgeEnd-d.edge != r.edgeEnd-r.edge {
+		return false
+	}
+	for k := range d.edgeEnd - d.edge {
+		if *w.edges.at(int32(d.edge + k)) != *w.edges.at(int32(r.edge + k)) {
+			return false
+		}
+	}
+	return true
+}
+
+// rescanGrown collects the edges of regions of which more is kept now.
+func (x *resaver) rescanGrown(w *walk) {
+	w.settled = true
+	for _, i := range w.again {
+		r := w.st.regions.at(i)
+		if r.flags&flagRescan == 0 {
+			continue
+		}
+		r.flags &^= flagRescan
+		d := dirtyRegion{i, r.edge, r.edgeEnd}
+		r.weight, r.written = 0, 0
+		r.edge = uint32(w.edges.len())
+		w.current = i
+		w.scan(i, 0, w.elements(r))
+		r.edgeEnd = uint32(w.edges.len())
+		if i < w.added && !slices.ContainsFunc(x.dirty, func(o dirtyRegion) bool { return o.region == i }) {
+			x.dirty = append(x.dirty, d)
+		}
+	}
+	w.settled = false
+}
+
+// reprint takes the fingerprints of what was encoded, and counts what is out of use.
+func (x *resaver) reprint() {
+	st, k := x.st, x.eng.printKeys()
+	for _, d := range x.dirty {
+		p := st.prints.list.at(d.region)
+		x.undo.print(d.region, *p)
+		*p = st.print(x.eng, k, d.region)
+		was := st.prints.pins.len()
+		st.pin(x.eng, d.region)
+		st.prints.unusedPins += int(st.prints.pins.len() - was)
+		if r := st.regions.at(d.region); r.edge != d.edge {
+			st.unusedEdges += int(d.edgeEnd - d.edge)
+			st.garbage.dropped += int(d.edgeEnd-d.edge) - x.kept(d, r)
+		}
+	}
+	st.garbage.added += int(st.regions.len() - x.added)
+	for i := x.added; i < st.regions.len(); i++ {
+		st.prints.list.put(st.print(x.eng, k, i))
+		st.pin(x.eng, i)
+		if st.regions.at(i).kind != pod.SlotFree {
+			st.objects++
+		}
+	}
+}
+
+// kept counts the references of a region that it had before, from both ends.
+func (x *resaver) kept(d dirtyRegion, r *region) (n int) {
+	a, b := d.edgeEnd-d.edge, r.edgeEnd-r.edge
+	least := min(a, b)
+	for head := uint32(0); head < least && *x.edges.at(int32(d.edge + head)) == *x.edges.at(int32(r.edge + head)); head++ {
+		n++
+	}
+	for tail := uint32(1); n < int(least) && *x.edges.at(int32(d.edgeEnd - tail)) == *x.edges.at(int32(r.edgeEnd - tail)); tail++ {
+		n++
+	}
+	return n
+}
+
+// placedRoots are roots with the pods that they have now.
+func (w *walk) placedRoots(roots []Root) []Root {
+	roots = slices.Clone(roots)
+	for k, c := range w.cells {
+		roots[k].Pod = w.st.placeOf(c.region).Pod
+	}
+	return roots
+}
+
+// verifyIndex walks everything and fails if a save that had to find all changes by
+// itself would write something: the fingerprints missed it.
+func (g *Graph) verifyIndex(ctx context.Context, roots []Root) error {
+	probe := &unsoundSink{st: g.cur}
+	saved, err := g.saveWalking(ctx, roots, probe)
+	if err != nil {
+		if probe.moving {
+			return nil
+		}
+		return err
+	}
+	saved.Abort()
+	return nil
+}
+
+// unsoundSink refuses everything but slots that are looked at by every save: values
+// of sync/atomic may have been written since.
+type unsoundSink struct {
+	st     *state
+	moving bool
+}
+
+func unsound(what string, args ...any) error {
+	return fmt.Errorf("%w by a save without a walk: %s", dberr.ErrUnsound, fmt.Sprintf(what, args...))
+}
+
+func (*unsoundSink) NewPod() pod.ID { return ^pod.ID(0) }
+
+func (*unsoundSink) Type(context.Context, []byte) (pod.TypeID, error) {
+	return 0, unsound("values of a type that it did not meet")
+}
+
+func (s *unsoundSink) Put(_ context.Context, c *pod.Change) error {
+	n, known := s.st.byID[c.ID]
+	for i := range c.Slots {
+		slot := c.Slots[i].Slot
+		if known && int(slot) < len(s.st.pods[n].slots) {
+			if r := s.st.pods[n].slots[slot].region; r >= 0 && s.st.prints.list.at(r).what == printAlways {
+				s.moving = true
+			}
+		}
+	}
+	if s.moving {
+		return nil
+	}
+	var slots []string
+	for i := range c.Slots {
+		what := "new"
+		if slot := int(c.Slots[i].Slot); known && slot < len(s.st.pods[n].slots) {
+			if r := s.st.pods[n].slots[slot].region; r >= 0 {
+				what = s.st.regions.at(r).plan.typ.String()
+			}
+		}
+		slots = append(slots, fmt.Sprintf("%d (%s)", c.Slots[i].Slot, what))
+	}
+	return unsound("pod %d, slots %v", c.ID, slots)
+}
+
+func (*unsoundSink) SetName(_ context.Context, name string, _ pod.ID) error {
+	return unsound("variable %q", name)
+}
+
+func (*unsoundSink) DeleteName(context.Context, string) error { return nil }

@@ -1,0 +1,176 @@
+package podder
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// slotItem is a slot to be encoded, or a pod with a new export.
+type slotItem struct {
+	pod, slot int32 // slot is exportOnly for an export
+	links     bool  // what it refers to is not what it was
+}
+
+const exportOnly = -1
+
+// placeAdded gives new regions their places, as the rules of placer say: slots of
+// known regions stay, and none becomes free.
+func (x *resaver) placeAdded() {
+	p, regions := x.placer, &x.st.regions
+	for _, d := range x.dirty { // as cut does for new ones
+		if r := regions.at(d.region); r.weight > p.heaviest && r.kind != pod.SlotObject && r.kind != pod.SlotBox {
+			p.heaviest = r.weight
+		}
+	}
+	p.markRefHeads()
+	if x.added == regions.len() {
+		return
+	}
+	p.cut()
+	p.fresh = make([]int32, len(p.st.pods))
+	p.next = make([]uint32, len(p.st.pods))
+	for i := x.added; i < regions.len(); i++ {
+		r := regions.at(i)
+		known := int32(len(p.st.pods))
+		if to := p.joined(i); to >= 0 && regions.at(to).pod >= 0 {
+			r.pod = regions.at(to).pod
+			x.undo.pod(r.pod)
+		} else {
+			if !p.headPodNoting(i, r) {
+				continue
+			}
+			if r.pod == known {
+				p.next = append(p.next, 0)
+				p.st.byID[p.st.pods[known].id] = known
+			}
+		}
+		if r.kind != pod.SlotFree {
+			x.giveSlot(i, r)
+		}
+	}
+}
+
+// headPodNoting is headPod for a pod that may be known.
+func (p *placer) headPodNoting(i int32, r *region) bool {
+	if near := p.nearby(i, int(r.size)); near >= 0 {
+		p.undo.pod(near)
+	}
+	return p.headPod(i, r)
+}
+
+// giveSlot gives a new region the lowest free slot of its pod.
+func (x *resaver) giveSlot(i int32, r *region) {
+	ps, s := &x.st.pods[r.pod], x.next[r.pod]
+	for int(s) < len(ps.slots) && (ps.slots[s].region >= 0 || ps.slots[s].kind != pod.SlotFree) {
+		s++
+	}
+	if int(s) == len(ps.slots) {
+		ps.slots = append(roomy(ps.slots), slotState{region: i})
+	} else {
+		x.undo.slot(r.pod, int(s))
+		ps.slots[s] = slotState{region: i}
+	}
+	r.slot = s
+	x.next[r.pod] = s + 1
+}
+
+// slotItems lists what is to be encoded, by pod and slot, and marks exports.
+func (x *resaver) slotItems() {
+	st := x.st
+	for _, d := range x.dirty {
+		r := st.regions.at(d.region)
+		// Not all references of those without a fingerprint are edges.
+		links := r.edge != d.edge || st.prints.list.at(d.region).what == printAlways || r.flags&flagRerun != 0
+		x.items = append(roomy(x.items), slotItem{r.pod, int32(r.slot), links})
+		if links {
+			x.exportFrom(d.region, r)
+		}
+	}
+	for i := x.added; i < st.regions.len(); i++ {
+		if r := st.regions.at(i); r.kind != pod.SlotFree {
+			x.items = append(roomy(x.items), slotItem{r.pod, int32(r.slot), true})
+			x.exportFrom(i, r)
+		}
+	}
+	for _, i := range x.heads {
+		if r := st.regions.at(st.resolve(i)); !exported(st.pods[r.pod].exports, pod.Slot(r.slot)) {
+			x.items = append(x.items, slotItem{r.pod, exportOnly, true})
+		}
+	}
+	if x.undo.cut {
+		for i, list := range st.chunked {
+			if r := st.regions.at(i); list != x.undo.chunked[i] {
+				x.items = append(x.items, slotItem{r.pod, int32(r.slot), true})
+			}
+		}
+	}
+	slices.SortFunc(x.items, func(a, b slotItem) int {
+		return cmp.Or(cmp.Compare(a.pod, b.pod), cmp.Compare(a.slot, b.slot))
+	})
+}
+
+// exportFrom marks what region i refers to in other pods.
+func (x *resaver) exportFrom(i int32, r *region) {
+	inChunks := x.st.chunked[i] != nil
+	for k := r.edge; k < r.edgeEnd; k++ {
+		to := x.st.regions.at(x.st.resolve(*x.edges.at(int32(k))))
+		if to.pod == r.pod && !inChunks {
+			continue
+		}
+		to.flags |= flagExported
+		if !exported(x.st.pods[to.pod].exports, pod.Slot(to.slot)) {
+			x.items = append(roomy(x.items), slotItem{to.pod, exportOnly, true})
+		}
+	}
+}
+
+// containers is cutContainers for what is new or differs.
+func (x *resaver) containers() error {
+	st := x.st
+	x.frozen = map[int32][]frozenList{}
+	touched := func(i int32) bool {
+		r := st.regions.at(i)
+		return st.chunked[i] != nil || int(r.weight) > chunkFrom*x.cfg.TargetBytes && (r.kind == pod.SlotArray || r.kind == pod.SlotMap || r.kind == pod.SlotString)
+	}
+	var list []int32
+	for _, d := range x.dirty {
+		if touched(d.region) {
+			list = append(list, d.region)
+		}
+	}
+	for i := x.added; i < st.regions.len(); i++ {
+		if touched(i) {
+			list = append(list, i)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	x.undo.containers()
+	c := &chunker{encoder: x.encoder, had: map[int32]bool{}, lent: map[*chunkList]bool{}}
+	for i := range maps.Keys(st.chunked) {
+		c.had[i] = true // nothing is out of use before a walk says so
+	}
+	for _, i := range list {
+		if was := st.chunked[i]; was != nil {
+			if err := c.compare(i, was); err != nil {
+				return err
+			}
+		}
+	}
+	for _, i := range list {
+		if st.chunked[i] != nil || c.unchanged(i) {
+			continue
+		}
+		if err := c.fresh(i); err != nil {
+			return err
+		}
+	}
+	if err := c.batch.finish(x.ctx, x.sink); err != nil {
+		return err
+	}
+	return c.freeze()
+}
