@@ -10,7 +10,6 @@ import (
 // with further regions, or with another stored state.
 func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]pod.ID) {
 	st := g.cur
-	st.prints.known = false
 	for _, p := range pods {
 		g.adoptPod(p)
 	}
@@ -42,6 +41,7 @@ func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]p
 
 func (g *Graph) adoptPod(p loadedPod) {
 	st := g.cur
+	st.prints.known = false // what is stored may differ from memory now
 	i, ok := st.byID[p.id]
 	if !ok {
 		i = int32(len(st.pods))
