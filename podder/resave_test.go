@@ -455,7 +455,7 @@ func TestChunkedContainersNeedNoWalk(t *testing.T) {
 	}
 }
 
-type fourWords struct{ a, b, c, d uint64 }
+type fourWords struct{ A, B, C, D uint64 }
 
 // Each bit of a value counts, whatever its other words are.
 func TestEveryBitOfAFingerprintCounts(t *testing.T) {
