@@ -292,6 +292,8 @@ func argument(t reflect.Type) reflect.Value {
 		return reflect.ValueOf(context.Background())
 	case t == reflect.TypeFor[db.PruneOptions]():
 		return reflect.ValueOf(db.PruneOptions{Policy: db.KeepLast(1)})
+	case t == reflect.TypeFor[db.MergeOptions]():
+		return reflect.ValueOf(db.MergeOptions{From: "g"})
 	case t == reflect.TypeFor[io.Writer]():
 		return reflect.ValueOf(io.Discard)
 	case t.Kind() == reflect.String:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -57,6 +58,12 @@ func stock(n int) *shelf {
 	s.Best, s.Next = s.Items[1], s
 	return s
 }
+
+var byName = regexp.MustCompile(`s\.ByName\["article (\d+)"\]`)
+
+// otherWay reports whether got names the articles of want by the map that has them,
+// too: both are ways as short, and which is found first depends on where pods lie.
+func otherWay(got, want string) bool { return byName.ReplaceAllString(got, "s.Items[$1]") == want }
 
 // Each edit alone gives just these changes, in graphs that are one pod, many pods,
 // and containers in chunks.
@@ -112,7 +119,7 @@ func TestDiffNamesJustWhatWasEdited(t *testing.T) {
 				if got == "" || strings.Contains(got, "Items") {
 					t.Errorf("%d items: %s", n, got)
 				}
-			} else if got != c.want && !strings.HasPrefix(c.want, "t:") {
+			} else if got != c.want && !strings.HasPrefix(c.want, "t:") && !otherWay(got, c.want) {
 				t.Errorf("%d items: got\n%s\nwant\n%s", n, got, c.want)
 			}
 			if got := changes(t, d, v, v); got != "" {

@@ -9,6 +9,7 @@ import (
 // what differs between the two, after a load nothing. A pod may be adopted again
 // with further regions, or with another stored state.
 func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]pod.ID) {
+	g.letGo() // what is stored may differ from memory from here on
 	st := g.cur
 	for _, p := range pods {
 		g.adoptPod(p)
@@ -41,7 +42,6 @@ func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]p
 
 func (g *Graph) adoptPod(p loadedPod) {
 	st := g.cur
-	st.prints.known = false // what is stored may differ from memory now
 	i, ok := st.byID[p.id]
 	if !ok {
 		i = int32(len(st.pods))

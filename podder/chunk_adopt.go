@@ -8,7 +8,11 @@ import (
 func (st *state) hasChunk(id pod.ID) bool {
 	if st.chunkIDs == nil {
 		st.chunkIDs = map[pod.ID]struct{}{}
-		for _, list := range st.chunked {
+		live := st.liveNow()
+		for r, list := range st.chunked {
+			if live != nil && !live.regions.has(r) {
+				continue
+			}
 			for i := range list.chunks {
 				st.chunkIDs[list.chunks[i].id] = struct{}{}
 			}

@@ -55,13 +55,24 @@ func (st *state) compactEdges() {
 
 // countReached returns how many regions, aliases among them, the variables reach.
 func (st *state) countReached() int {
+	_, count := st.reachedRegions()
+	return count
+}
+
+// regionSet is a set of regions.
+type regionSet []uint64
+
+func (s regionSet) has(i int32) bool { return s[i/64]&(1<<(i%64)) != 0 }
+
+// reachedRegions returns the regions that the variables reach, and how many these and
+// aliases are. No load has added some since the newest save.
+func (st *state) reachedRegions() (reached regionSet, count int) {
 	n := st.regions.len()
-	reached := make([]uint64, n/64+1)
-	count := 0
+	reached = make(regionSet, n/64+1)
 	var todo []int32
 	visit := func(i int32) {
 		i = st.resolve(i)
-		if reached[i/64]&(1<<(i%64)) == 0 {
+		if !reached.has(i) {
 			reached[i/64] |= 1 << (i % 64)
 			count++
 			todo = append(todo, i)
@@ -82,5 +93,61 @@ func (st *state) countReached() int {
 			count++ // aliases take no memory of the program
 		}
 	}
-	return count
+	return reached, count
 }
+
+// liveSet says what of a state is reached, where saves without a walk have left garbage
+// in it. It is made when somebody asks, and good until the next save.
+type liveSet struct {
+	regions regionSet
+	pods    map[int32]struct{} // that have one of them
+}
+
+// liveNow returns what is reached, nil if everything may be.
+func (st *state) liveNow() *liveSet {
+	if !st.prints.known || !st.mayHaveGarbage {
+		return nil
+	}
+	if st.live == nil {
+		regions, _ := st.reachedRegions()
+		st.live = &liveSet{regions, map[int32]struct{}{}}
+		for i := range st.regions.len() {
+			if r := st.regions.at(i); regions.has(i) && r.pod >= 0 {
+				st.live.pods[r.pod] = struct{}{}
+			}
+		}
+	}
+	return st.live
+}
+
+// letGo drops the fingerprints and what no variable reaches any more: from here on
+// the state knows what a walk would have left.
+func (g *Graph) letGo() {
+	st := g.cur
+	live := st.liveNow()
+	st.prints = fingerprints{}
+	st.mayHaveGarbage, st.live = false, nil
+	if live == nil {
+		return
+	}
+	for i := range st.regions.len() {
+		r := st.regions.at(i)
+		if live.regions.has(i) || r.kind == pod.SlotFree || r.pod < 0 {
+			continue
+		}
+		if s := &st.pods[r.pod].slots[r.slot]; s.region == i {
+			s.region = -1
+		}
+		g.drop(i)
+	}
+	for id, n := range st.byID {
+		if _, ok := live.pods[n]; !ok {
+			delete(st.byID, id)
+		}
+	}
+	st.chunkIDs = nil
+}
+
+// Trim lets go of what no variable reaches any more as of the newest save, and of what
+// later saves need to do without a walk: the next one walks.
+func (g *Graph) Trim() { g.letGo() }

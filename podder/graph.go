@@ -111,7 +111,10 @@ func (g *Graph) newState() *state {
 // Holds reports whether the graph depends on a pod: it holds one of its
 // objects, or its root variable.
 func (g *Graph) Holds(id pod.ID) bool {
-	_, ok := g.cur.byID[id]
+	n, ok := g.cur.byID[id]
+	if live := g.cur.liveNow(); ok && live != nil {
+		_, ok = live.pods[n]
+	}
 	return ok || g.cur.hasChunk(id)
 }
 

@@ -122,6 +122,7 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Sav
 		}
 	}
 	w.st.boxes = w.cells
+	w.st.live, w.st.chunkIDs = nil, nil
 	s.Objects, s.Pods = w.st.objects, s.Pods+len(w.st.pods)
 	committed = true
 	return s, nil
@@ -293,7 +294,9 @@ func (x *resaver) reprint() {
 		st.prints.unusedPins += int(st.prints.pins.len() - was)
 		if r := st.regions.at(d.region); r.edge != d.edge {
 			st.unusedEdges += int(d.edgeEnd - d.edge)
-			st.garbage.dropped += int(d.edgeEnd-d.edge) - x.kept(d, r)
+			n := int(d.edgeEnd-d.edge) - x.kept(d, r)
+			st.garbage.dropped += n
+			st.mayHaveGarbage = st.mayHaveGarbage || n > 0
 		}
 	}
 	st.garbage.added += int(st.regions.len() - x.added)

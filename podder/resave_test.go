@@ -507,3 +507,42 @@ func TestEveryBitOfAFingerprintCounts(t *testing.T) {
 		}
 	}
 }
+
+// What is not reached any more is not held for others, although the state has it still;
+// a load or Trim drops it.
+func TestGarbageIsNotHeld(t *testing.T) {
+	s := newFakeStore()
+	cfg := indexed(s)
+	cfg.TargetBytes = 100
+	g := mustGraph(t, cfg)
+	x := &resaveNode{Name: "x"}
+	for i := range 40 {
+		x.List = append(x.List, &resaveNode{N: i, Name: strings.Repeat("n", 50)})
+	}
+	gone := &resaveNode{Name: strings.Repeat("gone", 30)}
+	x.Next = gone
+	mustSave(t, g, s, "x", x)
+	mustStayQuiet(t, g, s, "x", x)
+	i := g.cur.memory.find(g.cur, unsafe.Pointer(gone))
+	id := g.cur.placeOf(i).Pod
+	x.Next = nil
+	mustResave(t, g, s, "x", x)
+	if g.cur.memory.find(g.cur, unsafe.Pointer(gone)) != i || g.Holds(id) || !g.Holds(s.names["x"]) {
+		t.Errorf("known as %d, held: %v", g.cur.memory.find(g.cur, unsafe.Pointer(gone)), g.Holds(id))
+	}
+	x.Next = gone // again
+	mustResave(t, g, s, "x", x)
+	if !g.Holds(id) {
+		t.Error("what is reached again is not held")
+	}
+	reload(t, s, plainConfig(cfg), "x", x)
+	x.Next = nil
+	mustResave(t, g, s, "x", x)
+	g.Trim()
+	if g.cur.memory.find(g.cur, unsafe.Pointer(gone)) >= 0 || g.knows(id) {
+		t.Error("Trim did not let go")
+	}
+	x.Next = gone
+	resaved(t, g, s, "x", x)
+	reload(t, s, plainConfig(cfg), "x", x)
+}

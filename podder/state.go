@@ -35,6 +35,10 @@ type state struct {
 	unusedEdges int
 	otherEdges  blockList[int32]
 	garbage     garbageState
+	// mayHaveGarbage says that references were dropped since a walk; live is what is
+	// reached, once somebody asked.
+	mayHaveGarbage bool
+	live           *liveSet
 	// asks says that there are values of types that not every variable may know, so a
 	// new variable has to be asked.
 	asks bool

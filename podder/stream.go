@@ -155,12 +155,13 @@ func (s *stream) seal(i int32, ps *podState) {
 	e.begin(i, ps)
 	e.unplaced = false
 	e.slots, e.marked = e.slots[:0], e.marked[:0]
+	problems := len(e.problems)
 	for k, i := range s.list {
 		r := e.st.regions.at(i)
 		e.current = i
 		e.slot(r, slotState{})
 		if e.err != nil || e.unplaced {
-			e.err, e.unplaced = nil, false // what is wrong is found again in the end
+			e.err, e.unplaced, e.problems = nil, false, e.problems[:problems] // what is wrong is found again in the end
 			return
 		}
 		if k == 0 || r.flags&flagExported != 0 {

@@ -20,6 +20,7 @@ type undo struct {
 	unusedPins, unusedEdges, objects        int
 	garbage                                 garbageState
 	boxes                                   []boxCell
+	mayHaveGarbage                          bool
 }
 
 type oldRegion struct {
@@ -50,7 +51,7 @@ type oldPrint struct {
 func newUndo(st *state) *undo {
 	return &undo{
 		st: st, count: st.regions.len(), edges: st.edges.len(), spanCount: st.spans.len(), podCount: int32(len(st.pods)), pins: st.prints.pins.len(),
-		unusedPins: st.prints.unusedPins, unusedEdges: st.unusedEdges, objects: st.objects, garbage: st.garbage, boxes: st.boxes,
+		unusedPins: st.prints.unusedPins, unusedEdges: st.unusedEdges, objects: st.objects, garbage: st.garbage, boxes: st.boxes, mayHaveGarbage: st.mayHaveGarbage,
 	}
 }
 
@@ -157,6 +158,7 @@ func (u *undo) undo() {
 	st.prints.pins.cut(u.pins)
 	st.prints.unusedPins, st.unusedEdges = u.unusedPins, u.unusedEdges
 	st.objects, st.garbage, st.boxes = u.objects, u.garbage, u.boxes
+	st.mayHaveGarbage, st.live, st.chunkIDs = u.mayHaveGarbage, nil, nil
 }
 
 // forget takes a region that was added last out of the index.
