@@ -47,6 +47,8 @@ var (
 		"podder/encode_slot.go",
 		"podder/fetch.go",
 		"podder/forwards.go",
+		"podder/fingerprint.go",
+		"podder/fingerprints.go",
 		"podder/hash.go",
 		"podder/hooks_run.go",
 		"podder/loader.go",
