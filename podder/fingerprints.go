@@ -114,6 +114,7 @@ func (st *state) pin(e *engine, i int32) {
 
 func (st *state) pinValue(x *printer, p unsafe.Pointer) {
 	for _, off := range x.pins {
+		// Element k is one of those kept, so it lies inside the region.
 		if q := *(*unsafe.Pointer)(unsafe.Add(p, off)); q != nil {
 			st.prints.pins.put(q)
 		}
