@@ -111,6 +111,9 @@ type txLife struct {
 	mu      sync.Mutex
 	history []history.Txn
 	failure error
+
+	dirty    bool     // a planted bug: transactions see registers that others have not committed
+	inFlight sync.Map // what they see then, by name
 }
 
 // The objects of the variables.
@@ -374,6 +377,9 @@ func (t *recordedTx) replace(key string) error {
 	} else {
 		o.V = v
 	}
+	if t.l.dirty {
+		t.l.inFlight.Store(name, v)
+	}
 	t.note(history.Replace, name, v, seenValue(was))
 	return err
 }
@@ -383,7 +389,11 @@ func (t *recordedTx) lookRegister(key string) error {
 	if err != nil {
 		return err
 	}
-	t.note(history.Look, "r/"+key, 0, seenValue(o.V))
+	v := o.V
+	if other, ok := t.l.inFlight.Load("r/" + key); ok && len(t.ops) == 0 {
+		v = other.(int)
+	}
+	t.note(history.Look, "r/"+key, 0, seenValue(v))
 	return nil
 }
 
