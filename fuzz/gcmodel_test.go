@@ -104,7 +104,7 @@ func (g *gcLife) run() error {
 // gcBody is what a pod holds: some bodies are equal, and then shared.
 func gcBody(rng *rand.Rand) []byte {
 	if rng.IntN(4) == 0 {
-		return bytes.Repeat([]byte{byte(rng.IntN(3))}, 600)
+		return bytes.Repeat([]byte{byte(rng.IntN(3))}, 1500) // long enough to be shared
 	}
 	b := make([]byte, 1+rng.IntN(900))
 	for i := range b {

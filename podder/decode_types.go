@@ -89,7 +89,7 @@ func (l *loader) descriptorOf(id pod.TypeID) (*storedType, error) {
 		}
 		return nil, fmt.Errorf("type %d: %w", id, err)
 	}
-	if st.node, err = parseDescriptor(st.descriptor); err != nil {
+	if st.node, err = l.reg.parsed(st.descriptor); err != nil {
 		return nil, dberr.Corrupt("", -1, "type %d: %v", id, err)
 	}
 	if st.node.kind == nodeNamed {
@@ -97,6 +97,34 @@ func (l *loader) descriptorOf(id pod.TypeID) (*storedType, error) {
 	}
 	l.types[id] = st
 	return st, nil
+}
+
+// Parsed descriptors are kept for the next load: a small one costs less than to
+// parse them. What is kept is bounded, for they come from the file.
+const (
+	maxParsed      = 1024
+	maxParsedBytes = 4 << 10 // of one descriptor
+)
+
+// parsed is parseDescriptor. The node is never changed by anyone.
+func (r *Registry) parsed(descriptor []byte) (*node, error) {
+	r.mu.RLock()
+	n, ok := r.parsedNodes[string(descriptor)]
+	r.mu.RUnlock()
+	if ok {
+		return n, nil
+	}
+	n, err := parseDescriptor(descriptor)
+	if err != nil || len(descriptor) > maxParsedBytes {
+		return n, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.parsedNodes) >= maxParsed {
+		clear(r.parsedNodes)
+	}
+	r.parsedNodes[string(descriptor)] = n
+	return n, nil
 }
 
 // typeOf returns the stored type with the Go type that its text stands for

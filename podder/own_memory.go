@@ -39,9 +39,9 @@ const (
 )
 
 // takeSpare returns a block of a type, nil if there is none.
-func takeSpare[T any](s *spareBlocks) *[listBlock]T {
+func takeSpare[B any](s *spareBlocks) *B {
 	for i, b := range s.list {
-		if p, ok := b.(*[listBlock]T); ok {
+		if p, ok := b.(*B); ok {
 			last := len(s.list) - 1
 			s.list[i] = s.list[last]
 			s.list[last] = nil
@@ -90,18 +90,22 @@ func (m *ownMemory) small(n int) bool {
 	return false
 }
 
-// ownBlock returns a zeroed block.
-func ownBlock[T any](m *ownMemory) *[listBlock]T {
-	n := int(unsafe.Sizeof([listBlock]T{}))
+// ownBlock returns a zeroed block of a list.
+func ownBlock[T any](m *ownMemory) *[listBlock]T { return ownArray[[listBlock]T](m) }
+
+// ownArray returns a zeroed B, which is an array.
+func ownArray[B any](m *ownMemory) *B {
+	var b B
+	n := int(unsafe.Sizeof(b))
 	if !m.small(n) {
-		return (*[listBlock]T)(m.arena.Alloc(n))
+		return (*B)(m.arena.Alloc(n))
 	}
 	if m == nil || m.spare == nil {
-		return new([listBlock]T)
+		return new(B)
 	}
-	p := takeSpare[T](m.spare)
+	p := takeSpare[B](m.spare)
 	if p == nil {
-		p = new([listBlock]T)
+		p = new(B)
 	}
 	if len(m.given) < maxGiven {
 		m.given = append(m.given, p)

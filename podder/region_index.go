@@ -163,7 +163,7 @@ func (x *regionIndex) makeChunk(key uintptr) *chunk {
 	row := x.rowAt(key / rowChunks)
 	if row.chunks == nil {
 		row.key = key / rowChunks
-		row.chunks = (*[rowChunks]uint32)(ownSlice[uint32](x.own, rowChunks))
+		row.chunks = ownArray[[rowChunks]uint32](x.own)
 		x.used++
 	}
 	n := x.count

@@ -25,6 +25,8 @@ type Registry struct {
 	refs    map[reflect.Type]bool                      // whether it has a Ref
 	indexes map[reflect.Type]map[string][]reflect.Type // closure by type text
 	plans   map[planKey]*decodePlan                    // compiled decoders
+	// parsedNodes are parsed descriptors by their bytes
+	parsedNodes map[string]*node
 	// migrations by the name under which their old values are stored
 	migrations map[string][]migration
 	stored     map[uint64]storedIDs // by the seed of the database
@@ -52,6 +54,9 @@ func NewRegistry() *Registry {
 		closure: map[reflect.Type]typeSet{},
 		indexes: map[reflect.Type]map[string][]reflect.Type{},
 		plans:   map[planKey]*decodePlan{},
+
+		parsedNodes: map[string]*node{},
+
 		zones:   newZones(),
 		codecs:  map[reflect.Type]storedCodec{},
 		layouts: map[reflect.Type]string{},
