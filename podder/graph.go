@@ -104,7 +104,7 @@ func NewGraph(cfg Config) (*Graph, error) {
 // newState returns an empty state of the graph.
 func (g *Graph) newState() *state {
 	st := newState()
-	st.own.spare = &g.spare
+	st.own.spare, st.pinned.spare = &g.spare, &g.spare
 	return st
 }
 

@@ -20,10 +20,12 @@ import (
 // A state gives its memory back when it is overtaken, or when nothing refers to it
 // any more; a walk when it ends.
 type ownMemory struct {
-	heap  int // bytes from the heap so far
-	arena *offheap.Arena
-	spare *spareBlocks // nil if blocks are not used again
-	given []any        // blocks from the heap that go there
+	heap     int            // bytes from the heap so far
+	heapOnly bool           // the collector looks for pointers in it
+	arena    *offheap.Arena // nil until something comes from outside of the heap
+	attach   func(*offheap.Arena)
+	spare    *spareBlocks // nil if blocks are not used again
+	given    []any        // blocks from the heap that go there
 }
 
 // spareBlocks are blocks of tables that are over, cleared: most saves and
@@ -74,14 +76,23 @@ const heapBytes = 1 << 20
 // newOwnMemory returns memory that is given back at the latest when owner is not
 // referred to any more.
 func newOwnMemory[T any](owner *T) ownMemory {
-	m := ownMemory{arena: new(offheap.Arena)}
-	runtime.AddCleanup(owner, func(a *offheap.Arena) { a.Release() }, m.arena)
-	return m
+	return ownMemory{attach: func(a *offheap.Arena) {
+		runtime.AddCleanup(owner, func(a *offheap.Arena) { a.Release() }, a)
+	}}
+}
+
+// outside returns n bytes from outside of the heap.
+func (m *ownMemory) outside(n int) unsafe.Pointer {
+	if m.arena == nil {
+		m.arena = new(offheap.Arena)
+		m.attach(m.arena)
+	}
+	return m.arena.Alloc(n)
 }
 
 // small counts n more bytes and reports whether they are to come from the heap.
 func (m *ownMemory) small(n int) bool {
-	if m == nil || m.heap+n <= heapBytes {
+	if m == nil || m.heapOnly || m.heap+n <= heapBytes {
 		if m != nil {
 			m.heap += n
 		}
@@ -98,7 +109,7 @@ func ownArray[B any](m *ownMemory) *B {
 	var b B
 	n := int(unsafe.Sizeof(b))
 	if !m.small(n) {
-		return (*B)(m.arena.Alloc(n))
+		return (*B)(m.outside(n))
 	}
 	if m == nil || m.spare == nil {
 		return new(B)
@@ -120,7 +131,7 @@ func ownSlice[T any](m *ownMemory, n int) []T {
 	if m.small(size) {
 		return make([]T, n)
 	}
-	return unsafe.Slice((*T)(m.arena.Alloc(size)), n)
+	return unsafe.Slice((*T)(m.outside(size)), n)
 }
 
 // ownBytes returns n bytes that are anything.
@@ -132,7 +143,9 @@ func ownBytes(m *ownMemory, n int) []byte {
 }
 
 func (m *ownMemory) release() {
-	m.arena.Release()
+	if m.arena != nil {
+		m.arena.Release()
+	}
 	if m.spare != nil {
 		m.spare.give(m.given)
 	}

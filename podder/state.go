@@ -13,6 +13,7 @@ type state struct {
 	own     ownMemory
 	regions regionList
 	pins    blockList[unsafe.Pointer] // addresses of the regions, for the collector
+	pinned  ownMemory                 // of pins: from the heap, used again
 	spans   blockList[span]
 	edges   blockList[int32] // references of regions, in walk order (discover.go)
 	memory  regionIndex      // regions of memory by address
@@ -79,15 +80,17 @@ type typeKey struct {
 func newState() *state {
 	st := &state{byID: map[pod.ID]int32{}}
 	st.own = newOwnMemory(st)
+	st.pinned.heapOnly, st.pins.memory = true, &st.pinned
 	st.regions.memory, st.edges.memory, st.memory.own, st.strings.own = &st.own, &st.own, &st.own, &st.own
 	return st
 }
 
 // release gives back the memory of a state that is not used any more.
 func (st *state) release() {
-	own := st.own
+	own, pinned := st.own, st.pinned
 	*st = state{}
 	own.release()
+	pinned.release()
 }
 
 // addRegion adds an empty region, whose memory is at addr.
