@@ -57,9 +57,10 @@ type Options struct {
 
 	// For tests: what replaces the shares of MemoryBytes, and the size from which on
 	// a transaction is streamed; 0 = streamMin.
-	shares     *budget
-	streamFrom int64
-	maxLineage int // replaces the constant
+	shares      *budget
+	streamFrom  int64
+	maxLineage  int    // replaces the constant
+	nearCommits uint64 // replaces the constant
 }
 
 // Durability says what a commit that returned survives.

@@ -11,8 +11,9 @@ import (
 )
 
 // Changed returns the pods of which two versions have different pod versions, or
-// that only one of them has, in order. The sets of pod versions are computed from
-// aggregates and compared; then only the commits are looked up that added what differs.
+// that only one of them has, in order. If the two lie near each other on one line, the
+// commits between them are looked through; else the sets of pod versions are computed from
+// aggregates and compared. Then only the commits are looked up that added what differs.
 // A number that both had when their histories parted needs no look: what took its
 // place did so since, and names the same pod.
 func (s *Store) Changed(ctx context.Context, a, b *Snapshot) ([]pod.ID, error) {
@@ -21,6 +22,12 @@ func (s *Store) Changed(ctx context.Context, a, b *Snapshot) ([]pod.ID, error) {
 	}
 	var ids []pid
 	err := s.steady(ctx, func(v *view) error {
+		if near, ok, err := v.between(ctx, a, b); err != nil {
+			return err
+		} else if ok {
+			ids, err = v.podsOf(ctx, near)
+			return err
+		}
 		sa, err := v.numbersOf(ctx, a)
 		if err != nil {
 			return err
@@ -40,6 +47,48 @@ func (s *Store) Changed(ctx context.Context, a, b *Snapshot) ([]pod.ID, error) {
 	})
 	slices.Sort(ids)
 	return slices.Compact(ids), err
+}
+
+// nearCommits is how many commits are looked through rather than that sets are made,
+// which takes as long as there are pod versions.
+const nearCommits = 1000
+
+// between returns the numbers that the later of two versions has and the earlier has
+// not, if the two are of one line and near each other. What took the place of the others
+// is among them, as in Changed.
+func (v *view) between(ctx context.Context, a, b *Snapshot) (*Set, bool, error) {
+	if len(a.lineage) == 0 || len(b.lineage) == 0 || a.lineage[0].line != b.lineage[0].line {
+		return nil, false, nil
+	}
+	if a.version > b.version {
+		a, b = b, a
+	}
+	for _, sn := range []*Snapshot{a, b} {
+		if err := sn.usable(ctx); err != nil {
+			return nil, false, err
+		}
+	}
+	from, err := v.row(a.lineage[0].version)
+	if err != nil {
+		return nil, false, err
+	}
+	to, err := v.row(b.lineage[0].version)
+	if err != nil || to.pos-from.pos > v.s.o.nearCommits || to.line != from.line {
+		return nil, false, err
+	}
+	numbers := &Set{}
+	if to.pos == from.pos {
+		return numbers, true, nil
+	}
+	rows, err := rowsBack(to, from.pos+1, v.row)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, row := range append(rows, to) {
+		numbers.subtract(row.removed)
+		row.births(numbers)
+	}
+	return numbers, true, nil
 }
 
 // numbersOf is Snapshot.PodVersions within a steady view.

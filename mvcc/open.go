@@ -54,6 +54,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.maxLineage == 0 {
 		o.maxLineage = maxLineage
 	}
+	if o.nearCommits == 0 {
+		o.nearCommits = nearCommits
+	}
 	if o.SlowSync == 0 {
 		o.SlowSync = defaultSlowSync
 	}
