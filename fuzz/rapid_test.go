@@ -17,7 +17,7 @@ import (
 
 // TestModel runs random programs against a model that keeps the state of every
 // version in plain maps: put, get, change, delete, save, branch, tag, prune,
-// revert, reopen, crash. After each step every version that is kept shows what
+// revert, collect, reopen, crash. After each step every version that is kept shows what
 // it showed, and all promised ones are kept. rapid shrinks what fails;
 // -rapid.checks and -rapid.steps make it longer.
 func TestModel(t *testing.T) {
@@ -28,7 +28,7 @@ func TestModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"put": p.put, "get": p.get, "change": p.change, "delete": p.delete, "save": p.save,
 			"branch": p.branch, "tag": p.tag, "untag": p.untag, "prune": p.prune, "revert": p.revert,
-			"reopen": p.reopen, "crash": p.crash, "tidy": p.tidy,
+			"reopen": p.reopen, "crash": p.crash, "tidy": p.tidy, "collect": p.collect,
 			"": p.check,
 		})
 	})
@@ -107,15 +107,19 @@ type programme struct {
 	lines  map[string]*lineState
 	tags   map[string]db.Version
 	gone   map[db.Version]bool
-	cells  int // made so far
-	value  int
-	seed   uint64
+	// held are versions that namespaces may still show: the garbage collector ends them.
+	held map[db.Version]bool
+	// collected are the versions that Collect committed.
+	collected map[db.Version]bool
+	cells     int // made so far
+	value     int
+	seed      uint64
 }
 
 func newProgramme(t *rapid.T) *programme {
 	p := &programme{
 		ctx: context.Background(), mem: vfs.NewMem(), states: map[db.Version]versionState{0: {}},
-		lines: map[string]*lineState{"main": {}}, tags: map[string]db.Version{}, gone: map[db.Version]bool{},
+		lines: map[string]*lineState{"main": {}}, tags: map[string]db.Version{}, gone: map[db.Version]bool{}, collected: map[db.Version]bool{}, held: map[db.Version]bool{},
 		seed: rapid.Uint64().Draw(t, "seed"),
 	}
 	p.open(t)
@@ -137,6 +141,7 @@ func (p *programme) open(t *rapid.T) {
 	})
 	must(t, err)
 	p.d = d
+	clear(p.held)
 }
 
 func must(t *rapid.T, err error) {
@@ -280,8 +285,10 @@ func (p *programme) save(t *rapid.T) {
 	must(t, err)
 	s := p.states[p.lines[branch].head()].clone()
 	p.edit(t, doc, name, s)
+	p.held[ns.Base()] = true
 	v, err := ns.Save(p.ctx)
 	must(t, err)
+	p.held[ns.Base()] = true
 	p.committed(t, branch, v, s)
 }
 
@@ -344,7 +351,7 @@ func (p *programme) promised(last int) map[db.Version]bool {
 		keep[l.base], keep[l.head()] = true, true
 		n := last
 		for i := len(l.versions) - 1; i >= 0 && n > 0; i-- {
-			if v := l.versions[i]; !p.gone[v] {
+			if v := l.versions[i]; !p.gone[v] && !p.collected[v] { // policies do not count those
 				keep[v] = true
 				n--
 			}
@@ -369,6 +376,9 @@ func (p *programme) prune(t *rapid.T) {
 		s, err := p.d.At(p.ctx, v)
 		if err == nil {
 			s.Close()
+			if p.held[v] {
+				continue
+			}
 			t.Fatalf("version %d was to go, and is there", v)
 		}
 		p.gone[v] = true
@@ -389,6 +399,9 @@ func (p *programme) revert(t *rapid.T) {
 	}
 	i := rapid.IntRange(0, len(l.versions)-1).Draw(t, "which")
 	v, before := l.versions[i], l.base
+	if p.collected[v] {
+		return
+	}
 	if i > 0 {
 		before = l.versions[i-1]
 	}
@@ -457,6 +470,22 @@ func (p *programme) tidy(t *rapid.T) {
 		return
 	}
 	must(t, p.d.Checkpoint(p.ctx))
+}
+
+// collect takes away what no name reaches; nobody sees a difference.
+func (p *programme) collect(t *rapid.T) {
+	branch := p.anyBranch(t)
+	l := p.lines[branch]
+	_, err := p.d.Collect(p.ctx, db.CollectOptions{Branch: branch})
+	must(t, err)
+	head, err := p.d.Head(p.ctx, branch)
+	must(t, err)
+	for v := l.head() + 1; v <= head; v++ {
+		if c, err := p.d.CommitOf(p.ctx, v); err == nil && c.Branch == branch {
+			p.states[v], p.collected[v] = p.states[l.head()], true
+			l.versions = append(l.versions, v)
+		}
+	}
 }
 
 // check compares everything.
