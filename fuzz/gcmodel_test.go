@@ -119,7 +119,14 @@ func (g *gcLife) commit(base mvcc.Version, write map[pod.ID][]byte, isNew bool) 
 		return err
 	}
 	defer tx.Rollback()
+	g.mu.Lock()
+	was := g.states[base]
+	g.mu.Unlock()
 	for id, body := range write {
+		if bytes.Equal(was[id], body) { // no change: it neither writes nor collides
+			delete(write, id)
+			continue
+		}
 		c := &pod.Change{
 			ID: id, New: isNew, Exports: []pod.Export{{Slot: 0, Edges: pod.EdgeSet{All: true}}},
 			Slots: []pod.SlotWrite{{Slot: 0, Data: pod.Data{Kind: pod.SlotBox, Bytes: body}}},
@@ -138,6 +145,9 @@ func (g *gcLife) commit(base mvcc.Version, write map[pod.ID][]byte, isNew bool) 
 	}
 	state := maps.Clone(g.states[v-1])
 	if state == nil {
+		if v > 1 {
+			return fmt.Errorf("version %d follows one that nobody committed", v)
+		}
 		state = map[pod.ID][]byte{}
 	}
 	maps.Copy(state, write)
@@ -251,11 +261,30 @@ func (g *gcLife) compare(sn *mvcc.Snapshot, ids []pod.ID) error {
 	}
 	for i, p := range pods {
 		if p == nil || len(p.Slots) != 1 || !bytes.Equal(p.Slots[0].Bytes, want[ids[i]]) {
-			return fmt.Errorf("version %d shows another body of pod %d", sn.Version(), ids[i])
+			return fmt.Errorf("version %d shows another body of pod %d%s", sn.Version(), ids[i], g.whose(ids[i], p))
 		}
 	}
 	g.reads.Add(1)
 	return nil
+}
+
+// whose says which versions have the body that was shown.
+func (g *gcLife) whose(id pod.ID, p *pod.Pod) string {
+	if p == nil || len(p.Slots) != 1 {
+		return ": none"
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var first, last mvcc.Version
+	for v, state := range g.states {
+		if bytes.Equal(state[id], p.Slots[0].Bytes) {
+			if first == 0 || v < first {
+				first = v
+			}
+			last = max(last, v)
+		}
+	}
+	return fmt.Sprintf(", which versions from %d to %d have", first, last)
 }
 
 func (g *gcLife) prune(rng *rand.Rand) error {

@@ -81,13 +81,13 @@ func newOwnMemory[T any](owner *T) ownMemory {
 	}}
 }
 
-// outside returns n bytes from outside of the heap.
-func (m *ownMemory) outside(n int) unsafe.Pointer {
+// outside returns what gives memory from outside of the heap.
+func (m *ownMemory) outside() *offheap.Arena {
 	if m.arena == nil {
 		m.arena = new(offheap.Arena)
 		m.attach(m.arena)
 	}
-	return m.arena.Alloc(n)
+	return m.arena
 }
 
 // small counts n more bytes and reports whether they are to come from the heap.
@@ -109,7 +109,7 @@ func ownArray[B any](m *ownMemory) *B {
 	var b B
 	n := int(unsafe.Sizeof(b))
 	if !m.small(n) {
-		return (*B)(m.outside(n))
+		return (*B)(m.outside().Alloc(n))
 	}
 	if m == nil || m.spare == nil {
 		return new(B)
@@ -131,7 +131,7 @@ func ownSlice[T any](m *ownMemory, n int) []T {
 	if m.small(size) {
 		return make([]T, n)
 	}
-	return unsafe.Slice((*T)(m.outside(size)), n)
+	return unsafe.Slice((*T)(m.outside().Alloc(size)), n)
 }
 
 // ownBytes returns n bytes that are anything.
@@ -139,7 +139,7 @@ func ownBytes(m *ownMemory, n int) []byte {
 	if m.small(n) {
 		return make([]byte, n)
 	}
-	return unsafe.Slice((*byte)(m.arena.AllocAny(n)), n)
+	return unsafe.Slice((*byte)(m.outside().AllocAny(n)), n)
 }
 
 func (m *ownMemory) release() {
