@@ -136,6 +136,14 @@ func (ns *Namespace) LastSave() SaveStats {
 	return ns.last
 }
 
+// Trim lets go of objects that no variable reaches any more as of the newest Save, and
+// of what the next one needs to look only at what changed: that one looks at everything.
+func (ns *Namespace) Trim() {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	ns.graph.Trim()
+}
+
 // Set binds a variable to a live value: a pointer or a map, whose contents
 // every later Save looks at, or a number, bool or string, whose value is
 // stored. Anything else is ErrInvalid with a hint: a slice, struct or array

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -404,4 +405,47 @@ func TestConflictWhenALiveVariableWasBoundOrDeletedElsewhere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// From the third save on a namespace looks only at what changed, and says so; Trim lets
+// go of what is not reached, and the save after it looks at everything.
+func TestLaterSavesDoNotWalk(t *testing.T) {
+	d := openMemory(t)
+	ns := namespace(t, d)
+	big := &leaf{Text: "big"}
+	x := &holder{Name: "x", Leaf: big}
+	set(t, ns, "x", x)
+	for n, want := range []bool{true, true, false, false} {
+		x.Name = fmt.Sprint("x", n)
+		save(t, ns)
+		if got := ns.LastSave(); got.Walked != want || got.PodsWritten != 1 || got.Objects != 3 {
+			t.Errorf("save %d: %+v", n, got)
+		}
+	}
+	x.Leaf = nil
+	save(t, ns)
+	gone := make(chan struct{})
+	runtime.AddCleanup(big, func(int) { close(gone) }, 0)
+	big = nil
+	runtime.GC()
+	select {
+	case <-gone:
+		t.Error("what saves without a walk know was let go")
+	default:
+	}
+	ns.Trim()
+	for range 100 {
+		runtime.GC()
+		select {
+		case <-gone:
+			x.Name = "after"
+			save(t, ns)
+			if !ns.LastSave().Walked {
+				t.Error("no walk after Trim")
+			}
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	t.Error("Trim does not let go")
 }
