@@ -71,10 +71,11 @@ type resaver struct {
 	items []slotItem
 }
 
-// dirtyRegion is a region to be encoded, with the edges that it had.
+// dirtyRegion is a region to be encoded, with the edges and the weight that it had.
 type dirtyRegion struct {
 	region        int32
 	edge, edgeEnd uint32
+	weight        uint32
 }
 
 // resave is Save without a walk. It returns errWalk, and has changed nothing, if
@@ -236,7 +237,7 @@ func (x *resaver) rescan(w *walk, i int32) {
 	if r.kind == pod.SlotArray {
 		w.undo.span(r.extra)
 	}
-	d := dirtyRegion{i, r.edge, r.edgeEnd}
+	d := dirtyRegion{i, r.edge, r.edgeEnd, r.weight}
 	r.flags &^= flagScanned | flagSame | flagRescan | flagRerun | flagStatic
 	r.weight, r.written = 0, 0
 	w.visit(i)
@@ -269,7 +270,7 @@ func (x *resaver) rescanGrown(w *walk) {
 			continue
 		}
 		r.flags &^= flagRescan
-		d := dirtyRegion{i, r.edge, r.edgeEnd}
+		d := dirtyRegion{i, r.edge, r.edgeEnd, r.weight}
 		r.weight, r.written = 0, 0
 		r.edge = uint32(w.edges.len())
 		w.current = i

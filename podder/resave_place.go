@@ -21,8 +21,13 @@ const exportOnly = -1
 func (x *resaver) placeAdded() {
 	p, regions := x.placer, &x.st.regions
 	for _, d := range x.dirty { // as cut does for new ones
-		if r := regions.at(d.region); r.weight > p.heaviest && r.kind != pod.SlotObject && r.kind != pod.SlotBox {
+		r := regions.at(d.region)
+		if r.weight > p.heaviest && r.kind != pod.SlotObject && r.kind != pod.SlotBox {
 			p.heaviest = r.weight
+		}
+		if r.weight != d.weight {
+			x.undo.pod(r.pod)
+			p.st.pods[r.pod].bytes += int(r.weight) - int(d.weight)
 		}
 	}
 	p.markRefHeads()
