@@ -31,6 +31,7 @@ type DB struct {
 	path   string
 	store  *mvcc.Store
 	conf   podder.Config
+	index  bool         // of namespaces: Options.Index
 	graphs *podder.Pool // for transactions
 
 	// Replaced by tests.
@@ -64,7 +65,9 @@ func Open(ctx context.Context, path string, opts *Options) (*DB, error) {
 }
 
 func newDB(path string, store *mvcc.Store, conf podder.Config) *DB {
-	return &DB{path: path, store: store, conf: conf, graphs: podder.NewPool(conf), newTimer: time.NewTimer, after: time.AfterFunc, now: time.Now}
+	index := conf.Index
+	conf.Index = false // a transaction's graph is saved once
+	return &DB{path: path, store: store, conf: conf, index: index, graphs: podder.NewPool(conf), newTimer: time.NewTimer, after: time.AfterFunc, now: time.Now}
 }
 
 // OpenMemory opens a new, empty database on the same engine with nothing on

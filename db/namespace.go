@@ -61,7 +61,7 @@ type SaveStats struct {
 func (d *DB) Namespace(ctx context.Context, branch string) (_ *Namespace, err error) {
 	defer func() { err = d.named(err) }()
 	conf := d.conf
-	conf.Index = true
+	conf.Index = d.index
 	graph, err := podder.NewGraph(conf)
 	if err != nil {
 		return nil, err
@@ -368,9 +368,9 @@ func (ns *Namespace) save(ctx context.Context, o SaveOptions) (Version, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer saved.Abort() // nothing, once it was committed
 	sn, err := ns.commit(ctx, tx, o)
 	if err != nil {
-		saved.Abort()
 		return 0, err
 	}
 	saved.Commit()

@@ -407,10 +407,11 @@ func TestConflictWhenALiveVariableWasBoundOrDeletedElsewhere(t *testing.T) {
 	}
 }
 
-// From the third save on a namespace looks only at what changed, and says so; Trim lets
+// With Options.Index, from the third save on a namespace looks only at what changed, and says so; Trim lets
 // go of what is not reached, and the save after it looks at everything.
 func TestLaterSavesDoNotWalk(t *testing.T) {
-	d := openMemory(t)
+	d := must(db.OpenMemory(context.Background(), &db.Options{Types: testTypes(), Index: true, VerifyEvery: 1}))(t)
+	defer d.Close()
 	ns := namespace(t, d)
 	big := &leaf{Text: "big"}
 	x := &holder{Name: "x", Leaf: big}

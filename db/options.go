@@ -36,6 +36,14 @@ type Options struct {
 	// make saves of scattered changes write less, large ones loads read faster.
 	// A larger single object is a pod of its own. 0 means 8 KiB.
 	PodTargetBytes int
+	// Index has saves of a namespace, from the third on, look only at what changed: they
+	// compare what is in memory with fingerprints, and walk what differs. It is not the
+	// default yet, because three things differ from saves that look at everything: a type
+	// behind an interface that only some variables know may be stored for others through
+	// an object that did not change; memory that the program unmapped after it let go of
+	// it fails saves until Trim; and a map that it let go of must not be written by others
+	// before the next save.
+	Index bool
 	// VerifyEvery has every n-th save of a namespace that looked only at what it took
 	// to have changed followed by one that looks at everything, and fail with
 	// ErrUnsound if that finds more. Nothing is committed then. 0 means never; tests
@@ -171,6 +179,7 @@ func (o Options) podding(reg *podder.Registry, secret [32]byte) podder.Config {
 		TargetBytes:     o.PodTargetBytes,
 		ZeroUnsupported: o.OnUnsupported == ZeroUnsupported,
 		Warn:            o.warn(),
+		Index:           o.Index,
 		VerifyEvery:     o.VerifyEvery,
 	}
 }

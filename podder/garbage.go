@@ -32,8 +32,11 @@ func (st *state) muchGarbage() bool {
 	if x.saves++; x.saves < savesUncounted && x.dropped <= n/droppedShare && x.added <= n/addedShare {
 		return false
 	}
+	if n-st.countReached() > n/garbageShare {
+		return true // until a walk is committed
+	}
 	*x = garbageState{}
-	return n-st.countReached() > n/garbageShare
+	return false
 }
 
 // compactEdges drops the edges that are out of use.

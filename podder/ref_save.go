@@ -119,8 +119,10 @@ func (p *placer) markRefHeads() {
 	for _, i := range p.heads {
 		i = p.st.resolve(i)
 		r := regions.at(i)
+		p.undo.region(i)
 		r.flags |= flagRefHead | flagHead | flagExported
 		if i+1 < regions.len() && regions.at(i+1).parent == r.parent {
+			p.undo.region(i + 1)
 			regions.at(i + 1).flags |= flagHead
 		}
 	}

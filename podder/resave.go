@@ -93,8 +93,12 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Sav
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)
 	x := &resaver{added: w.added}
+	was := g.cur.liveNow()
 	if err := x.discover(w, roots); err != nil {
 		return nil, err
+	}
+	if !x.onlyReached(w, was) {
+		return nil, errWalk
 	}
 	p := &placer{walk: w, cfg: g.cfg, sink: sink, from: w.added}
 	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: g.cur, undo: u}
@@ -170,6 +174,37 @@ func (x *resaver) discover(w *walk, roots []Root) error {
 		return errWalk
 	}
 	return nil
+}
+
+// onlyReached takes what no variable reaches off the list of what is encoded. It
+// reports false if what was not reached before is, or what is new is not.
+func (x *resaver) onlyReached(w *walk, was *liveSet) bool {
+	st, drops := w.st, was != nil
+	for _, d := range x.dirty {
+		r := st.regions.at(d.region)
+		drops = drops || r.edge != d.edge
+	}
+	if !drops {
+		return true
+	}
+	boxes := st.boxes
+	st.boxes = w.cells
+	now, _ := st.reachedRegions()
+	st.boxes = boxes
+	for i := range st.regions.len() {
+		if i >= w.added && st.regions.at(i).kind != pod.SlotFree && !now.has(i) || i < w.added && was != nil && now.has(i) && !was.regions.has(i) {
+			return false
+		}
+	}
+	x.dirty = slices.DeleteFunc(x.dirty, func(d dirtyRegion) bool {
+		if now.has(d.region) {
+			return false
+		}
+		r := st.regions.at(d.region)
+		r.edge, r.edgeEnd = d.edge, d.edgeEnd
+		return true
+	})
+	return true
 }
 
 // placedRegion is a region with its place.

@@ -109,6 +109,7 @@ func (x *resaver) slotItems() {
 		for i, list := range st.chunked {
 			if r := st.regions.at(i); list != x.undo.chunked[i] {
 				x.items = append(x.items, slotItem{r.pod, int32(r.slot), true})
+				x.exportFrom(i, r) // its chunks are other pods
 			}
 		}
 	}
@@ -121,10 +122,12 @@ func (x *resaver) slotItems() {
 func (x *resaver) exportFrom(i int32, r *region) {
 	inChunks := x.st.chunked[i] != nil
 	for k := r.edge; k < r.edgeEnd; k++ {
-		to := x.st.regions.at(x.st.resolve(*x.edges.at(int32(k))))
+		j := x.st.resolve(*x.edges.at(int32(k)))
+		to := x.st.regions.at(j)
 		if to.pod == r.pod && !inChunks {
 			continue
 		}
+		x.undo.region(j)
 		to.flags |= flagExported
 		if !exported(x.st.pods[to.pod].exports, pod.Slot(to.slot)) {
 			x.items = append(roomy(x.items), slotItem{to.pod, exportOnly, true})

@@ -85,6 +85,9 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 			return s, err
 		}
 	}
+	if g.cur.mayHaveGarbage {
+		g.letGo() // others may have changed the pods of it since
+	}
 	return g.saveWalking(ctx, roots, sink)
 }
 
