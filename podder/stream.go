@@ -152,6 +152,9 @@ func (s *stream) flush() {
 // seal encodes a pod, if all that it refers to has its place.
 func (s *stream) seal(i int32, ps *podState) {
 	e := s.e
+	if len(e.problems) > 0 {
+		return // the save fails; what was found too deep must not be encoded
+	}
 	e.begin(i, ps)
 	e.unplaced = false
 	e.slots, e.marked = e.slots[:0], e.marked[:0]
