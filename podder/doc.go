@@ -15,6 +15,7 @@
 //
 // Reading guide, writing half: graph.go (state), plan.go (how a type is read),
 // region.go and region_index.go (memory), discover.go, place.go, encode.go,
-// edges.go (what an exported slot keeps alive), save.go (the order of steps).
+// edges.go (what an exported slot keeps alive), save.go (the order of steps),
+// stream.go (a first save), resave.go (saves that look only at what changed).
 // Reading half: descriptor.go, registry.go, decode.go, load.go, restore.go.
 package podder

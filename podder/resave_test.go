@@ -105,7 +105,7 @@ func plainConfig(cfg Config) Config {
 	return cfg
 }
 
-// save saves and commits, and reports whether it did without a walk.
+// resaved saves and commits, and reports whether it did without a walk.
 func resaved(t *testing.T, g *Graph, s *fakeStore, pairs ...any) (*fakeTx, bool) {
 	t.Helper()
 	tx := s.begin()
