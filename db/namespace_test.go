@@ -450,3 +450,51 @@ func TestLaterSavesDoNotWalk(t *testing.T) {
 	}
 	t.Error("Trim does not let go")
 }
+
+// A namespace that the program has let go of goes, and gives back the version it
+// rests on, whatever it did last: also a Save that had nothing to write.
+func TestANamespaceThatIsLetGoOfGoes(t *testing.T) {
+	for name, last := range map[string]func(t *testing.T, ns *db.Namespace){
+		"a load": func(t *testing.T, ns *db.Namespace) { loadAll(t, ns) },
+		"a load and a save that writes nothing": func(t *testing.T, ns *db.Namespace) {
+			loadAll(t, ns)
+			save(t, ns)
+		},
+		"a save": func(t *testing.T, ns *db.Namespace) {
+			set(t, ns, "y", &person{Name: "y"})
+			save(t, ns)
+			save(t, ns)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := must(db.OpenMemory(t.Context(), &db.Options{Types: testTypes()}))(t)
+			defer d.Close()
+			first := namespace(t, d)
+			set(t, first, "x", &person{Name: "x"})
+			save(t, first)
+			gone := make(chan struct{})
+			func() {
+				ns := namespace(t, d)
+				runtime.AddCleanup(ns, func(int) { close(gone) }, 0)
+				last(t, ns)
+			}()
+			for range 100 {
+				runtime.GC()
+				select {
+				case <-gone:
+					return
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+			t.Error("it is still held")
+		})
+	}
+}
+
+func loadAll(t *testing.T, ns *db.Namespace) {
+	t.Helper()
+	var all map[string]any
+	if err := ns.Load(t.Context(), &all); err != nil || len(all) == 0 {
+		t.Fatal(all, err)
+	}
+}

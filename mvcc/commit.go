@@ -95,7 +95,8 @@ func (t *Tx) CommitOpen(ctx context.Context, info CommitInfo) (*Snapshot, error)
 // the token is held.
 func (t *Tx) opened(version Version, lineage []fork) {
 	if sn := t.opens; sn != nil {
-		sn.version, sn.lineage = version, lineage
+		// Not the base's own memory, which is the transaction's, and so keeps what guards it.
+		sn.version, sn.lineage = version, append(sn.mem[:0], lineage...)
 		if version != t.base.version {
 			sn.branch = t.line.branch
 		}
