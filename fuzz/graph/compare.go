@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 )
@@ -36,8 +35,19 @@ func (m *Mismatch) Error() string { return m.Path + ": " + m.What }
 // is tried after the other.
 //
 // Nothing recurses on the data. Both graphs must stay as they are meanwhile.
-func Compare(a, b []Variable) (*Twins, error) {
-	w := newWalk()
+func Compare(a, b []Variable) (*Twins, error) { return NewComparer().Compare(a, b) }
+
+// Comparer compares one pair of graphs after the other in the same working memory.
+// It is not safe for concurrent use.
+type Comparer struct{ w *walk }
+
+// NewComparer returns a comparer.
+func NewComparer() *Comparer { return &Comparer{newWalk()} }
+
+// Compare is the function Compare.
+func (c *Comparer) Compare(a, b []Variable) (*Twins, error) {
+	w := c.w
+	defer w.reset()
 	if len(a) != len(b) {
 		return nil, &Mismatch{"variables", fmt.Sprintf("%d and %d", len(a), len(b))}
 	}
@@ -61,6 +71,7 @@ func Compare(a, b []Variable) (*Twins, error) {
 type item struct {
 	a, b   reflect.Value // addressable; of slices all elements up to n
 	n      int           // elements, -1 for a value
+	lo, hi int           // elements that nobody compared before
 	parent int32         // item with the reference, -1 for variables
 	off    uintptr       // of the reference in the memory of the parent
 	step   step
@@ -81,14 +92,16 @@ const (
 )
 
 // walk is a comparison under way. Everything that it learns is appended
-// somewhere and noted in the log, so that a choice can be undone.
+// somewhere and, once there are choices, noted in the log, so that they can be
+// undone.
 type walk struct {
 	items []item
 	head  int
 	// there leads from memory of a to that of b, back the other way; strings is
 	// about bytes of long strings.
 	there, back, strings *space
-	done                 map[visit]struct{}
+	done                 map[visited]struct{}
+	ranged               []*layout         // those with ranges
 	mapsA, mapsB         map[uintptr]int32 // number in pairs
 	pairs                []*mapPair
 	choices              []choice
@@ -99,16 +112,47 @@ type walk struct {
 	weak                 []weakPair // to be compared in the end
 }
 
-// visit is a reference that was followed.
-type visit struct {
+// visited is a value that a pointer was followed to, or values in a row.
+type visited struct {
 	addr uintptr
-	typ  reflect.Type
-	n    int
+	of   *layout
+	n    int // -1 for a pointer
 }
 
 func newWalk() *walk {
-	return &walk{there: newSpace(), back: newSpace(), strings: newSpace(), done: map[visit]struct{}{},
+	return &walk{there: newSpace(), back: newSpace(), strings: newSpace(), done: map[visited]struct{}{},
 		mapsA: map[uintptr]int32{}, mapsB: map[uintptr]int32{}, layouts: map[reflect.Type]*layout{}}
+}
+
+// keptEntries bounds a table that the next comparison uses again: to clear it takes
+// as long as it is large.
+const keptEntries = 1 << 12
+
+// reset forgets the graphs that were compared.
+func (w *walk) reset() {
+	for _, l := range w.ranged {
+		l.ranges = l.ranges[:0]
+	}
+	for _, s := range []*space{w.there, w.back, w.strings} {
+		s.reset()
+	}
+	w.done, w.mapsA, w.mapsB = cleared(w.done), cleared(w.mapsA), cleared(w.mapsB)
+	w.items, w.weak, w.log = emptied(w.items), emptied(w.weak), emptied(w.log)
+	w.pairs, w.choices, w.ranged = nil, nil, w.ranged[:0]
+	w.head, w.failures, w.first = 0, 0, nil
+}
+
+func cleared[K comparable, V any](m map[K]V) map[K]V {
+	if len(m) > keptEntries {
+		return map[K]V{}
+	}
+	clear(m)
+	return m
+}
+
+func emptied[T any](list []T) []T {
+	clear(list)
+	return list[:0]
 }
 
 // run compares until nothing is left, and goes back to the newest choice where
@@ -151,10 +195,10 @@ func (w *walk) drain() error {
 func (w *walk) elements(i int, it item) error {
 	t := it.a.Type().Elem()
 	l := w.layoutOf(t)
-	if l.dense && bytes.Equal(array(it.a), array(it.b)) {
+	if l.flat && l.alike(array(it.a), array(it.b), it.lo, it.hi) {
 		return nil
 	}
-	for k := range it.n {
+	for k := it.lo; k < it.hi; k++ {
 		if err := w.value(i, l, it.a.Index(k), it.b.Index(k), uintptr(k)*t.Size()); err != nil {
 			return err
 		}
@@ -173,7 +217,7 @@ func (w *walk) value(i int, l *layout, a, b reflect.Value, off uintptr) error {
 			return w.mismatch(i, off, fmt.Sprintf("%v is %v (%x) and %v (%x)", l.typ, a, memory(a), b, memory(b)))
 		}
 		return nil
-	case l.dense && bytes.Equal(memory(a), memory(b)):
+	case l.flat && l.alike(memory(a), memory(b), 0, 1):
 		return nil
 	case l.same != nil:
 		if why := l.same(a, b); why != "" {
@@ -184,7 +228,7 @@ func (w *walk) value(i int, l *layout, a, b reflect.Value, off uintptr) error {
 		w.weak = append(w.weak, weakPair{i, off, l.cell, a, b})
 		return nil
 	case l.cell != nil:
-		return w.pointer(i, l.cell.pointerIn(a), l.cell.pointerIn(b), off)
+		return w.pointer(i, w.layoutOf(l.cell.elem), l.cell.pointerIn(a), l.cell.pointerIn(b), off)
 	case l.typ == syncMapType:
 		return w.pairMaps(i, a, b, a.Addr().Pointer(), b.Addr().Pointer(), off)
 	}
@@ -203,9 +247,9 @@ func (w *walk) value(i int, l *layout, a, b reflect.Value, off uintptr) error {
 			}
 		}
 	case reflect.Pointer:
-		return w.pointer(i, a, b, off)
+		return w.pointer(i, w.target(l), a, b, off)
 	case reflect.Slice:
-		return w.slice(i, a, b, off, false)
+		return w.slice(i, l, a, b, off, false)
 	case reflect.String:
 		return w.text(i, a.String(), b.String(), off)
 	case reflect.Map:
@@ -220,7 +264,7 @@ func (w *walk) value(i int, l *layout, a, b reflect.Value, off uintptr) error {
 
 func (w *walk) fieldOf(i int, f *field, a, b reflect.Value, off uintptr) error {
 	if f.full {
-		return w.slice(i, a, b, off, true)
+		return w.slice(i, f.layout, a, b, off, true)
 	}
 	return w.value(i, f.layout, a, b, off)
 }
@@ -232,47 +276,51 @@ func (w *walk) nilness(i int, a, b reflect.Value, off uintptr) error {
 	return nil
 }
 
-func (w *walk) pointer(i int, a, b reflect.Value, off uintptr) error {
-	if a.IsNil() || b.IsNil() || a.Type().Elem().Size() == 0 {
+// pointer compares pointers to values of layout e.
+func (w *walk) pointer(i int, e *layout, a, b reflect.Value, off uintptr) error {
+	size := e.typ.Size()
+	if a.IsNil() || b.IsNil() || size == 0 {
 		return w.nilness(i, a, b, off)
 	}
-	if why := w.same(a.Pointer(), b.Pointer(), a.Type().Elem().Size()); why != "" {
+	p, q := a.Pointer(), b.Pointer()
+	if why := w.same(p, q, size); why != "" {
 		return w.mismatch(i, off, a.Type().String()+": "+why)
 	}
-	if isShared(a.Pointer()) || isShared(b.Pointer()) {
-		if a.Pointer() != b.Pointer() {
+	if isShared(p) || isShared(q) {
+		if p != q {
 			return w.mismatch(i, off, a.Type().String()+": an object that the program knows by its address became another one")
 		}
 		return nil
 	}
-	if w.enter(visit{a.Pointer(), a.Type(), -1}) {
+	if lo, hi := w.enter(p, e, -1); lo < hi {
 		w.push(item{a: a.Elem(), b: b.Elem(), n: -1, parent: int32(i), off: off, step: stepPointer})
 	}
 	return nil
 }
 
-// slice compares two slices: the elements up to the length, or, if all are kept, up
-// to the capacity.
-func (w *walk) slice(i int, a, b reflect.Value, off uintptr, all bool) error {
+// slice compares two slices of layout l: the elements up to the length, or, if all are
+// kept, up to the capacity.
+func (w *walk) slice(i int, l *layout, a, b reflect.Value, off uintptr, all bool) error {
 	if a.IsNil() || b.IsNil() {
 		return w.nilness(i, a, b, off)
 	}
-	t := a.Type()
+	e := w.target(l)
+	size := e.typ.Size()
 	if a.Len() != b.Len() || a.Cap() != b.Cap() {
-		return w.mismatch(i, off, fmt.Sprintf("%v of length %d, capacity %d and %d, %d", t, a.Len(), a.Cap(), b.Len(), b.Cap()))
+		return w.mismatch(i, off, fmt.Sprintf("%v of length %d, capacity %d and %d, %d", l.typ, a.Len(), a.Cap(), b.Len(), b.Cap()))
 	}
-	if a.Cap() == 0 || t.Elem().Size() == 0 {
+	if a.Cap() == 0 || size == 0 {
 		return nil
 	}
-	if why := w.same(a.Pointer(), b.Pointer(), uintptr(a.Cap())*t.Elem().Size()); why != "" {
-		return w.mismatch(i, off, t.String()+": "+why)
+	if why := w.same(a.Pointer(), b.Pointer(), uintptr(a.Cap())*size); why != "" {
+		return w.mismatch(i, off, l.typ.String()+": "+why)
 	}
 	n := a.Len()
-	if all || !w.layoutOf(t.Elem()).pointers {
+	if all || !e.pointers {
 		n = a.Cap()
 	}
-	if n > 0 && w.enter(visit{a.Pointer(), t, n}) {
-		w.push(item{a: a.Slice(0, n), b: b.Slice(0, n), n: n, parent: int32(i), off: off, step: stepSlice})
+	if lo, hi := w.enter(a.Pointer(), e, n); lo < hi {
+		w.push(item{a: a.Slice(0, n), b: b.Slice(0, n), n: n, lo: lo, hi: hi, parent: int32(i), off: off, step: stepSlice})
 	}
 	return nil
 }
@@ -323,13 +371,32 @@ func (w *walk) same(a, b uintptr, n uintptr) string {
 	return ""
 }
 
-func (w *walk) enter(v visit) bool {
+// enter notes n values in a row, or the one that a pointer leads to if n is -1, and returns
+// which of them, from lo to hi, must be compared: the others have been or will be.
+func (w *walk) enter(p uintptr, e *layout, n int) (lo, hi int) {
+	if lo, hi = e.unseen(p, max(n, 1)); n == 0 || lo == hi {
+		return 0, 0
+	}
+	v := visited{p, e, n}
 	if _, ok := w.done[v]; ok {
-		return false
+		return 0, 0
 	}
 	w.done[v] = struct{}{}
-	w.log = append(w.log, undo{visit: v})
-	return true
+	w.learned(undo{visited: v})
+	if n > 0 && len(w.choices) == 0 {
+		if len(e.ranges) == 0 {
+			w.ranged = append(w.ranged, e)
+		}
+		e.cover(p, n)
+	}
+	return lo, hi
+}
+
+// learned notes what a choice that is taken back must undo.
+func (w *walk) learned(u undo) {
+	if len(w.choices) > 0 {
+		w.log = append(w.log, u)
+	}
 }
 
 // boxOf returns an addressable copy of a value.

@@ -67,8 +67,11 @@ func (l *labeller) value(v reflect.Value, depth int) {
 		l.out = append(l.out, meanings[t].text(v.Addr().Interface())...)
 		return
 	}
-	if layout.dense {
-		l.out = append(l.out, memory(v)...)
+	if layout.flat {
+		m := memory(v)
+		for _, r := range layout.runs {
+			l.out = append(l.out, m[r.off:r.off+r.n]...)
+		}
 		return
 	}
 	switch {

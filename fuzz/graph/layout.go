@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -14,10 +15,82 @@ type layout struct {
 	fields   []field // stored ones of a struct
 	elem     *layout // of an array
 	number   bool
-	dense    bool // every byte is part of a number
-	pointers bool // its memory has pointers
-	same     func(a, b reflect.Value) string
-	cell     *cell
+	flat     bool // what is compared are the bytes of runs
+	runs     []run
+	pointers bool    // its memory has pointers
+	to       *layout // of what a pointer leads to, or of a slice's elements, once it is known
+	// ranges are the arrays of such values that a comparison has met before its first
+	// choice, in order, apart from each other.
+	ranges []piece
+	same   func(a, b reflect.Value) string
+	cell   *cell
+}
+
+// run is n bytes at an offset.
+type run struct{ off, n int }
+
+// alike reports whether the runs of values lo to hi in two arrays, or of one value each,
+// are equal.
+func (l *layout) alike(a, b []byte, lo, hi int) bool {
+	size := int(l.typ.Size())
+	if len(l.runs) == 1 && l.runs[0].n == size {
+		return bytes.Equal(a[lo*size:hi*size], b[lo*size:hi*size])
+	}
+	for k := lo * size; k < hi*size; k += size {
+		for _, r := range l.runs {
+			if !bytes.Equal(a[k+r.off:k+r.off+r.n], b[k+r.off:k+r.off+r.n]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// unseen returns which of n values at p, from lo to hi, are not known to lie in arrays that
+// were met.
+func (l *layout) unseen(p uintptr, n int) (lo, hi int) {
+	size := l.typ.Size()
+	from, to := p, p+uintptr(n)*size
+	for _, r := range l.ranges[l.after(from):] {
+		if r.lo >= to {
+			break
+		}
+		switch {
+		case (max(from, r.lo)-min(from, r.lo))%size != 0:
+		case r.lo <= from:
+			from = min(to, r.hi)
+		case to <= r.hi:
+			to = r.lo
+		}
+	}
+	return int((from - p) / size), int((to - p) / size)
+}
+
+// after returns the number of the first range that ends after p.
+func (l *layout) after(p uintptr) int {
+	k, _ := slices.BinarySearchFunc(l.ranges, p, func(r piece, p uintptr) int {
+		if r.hi <= p {
+			return -1
+		}
+		return 1
+	})
+	return k
+}
+
+// cover notes that n values at p were met.
+func (l *layout) cover(p uintptr, n int) {
+	size := l.typ.Size()
+	all := piece{p, p + uintptr(n)*size}
+	first := l.after(p)
+	last := first
+	for ; last < len(l.ranges) && l.ranges[last].lo < all.hi; last++ {
+		r := l.ranges[last]
+		if (max(p, r.lo)-min(p, r.lo))%size != 0 {
+			return
+		}
+		all = piece{min(all.lo, r.lo), max(all.hi, r.hi)}
+	}
+	l.ranges = slices.Replace(l.ranges, first, last, all)
 }
 
 // field is one of a struct.
@@ -49,7 +122,8 @@ func (w *walk) layoutOf(t reflect.Type) *layout {
 	if l != nil {
 		return l
 	}
-	l = &layout{typ: t, dense: dense(t), pointers: pointers(t), same: sameMeaning(t), number: t.Kind() >= reflect.Bool && t.Kind() <= reflect.Complex128}
+	l = &layout{typ: t, pointers: pointers(t), same: sameMeaning(t), number: t.Kind() >= reflect.Bool && t.Kind() <= reflect.Complex128}
+	l.runs, l.flat = runs(t)
 	w.layouts[t] = l
 	switch {
 	case l.same != nil, t == syncMapType:
@@ -65,6 +139,14 @@ func (w *walk) layoutOf(t reflect.Type) *layout {
 		l.elem = w.layoutOf(t.Elem())
 	}
 	return l
+}
+
+// target returns the layout of what a pointer of layout l leads to, or of a slice's elements.
+func (w *walk) target(l *layout) *layout {
+	if l.to == nil {
+		l.to = w.layoutOf(l.typ.Elem())
+	}
+	return l.to
 }
 
 // sameNumber reports whether two numbers of one type have equal bits.
@@ -130,27 +212,48 @@ func lock(t reflect.Type) bool {
 	return false
 }
 
-func dense(t reflect.Type) bool {
+// runs lists the bytes of a type that are compared, if they are all that is: numbers,
+// and structs and arrays of them, but for what is not stored.
+func runs(t reflect.Type) (list []run, flat bool) {
 	if t.Size() == 0 || means(t) || inCells(t) {
-		return false
+		return nil, false
 	}
-	switch k := t.Kind(); k {
-	case reflect.Array:
-		return dense(t.Elem())
-	case reflect.Struct:
-		end := uintptr(0)
-		fields := StoredFields(t)
-		for _, i := range fields {
-			f := t.Field(i)
-			if f.Offset != end || !dense(f.Type) {
-				return false
+	add := func(off int, part []run) {
+		for _, r := range part {
+			if k := len(list) - 1; k >= 0 && list[k].off+list[k].n == off+r.off {
+				list[k].n += r.n
+			} else {
+				list = append(list, run{off + r.off, r.n})
 			}
-			end += f.Type.Size()
 		}
-		return end == t.Size() && len(fields) == t.NumField()
-	default:
-		return k >= reflect.Bool && k <= reflect.Complex128
 	}
+	switch k := t.Kind(); {
+	case k >= reflect.Bool && k <= reflect.Complex128:
+		return []run{{0, int(t.Size())}}, true
+	case k == reflect.Array:
+		part, ok := runs(t.Elem())
+		if !ok {
+			return nil, false
+		}
+		for k := range t.Len() {
+			add(k*int(t.Elem().Size()), part)
+		}
+	case k == reflect.Struct:
+		for _, i := range StoredFields(t) {
+			f := t.Field(i)
+			if f.Type.Size() == 0 {
+				continue
+			}
+			part, ok := runs(f.Type)
+			if !ok {
+				return nil, false
+			}
+			add(int(f.Offset), part)
+		}
+	default:
+		return nil, false
+	}
+	return list, true
 }
 
 func pointers(t reflect.Type) bool {

@@ -94,7 +94,7 @@ func (w *walk) pairMaps(i int, a, b reflect.Value, addr, to uintptr, off uintptr
 	p := &mapPair{x: a, y: b, p: addr, q: to, item: i, off: off, a: as, b: bs, left: len(as)}
 	w.mapsA[addr], w.mapsB[to] = int32(len(w.pairs)), int32(len(w.pairs))
 	w.pairs = append(w.pairs, p)
-	w.log = append(w.log, undo{pair: p, a: -1})
+	w.learned(undo{pair: p, a: -1})
 	if a.Kind() == reflect.Map && plainKey(a.Type().Key()) {
 		return w.pairPlain(p)
 	}
@@ -149,7 +149,7 @@ func (w *walk) pairPlain(p *mapPair) error {
 func (w *walk) join(p *mapPair, a, b int) {
 	p.a[a].with, p.b[b].with = b, a
 	p.left--
-	w.log = append(w.log, undo{pair: p, a: a, b: b})
+	w.learned(undo{pair: p, a: a, b: b})
 	w.push(item{a: p.a[a].key, b: p.b[b].key, n: -1, parent: int32(p.item), off: p.off, step: stepKey, pair: p, entry: a})
 	w.push(item{a: p.a[a].elem, b: p.b[b].elem, n: -1, parent: int32(p.item), off: p.off, step: stepElem, pair: p, entry: a})
 }

@@ -167,6 +167,13 @@ func (s *scene) parts(v reflect.Value, spot bool) {
 	}
 }
 
+// visit is a reference that was followed.
+type visit struct {
+	addr uintptr
+	typ  reflect.Type
+	n    int
+}
+
 func (s *scene) enter(v visit) bool {
 	if _, ok := s.done[v]; ok {
 		return false

@@ -240,10 +240,21 @@ var shared = []reflect.Value{
 	reflect.ValueOf(io.EOF), reflect.ValueOf(errors.ErrUnsupported),
 }
 
+// sharedMemory is where these lie.
+var sharedMemory = func() []piece {
+	var list []piece
+	for _, v := range shared {
+		if e := v.Type().Elem(); e.Kind() == reflect.Struct {
+			list = append(list, piece{v.Pointer(), v.Pointer() + e.Size()})
+		}
+	}
+	return list
+}()
+
 // isShared reports whether an address lies in one of these.
 func isShared(p uintptr) bool {
-	for _, v := range shared {
-		if v.Type().Elem().Kind() == reflect.Struct && p-v.Pointer() < v.Type().Elem().Size() {
+	for _, m := range sharedMemory {
+		if m.lo <= p && p < m.hi {
 			return true
 		}
 	}
