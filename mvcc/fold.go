@@ -12,7 +12,7 @@ type folding struct {
 	rows map[Version]*commitRow // folded ones
 	// touched are the positions of retired commits and of targets.
 	touched []uint64
-	commits uint64 // of the line, when aggregates were made
+	commits uint64 // of the line, up to the newest one that left has
 	garbage []garbage
 	names   bool // a retired commit changed names
 	puts    []keyValue
@@ -136,13 +136,12 @@ func (f *folding) write(n *commitRow) {
 	})
 }
 
-// aggregates writes those again that cover touched positions.
+// aggregates writes those again that cover touched positions, as far as left knows
+// all rows that they are of.
 func (f *folding) aggregates() error {
-	f.commits = f.l.head.Load().commits
-	commits := f.commits
 	fresh := map[uint64]*net{} // of level 1; nil if nothing is left there
 	for _, i := range f.spans(1) {
-		if (i+1)*levelLen[1] > commits {
+		if (i+1)*levelLen[1] > f.commits {
 			continue // not complete: the window will have it
 		}
 		n, err := f.netOfRows(i)
@@ -154,7 +153,7 @@ func (f *folding) aggregates() error {
 	}
 	parts := levelLen[2] / levelLen[1]
 	for _, i := range f.spans(2) {
-		if (i+1)*levelLen[2] > commits {
+		if (i+1)*levelLen[2] > f.commits {
 			continue
 		}
 		var n *net
@@ -186,7 +185,7 @@ func (f *folding) aggregates() error {
 }
 
 // overtaken reports whether commits have completed an aggregate that covers
-// touched positions, since aggregates were made.
+// touched positions, behind those that left has.
 func (f *folding) overtaken() bool {
 	now := f.l.head.Load().commits
 	for level := 1; level < len(levelLen); level++ {

@@ -225,6 +225,77 @@ func TestCommitsBesidePruneKeepCounts(t *testing.T) {
 	verifyClean(t, s)
 }
 
+// betweenSteps is a context that does something once, at the n-th moment from 0 on in
+// which it is asked for an error and nobody has the sequencer's token or checkpoints.
+type betweenSteps struct {
+	context.Context
+	s  *Store
+	n  *int
+	do func()
+}
+
+func (c betweenSteps) Err() error {
+	if len(c.s.seq.token) == 1 && len(c.s.check.token) == 1 {
+		if *c.n--; *c.n == -1 {
+			c.do()
+		}
+	}
+	return c.Context.Err()
+}
+
+// Commits that come between any two steps of a prune, and fill the aggregate that the
+// prune writes again, are counted in it. Versions of one such run are folded into the next.
+func TestCommitsBetweenTheStepsOfAPrune(t *testing.T) {
+	steps := 0
+	for left := -1; left < 0; steps++ {
+		s := mustOpen(t, testOptions(newFS(t)))
+		s.queueChunk, s.retireWeight = 32, 120
+		var ids [3]pod.ID
+		made := 0
+		commit := func(n int) {
+			for range n {
+				i := made % len(ids)
+				text := fmt.Sprint(made)
+				if made%16 < 3 {
+					text = bigText(made % 2)
+				}
+				id, _, err := commitBox(t, s, MainBranch, fmt.Sprint(i), ids[i], text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ids[i], made = id, made+1
+			}
+		}
+		commit(124)
+		left = steps
+		ctx := betweenSteps{bg, s, &left, func() {
+			commit(2)
+			if err := s.Checkpoint(bg); err != nil {
+				t.Fatal(err)
+			}
+			commit(5)
+		}}
+		if _, err := s.Prune(ctx, PruneOptions{KeepLast: 56}); err != nil {
+			t.Fatal(err)
+		}
+		if left >= 0 {
+			commit(7)
+		}
+		last := must(s.At(bg, Version(made)))(t)
+		if set := must(last.PodVersions(bg))(t); set.Len() != uint64(len(ids)) {
+			t.Errorf("commits at step %d: the last version has %d pod versions", steps, set.Len())
+		}
+		last.Close()
+		verifyClean(t, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if steps < 20 {
+		t.Fatalf("%d steps: the test proves nothing", steps)
+	}
+}
+
 // A reader has found a version, and what it rests on is reclaimed before it is
 // read.
 func TestReaderWhoseBaseIsReclaimed(t *testing.T) {

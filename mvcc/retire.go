@@ -27,7 +27,8 @@ import (
 //  3. An upkeep group is alone: nothing is queued when it is submitted, and no other
 //     group is before it is applied. So nothing was computed from rows
 //     that it changes, and it needs to know of nothing queued. What a group of retire is
-//     made of may be read before: nobody else changes such rows.
+//     made of may be read before, the kept commits up to one head: nobody else changes
+//     such rows.
 //  4. A target's row is folded: its added, removed and parents are those of run
 //     and commit together. So the kept rows of a line, in order, still add up to
 //     the set of each kept version, and walking parents meets kept rows only.
@@ -149,13 +150,19 @@ func (r *retirement) take(ctx context.Context) (gone map[Version]bool, err error
 
 // retire commits a group. It is built while commits go on: only retention changes
 // the rows that it is made of. What commits may add meanwhile is an aggregate over
-// positions that it touches; then it is built again.
+// positions that it touches; then it is built again. It is made of the commits up to one
+// head, and must not look at any newer one: an aggregate that commits behind that head
+// completed would be written without them.
 func (r *retirement) retire(ctx context.Context, gone map[Version]bool) error {
 	for done := false; !done; {
 		var g *group
 		var f *folding
-		err := r.s.read(func(v *view) (err error) {
-			g, f, err = r.fold(ctx, v, gone)
+		h := r.l.head.Load()
+		err := r.s.read(func(v *view) error {
+			err := r.extend(ctx, v, h)
+			if err == nil {
+				g, f, err = r.fold(ctx, v, gone, h)
+			}
 			return err
 		})
 		if err != nil {
@@ -221,9 +228,10 @@ func (s *Store) fixedVersions() map[Version]bool {
 	return fixed
 }
 
-// fold builds the group that retires versions of the line.
-func (r *retirement) fold(ctx context.Context, v *view, gone map[Version]bool) (*group, *folding, error) {
-	f := &folding{s: r.s, v: v, l: r.l, rows: map[Version]*commitRow{}}
+// fold builds the group that retires versions of the line, of which the commits up to a
+// head are known.
+func (r *retirement) fold(ctx context.Context, v *view, gone map[Version]bool, h *head) (*group, *folding, error) {
+	f := &folding{s: r.s, v: v, l: r.l, rows: map[Version]*commitRow{}, commits: h.commits}
 	if err := r.runs(ctx, f, gone); err != nil {
 		return nil, nil, err
 	}
