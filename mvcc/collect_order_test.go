@@ -113,7 +113,7 @@ func TestEveryInterleavingOfDropReferAndCollect(t *testing.T) {
 			setName(r.t, tx, "z", id)
 		},
 	}
-	orders := interleavings([]int{2, 2, 5})
+	orders := slices.DeleteFunc(interleavings([]int{2, 2, 5}), beginsLate)
 	if testing.Short() { // what was dropped before marking, as read before
 		orders = slices.DeleteFunc(orders, func(o []int) bool { return o[0] != 1 || position(o, 0, 2) > position(o, 2, 2) })
 	}
@@ -148,6 +148,26 @@ func TestEveryInterleavingOfDropReferAndCollect(t *testing.T) {
 			}
 		})
 	}
+}
+
+// beginsLate reports whether a transaction begins right behind a step of another actor that
+// commits nothing: a beginning (1 goes behind 0), or the collect's search, of which the
+// first three steps look at one version only. A beginning looks at the head and changes
+// nothing, so the order in which it comes before that step is the same run.
+func beginsLate(order []int) bool {
+	var taken [3]int
+	quiet := -1 // who made the step before, if that committed nothing
+	for _, who := range order {
+		begins := who < 2 && taken[who] == 0
+		if begins && (quiet == 2 || quiet > who) {
+			return true
+		}
+		if quiet = -1; begins || who == 2 && taken[who] < 3 {
+			quiet = who
+		}
+		taken[who]++
+	}
+	return false
 }
 
 // position is where the n-th step of an actor comes.
@@ -217,7 +237,7 @@ func TestCollectGoesOnWhereItStopped(t *testing.T) {
 			cancel()
 		}})
 		cancel()
-		if calls%4 == 0 {
+		if calls%16 == 0 {
 			verifyClean(t, s)
 		}
 		if err == nil {

@@ -86,7 +86,7 @@ func TestCompactionLeavesLittleBesideLiveData(t *testing.T) {
 			o := testOptions(fs)
 			o.PageSize = 8192
 			s := mustOpen(t, o)
-			pods := 6 << 20 / size
+			pods := 3 << 20 / size
 			texts := churn(t, s, 1, pods, size, 8)
 			must(s.Prune(bg, PruneOptions{KeepLast: 1}))(t)
 			report := must(s.Compact(bg, nil))(t)

@@ -121,7 +121,7 @@ func newChain(t *testing.T, s *Store) *chain {
 // the cost of few lines, its history leads through all, and they survive
 // reopening with and without a crash, pruning, salvage and Verify.
 func TestBranchesOnBranchesToAnyDepth(t *testing.T) {
-	depth := 3000
+	depth := 1000
 	if testing.Short() {
 		depth = 300
 	}
