@@ -76,13 +76,22 @@ func (d *DB) diff(ctx context.Context, a, b Version, o DiffOptions, yield func(C
 	if changed, err = notCollected(ctx, changed, from, to); err != nil {
 		return err
 	}
-	names := o.Variables
-	if len(names) == 0 {
-		if names, err = namesOfBoth(ctx, from, to, ""); err != nil {
+	in := podder.DiffInput{A: from, B: to, Changed: changed, Names: o.Variables}
+	if len(in.Names) == 0 {
+		if in.Variables, err = variablesOf(ctx, d.store, from, to, ""); err != nil {
 			return err
 		}
 	}
-	return podder.Diff(ctx, podder.DiffInput{A: from, B: to, Changed: changed, Names: names}, yield)
+	return podder.Diff(ctx, in, yield)
+}
+
+// variablesOf returns the variables with a prefix of two versions.
+func variablesOf(ctx context.Context, s *mvcc.Store, a, b *mvcc.Snapshot, prefix string) ([]podder.DiffVariable, error) {
+	var list []podder.DiffVariable
+	err := s.NamesOfBoth(ctx, a, b, prefix, func(c mvcc.NameChange) {
+		list = append(list, podder.DiffVariable{Name: c.Name, A: c.Before, B: c.After})
+	})
+	return list, err
 }
 
 func namesOfBoth(ctx context.Context, a, b *mvcc.Snapshot, prefix string) ([]string, error) {

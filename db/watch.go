@@ -232,15 +232,15 @@ func (e *WatchEvent) changes(ctx context.Context, yield func(Change) bool) error
 	}
 	defer from.Close()
 	defer to.Close()
-	names, err := namesOfBoth(ctx, from, to, e.prefix)
-	if err != nil || len(names) == 0 {
+	variables, err := variablesOf(ctx, e.d.store, from, to, e.prefix)
+	if err != nil || len(variables) == 0 {
 		return err
 	}
 	changed, err := e.d.store.Changed(ctx, from, to)
 	if err != nil {
 		return err
 	}
-	return podder.Diff(ctx, podder.DiffInput{A: from, B: to, Changed: changed, Names: names}, yield)
+	return podder.Diff(ctx, podder.DiffInput{A: from, B: to, Changed: changed, Variables: variables}, yield)
 }
 
 // open opens both versions.

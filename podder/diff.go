@@ -83,6 +83,16 @@ type DiffInput struct {
 	A, B    pod.Source
 	Changed []pod.ID // the pods that differ; of pods that are not named none does
 	Names   []string // the variables to compare, those of A and those of B
+
+	// Variables are more of them, of which the root pods are known: in order of names,
+	// each once, and none that is in Names.
+	Variables []DiffVariable
+}
+
+// DiffVariable is a variable and its root pods; pod 0 is none.
+type DiffVariable struct {
+	Name string
+	A, B pod.ID
 }
 
 // Diff calls yield with each difference until it returns false.
@@ -92,10 +102,14 @@ func Diff(ctx context.Context, in DiffInput, yield func(Change) bool) error {
 	if err != nil {
 		return err
 	}
+	roots = append(roots, in.Variables...)
 	if err := d.findWays(roots); err != nil {
 		return err
 	}
 	for _, r := range roots {
+		if r.A == r.B && !d.way[target{pod: r.B}] {
+			continue
+		}
 		if err := d.variable(r); err != nil {
 			return err
 		}
@@ -171,21 +185,16 @@ func (d *differ) tell(c Change) {
 	d.stopped = d.stopped || !d.yield(c)
 }
 
-// diffRoot is a variable; pod 0 is none.
-type diffRoot struct {
-	name string
-	a, b pod.ID
-}
-
-func (d *differ) variables(names []string) ([]diffRoot, error) {
+// variables looks the root pods of variables up.
+func (d *differ) variables(names []string) ([]DiffVariable, error) {
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
-	roots := make([]diffRoot, 0, len(names))
+	roots := make([]DiffVariable, 0, len(names))
 	for _, n := range names {
-		r := diffRoot{name: n}
+		r := DiffVariable{Name: n}
 		for _, side := range []struct {
 			v  *viewer
 			id *pod.ID
-		}{{d.a, &r.a}, {d.b, &r.b}} {
+		}{{d.a, &r.A}, {d.b, &r.B}} {
 			id, err := side.v.src.Root(side.v.ctx, n)
 			if err != nil && !isNotFound(err) {
 				return nil, err
@@ -200,19 +209,19 @@ func (d *differ) variables(names []string) ([]diffRoot, error) {
 }
 
 // variable compares the bindings of a name.
-func (d *differ) variable(r diffRoot) error {
-	path := &diffPath{step: r.name}
-	from, to := reference{to: target{pod: r.a}}, reference{to: target{pod: r.b}}
+func (d *differ) variable(r DiffVariable) error {
+	path := &diffPath{step: r.Name}
+	from, to := reference{to: target{pod: r.A}}, reference{to: target{pod: r.B}}
 	switch {
-	case r.a == 0 && r.b == 0:
+	case r.A == 0 && r.B == 0:
 		return nil
-	case r.a == 0:
+	case r.A == 0:
 		w, err := d.b.slotValue(to.to)
 		if err != nil {
 			return err
 		}
 		return d.added(w, path)
-	case r.b == 0:
+	case r.B == 0:
 		w, err := d.a.slotValue(from.to)
 		if err != nil {
 			return err

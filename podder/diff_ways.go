@@ -86,15 +86,29 @@ type ways struct {
 	known map[target]*wayNode
 }
 
-// findWays fills d.way.
-func (d *differ) findWays(roots []diffRoot) error {
+// findWays fills d.way. Variables whose root pods changed are looked at first, and the
+// others only if that did not find all: there may be many.
+func (d *differ) findWays(roots []DiffVariable) error {
 	w := d.newWays()
 	if err := w.lookAll(); err != nil {
 		return err
 	}
+	var near []*wayNode
 	for _, r := range roots {
-		if r.b != 0 {
-			w.reach(nil, target{pod: r.b})
+		if _, found := slices.BinarySearch(w.ids, r.B); found {
+			w.reach(nil, target{pod: r.B})
+			near = append(near, w.known[target{pod: r.B}])
+		}
+	}
+	for _, n := range near {
+		w.arrive(n)
+	}
+	if len(w.open) == 0 {
+		return nil
+	}
+	for _, r := range roots {
+		if r.B != 0 {
+			w.reach(nil, target{pod: r.B})
 		}
 	}
 	return w.search()
@@ -207,7 +221,8 @@ func (w *ways) reach(up *wayNode, at target) {
 	heap.Push(&w.heap, n)
 }
 
-func (w *ways) step(n *wayNode) error {
+// arrive ends the ways that lead here.
+func (w *ways) arrive(n *wayNode) {
 	for _, s := range w.leads[n.at] {
 		if !w.open[s] {
 			continue
@@ -222,7 +237,10 @@ func (w *ways) step(n *wayNode) error {
 			}
 		}
 	}
-	if len(w.open) == 0 {
+}
+
+func (w *ways) step(n *wayNode) error {
+	if w.arrive(n); len(w.open) == 0 {
 		return nil
 	}
 	p, err := w.b.fetch(n.at.pod)

@@ -37,7 +37,7 @@ type finder struct {
 
 // reachable finds the objects that variables of a version reach; source and side are that
 // version.
-func (m *merger) reachable(src pod.Source, names []string, want map[target]bool) (map[target]bool, *ways, []diffRoot, error) {
+func (m *merger) reachable(src pod.Source, names []string, want map[target]bool) (map[target]bool, *ways, []DiffVariable, error) {
 	d := newDiffer(m.ctx, DiffInput{A: src, B: src}, func(Change) bool { return true })
 	w := d.newWays()
 	by := map[pod.ID][]pod.Slot{}
@@ -68,8 +68,8 @@ func (m *merger) reachable(src pod.Source, names []string, want map[target]bool)
 		return nil, nil, nil, err
 	}
 	for _, r := range roots {
-		if r.b != 0 {
-			w.reach(nil, target{pod: r.b})
+		if r.B != 0 {
+			w.reach(nil, target{pod: r.B})
 		}
 	}
 	if err := w.search(); err != nil {
@@ -89,10 +89,10 @@ func (m *merger) find(side mergeSide, src pod.Source, names []string, want map[t
 	}
 	f := &finder{differ: w.differ, m: m, side: side, want: reached, found: map[target]*mergeStep{}, seen: map[string]bool{}}
 	for _, r := range roots {
-		if r.b == 0 {
+		if r.B == 0 {
 			continue
 		}
-		s := &mergeStep{in: mergePlace{name: r.name}, kind: nodePointer, r: reference{to: target{pod: r.b}}, path: r.name}
+		s := &mergeStep{in: mergePlace{name: r.Name}, kind: nodePointer, r: reference{to: target{pod: r.B}}, path: r.Name}
 		if err := f.reach(s, 0); err != nil {
 			return nil, err
 		}
