@@ -113,9 +113,11 @@ func TestEveryInterleavingOfDropReferAndCollect(t *testing.T) {
 			setName(r.t, tx, "z", id)
 		},
 	}
-	orders := slices.DeleteFunc(interleavings([]int{2, 2, 5}), beginsLate)
+	orders := interleavings([]int{2, 2, 5})
 	if testing.Short() { // what was dropped before marking, as read before
 		orders = slices.DeleteFunc(orders, func(o []int) bool { return o[0] != 1 || position(o, 0, 2) > position(o, 2, 2) })
+	} else {
+		orders = slices.DeleteFunc(orders, beginsLate)
 	}
 	for _, name := range slices.Sorted(maps.Keys(again)) {
 		t.Run(name, func(t *testing.T) {
