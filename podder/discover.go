@@ -258,7 +258,7 @@ func (w *walk) scan(i int32, from, to int) {
 		w.scanMap(i)
 		return
 	}
-	if from == 0 && to == w.elements(r) && w.writable(r) {
+	if w.stream == nil && from == 0 && to == w.elements(r) && w.writable(r) {
 		w.write(i, to)
 		return
 	}

@@ -45,7 +45,7 @@ func (w *walk) scanPlain(i int32) bool {
 	}
 	r.weight = clampWeight(4 + len(w.maps.plain))
 	if n := len(w.maps.order); n <= bucketEntries && len(w.maps.plain) <= smallBytes {
-		w.sortPlain(w.maps.order, w.maps.plain)
+		sortPlain(w.maps.order, w.maps.plain)
 		if x := &w.written; x.begin(&w.own) {
 			x.out = append(x.out, byte(n), 0)
 			for _, entry := range w.maps.order {
@@ -220,7 +220,7 @@ func appendShort(dst []byte, s string) []byte {
 
 // sortPlain puts few entries in stored order: by keyed hash of the key, then by
 // what is stored.
-func (w *walk) sortPlain(list []plainEntry, data []byte) {
+func sortPlain(list []plainEntry, data []byte) {
 	if len(list) > fewSlots { // equal hashes: a few keys by chance, any number that are NaN
 		slices.SortFunc(list, func(a, b plainEntry) int {
 			if c := cmp.Compare(a.hash, b.hash); c != 0 {
@@ -268,7 +268,7 @@ func (w *walk) spreadPlain(list []plainEntry, data []byte) []plainEntry {
 		case n == 2 && out[from].hash > out[from+1].hash:
 			out[from], out[from+1] = out[from+1], out[from]
 		default:
-			w.sortPlain(out[from:end], data)
+			sortPlain(out[from:end], data)
 		}
 		from = end
 	}

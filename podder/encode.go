@@ -89,64 +89,107 @@ func (e *encoder) take() *region {
 
 // value appends the stored form of the value of plan pl at p.
 func (e *encoder) value(pl *plan, p unsafe.Pointer) {
+	buf := e.buf
 	for k := range pl.ops {
 		o := &pl.ops[k]
 		at := unsafe.Add(p, o.off)
 		switch o.code {
+		case opString:
+			if s := *(*string)(at); len(s) < longString {
+				buf = appendShort(buf, s)
+				continue
+			}
+		case opInt64:
+			buf = binary.AppendVarint(buf, *(*int64)(at))
+			continue
+		case opRaw:
+			buf = appendRaw(buf, at, o.n)
+			continue
 		case opPointer:
 			switch q := *(*unsafe.Pointer)(at); {
 			case q == nil:
-				e.buf = append(e.buf, 0)
+				buf = append(buf, codeNil)
 			case o.sub.size == 0:
-				e.buf = append(e.buf, 1)
+				buf = append(buf, codeZeroSize)
 			default:
-				e.reference(q, part{typ: o.sub.typ, count: 1})
+				buf = e.whole(buf, q, o.sub, pod.SlotObject, 1)
 			}
-		case opString:
-			e.str(*(*string)(at))
-		case opInt64:
-			e.buf = binary.AppendVarint(e.buf, *(*int64)(at))
-		case opSlice:
-			e.slice((*sliceWords)(at), o.sub)
+			continue
 		case opMap:
 			if q := *(*unsafe.Pointer)(at); q != nil {
-				e.reference(q, part{typ: o.sub.typ, count: 1})
+				buf = e.whole(buf, q, o.sub, pod.SlotMap, 1)
 			} else {
-				e.buf = append(e.buf, 0)
+				buf = append(buf, codeNil)
 			}
-		case opEface, opIface:
-			e.boxed(o.sub, at)
-		case opAtomicAny:
-			e.boxed(o.sub, unsafe.Pointer(e.loadedAny(at)))
-		case opArray:
-			for i := range o.n {
-				e.value(o.sub, unsafe.Add(at, uintptr(i)*o.sub.size))
+			continue
+		case opSlice:
+			h := (*sliceWords)(at)
+			var refers bool
+			if buf, refers = appendSliceHead(buf, h, o.sub); refers {
+				buf = e.whole(buf, h.data, o.sub, pod.SlotArray, h.cap)
 			}
-		case opCodec:
-			b, err := appendCodec(e.buf, o.codec, at)
-			if err != nil {
-				e.fail(fmt.Errorf("%s: %w", o.codec.name(), err))
-			}
-			e.buf = b
-		case opAtomicPointer:
-			switch q := atomicPointer(at); {
-			case q == nil:
-				e.buf = append(e.buf, codeNil)
-			case o.sub.size == 0:
-				e.buf = append(e.buf, codeZeroSize)
-			default:
-				e.reference(q, part{typ: o.sub.typ, count: 1})
-			}
-		case opWeak:
-			e.weak(o, at)
-		case opRef:
-			e.ref(o, at)
-		case opHand:
-			e.hand(o, at)
-		case opNil, opRefuse, opBefore:
-		default:
-			e.buf = appendScalar(e.buf, o, at)
+			continue
 		}
+		e.buf = buf
+		e.rare(o, at)
+		buf = e.buf
+	}
+	e.buf = buf
+}
+
+// whole appends the code of the next reference to buf: mostly one to all of a region
+// of plan pl in the same pod.
+func (e *encoder) whole(buf []byte, q unsafe.Pointer, pl *plan, kind pod.Kind, count int) []byte {
+	if int32(e.edge) < e.edges.len() && len(e.st.forwards) == 0 {
+		r := e.st.regions.at(*e.edges.at(int32(e.edge)))
+		if code := codeBase + uint64(r.slot)<<codeShift; r.addr == q && r.plan == pl && r.kind == kind && r.pod == e.cur && code < 0x80 {
+			e.edge++
+			e.links = append(e.links, r.slot<<1)
+			return append(buf, byte(code))
+		}
+	}
+	e.buf = buf
+	e.reference(q, part{typ: pl.typ, count: count, array: kind == pod.SlotArray})
+	return e.buf
+}
+
+// rare appends the stored form of what value does not.
+func (e *encoder) rare(o *op, at unsafe.Pointer) {
+	switch o.code {
+	case opString:
+		e.str(*(*string)(at))
+	case opEface, opIface:
+		e.boxed(o.sub, at)
+	case opAtomicAny:
+		e.boxed(o.sub, unsafe.Pointer(e.loadedAny(at)))
+	case opArray:
+		for i := range o.n {
+			e.value(o.sub, unsafe.Add(at, uintptr(i)*o.sub.size))
+		}
+	case opCodec:
+		b, err := appendCodec(e.buf, o.codec, at)
+		if err != nil {
+			e.fail(fmt.Errorf("%s: %w", o.codec.name(), err))
+		}
+		e.buf = b
+	case opAtomicPointer:
+		switch q := atomicPointer(at); {
+		case q == nil:
+			e.buf = append(e.buf, codeNil)
+		case o.sub.size == 0:
+			e.buf = append(e.buf, codeZeroSize)
+		default:
+			e.reference(q, part{typ: o.sub.typ, count: 1})
+		}
+	case opWeak:
+		e.weak(o, at)
+	case opRef:
+		e.ref(o, at)
+	case opHand:
+		e.hand(o, at)
+	case opNil, opRefuse, opBefore:
+	default:
+		e.buf = appendScalar(e.buf, o, at)
 	}
 }
 
@@ -165,13 +208,6 @@ func (e *encoder) str(s string) {
 	}
 	e.code(r, 0)
 	e.buf = binary.AppendUvarint(e.buf, uint64(uintptr(data)-uintptr(r.addr)))
-}
-
-func (e *encoder) slice(h *sliceWords, elem *plan) {
-	var refers bool
-	if e.buf, refers = appendSliceHead(e.buf, h, elem); refers {
-		e.reference(h.data, part{typ: elem.typ, count: h.cap, array: true})
-	}
 }
 
 func (e *encoder) boxed(iface *plan, p unsafe.Pointer) {

@@ -31,6 +31,9 @@ type entryBytes struct {
 // mapSlot appends a map: header, then a run for each bucket.
 func (e *encoder) mapSlot(r *region) {
 	start := len(e.buf)
+	if r.extra < 0 && r.written == 0 && e.smallMapSlot(r) {
+		return
+	}
 	if r.extra < 0 && r.written == 0 && !e.scanPlain(e.current) { // it was encoded early
 		e.fail(errChanged)
 		return

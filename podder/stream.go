@@ -27,10 +27,14 @@ type stream struct {
 	list  []int32 // its regions in the order of their slots
 	late  bool    // holds a container that is to be stored in chunks, or weak pointers
 
-	rows   []pieceRow
-	sealed []sealedPod // by pod
-	data   []pod.Data
-	block  []byte  // room for forms
+	heads []int32 // of list: those whose parents are, or may be, in other pods
+	rows  []pieceRow
+
+	sealed []sealedPod   // by pod
+	sink   pod.WholeSink // nil if it takes slots
+	block  []byte        // room for forms
+	head   []byte
+	dir    pod.DirectoryWriter
 	read   pod.Pod // of a form, for a sink that takes slots
 }
 
@@ -46,9 +50,19 @@ type pieceRow struct{ next, end, parent int32 }
 // formBlock is how much memory is taken for forms at a time.
 const formBlock = 1 << 20
 
+// Room for what is not known before a pod is encoded: formSpare beyond the estimate of
+// its size, and for the part of its form before the slots.
+const (
+	formSpare = 256
+	headSpare = 64
+	headSlot  = 8 // for each slot
+)
+
 func newStream(e *encoder, wait bool) *stream {
 	e.st.types = map[typeKey]pod.TypeID{}
-	return &stream{e: e, target: uint32(e.cfg.TargetBytes), open: -1, wait: wait}
+	s := &stream{e: e, target: uint32(e.cfg.TargetBytes), open: -1, wait: wait}
+	s.sink, _ = e.sink.(pod.WholeSink)
+	return s
 }
 
 // done takes region i, of which everything below is known, and then those above
@@ -108,6 +122,7 @@ func (s *stream) cut(head, end int32, size uint32) {
 	s.bytes += size
 	regions := &s.e.st.regions
 	rows := append(s.rows[:0], pieceRow{head, end, regions.at(head).parent})
+	parent := rows[0].parent
 	for len(rows) > 0 {
 		row := rows[len(rows)-1]
 		rows = rows[:len(rows)-1]
@@ -119,6 +134,9 @@ func (s *stream) cut(head, end int32, size uint32) {
 			}
 			r.pod, r.slot = s.open, uint32(len(s.list))
 			s.list = append(s.list, i)
+			if row.parent == parent {
+				s.heads = append(s.heads, i)
+			}
 			if r.child != 0 {
 				rows = append(rows, pieceRow{r.child, regions.len(), i})
 			}
@@ -139,6 +157,8 @@ func (s *stream) flush() {
 	ps.slots = ownSlice[slotState](&e.st.own, len(s.list))
 	for k, i := range s.list {
 		ps.slots[k].region = i
+	}
+	for _, i := range s.heads {
 		if r := e.st.regions.at(i); r.parent >= 0 && e.st.regions.at(r.parent).pod != s.open {
 			r.flags |= flagExported
 		}
@@ -146,7 +166,7 @@ func (s *stream) flush() {
 	if !s.late && !s.wait {
 		s.seal(s.open, ps)
 	}
-	s.open, s.list = -1, s.list[:0]
+	s.open, s.list, s.heads = -1, s.list[:0], s.heads[:0]
 }
 
 // seal encodes a pod, if all that it refers to has its place.
@@ -155,9 +175,16 @@ func (s *stream) seal(i int32, ps *podState) {
 	if len(e.problems) > 0 {
 		return // the save fails; what was found too deep must not be encoded
 	}
+	head := headSpare + headSlot*len(s.list)
+	s.room(head + int(s.bytes) + int(s.bytes)/4 + formSpare)
+	from := len(s.block) + head
+	own := e.buf
+	defer func() { e.buf = own }()
 	e.begin(i, ps)
+	e.buf = s.block[from:from]
 	e.unplaced = false
 	e.slots, e.marked = e.slots[:0], e.marked[:0]
+	s.dir.Reset()
 	problems := len(e.problems)
 	for k, i := range s.list {
 		r := e.st.regions.at(i)
@@ -167,6 +194,16 @@ func (s *stream) seal(i int32, ps *podState) {
 			e.err, e.unplaced, e.problems = nil, false, e.problems[:problems] // what is wrong is found again in the end
 			return
 		}
+		o := &e.out[k]
+		if o.kind == pod.SlotString {
+			e.buf = append(e.buf, o.flat...)
+			o.to = len(e.buf)
+		}
+		runs := e.runs[o.runs:o.runEnd]
+		if len(runs) < 2 {
+			runs = nil
+		}
+		s.dir.Add(o.kind, o.typ, o.to-o.from, runs)
 		if k == 0 || r.flags&flagExported != 0 {
 			e.marked = append(e.marked, uint32(k))
 		} else if r.flags&flagCrossed != 0 {
@@ -174,30 +211,42 @@ func (s *stream) seal(i int32, ps *podState) {
 		}
 		e.slots = append(e.slots, uint32(k))
 	}
+	for k := range e.out {
+		ps.slots[k].hash, ps.slots[k].kind = e.out[k].hash, e.out[k].kind
+	}
 	ps.exports = e.exports(ps, e.slots, e.marked)
 	ps.refs = slices.Clone(e.refs)
-	s.data = s.data[:0]
-	for k := range e.out {
-		s.data = append(roomy(s.data), pod.Data{})
-		o := &e.out[k]
-		e.data(&s.data[k], o, uint32(k))
-		slot := &ps.slots[k]
-		slot.hash, slot.kind = o.hash, o.kind
+	s.head = pod.AppendWholeHeadOf(s.head[:0], ps.refs, ps.exports, &s.dir)
+	body := e.buf
+	inPlace := from+len(body) <= cap(s.block) && (len(body) == 0 || &body[0] == &s.block[:from+1][from])
+	if inPlace {
+		s.block = s.block[:from+len(body)]
 	}
-	p := pod.Pod{Refs: ps.refs, Exports: ps.exports, Slots: s.data}
-	most := 64 + p.BodyLen() + len(e.runs)*6 + 24*len(e.out) + 24*len(e.refs)
-	if cap(s.block)-len(s.block) < most {
-		s.block = ownBytes(&e.own, max(formBlock, most))[:0]
+	if inPlace && len(s.head) <= head {
+		from -= len(s.head)
+		copy(s.block[from:], s.head)
+	} else { // it needs more room
+		s.room(len(s.head) + len(body))
+		from = len(s.block)
+		s.block = append(append(s.block, s.head...), body...)
 	}
-	from := len(s.block)
-	form := pod.AppendWhole(s.block[from:], &p)
-	s.sealed[i] = sealedPod{form: form, body: p.BodyLen()}
-	for _, i := range s.list {
-		e.written.over(e.st.regions.at(i))
+	s.sealed[i] = sealedPod{form: s.block[from:len(s.block):len(s.block)], body: len(body)}
+}
+
+// room makes room for n more bytes in the block.
+func (s *stream) room(n int) {
+	if cap(s.block)-len(s.block) >= n {
+		return
 	}
-	if len(form) <= cap(s.block)-from {
-		s.block = s.block[:from+len(form)]
+	n = max(formBlock, n)
+	s.block = nil
+	if s.sink != nil {
+		s.block = s.sink.Memory(n)
 	}
+	if s.block == nil {
+		s.block = ownBytes(&s.e.own, n)
+	}
+	s.block = s.block[:0]
 }
 
 // unseal has a pod encoded again.
@@ -205,7 +254,7 @@ func (s *stream) unseal(i int32) {
 	if s == nil || s.sealed[i].form == nil {
 		return
 	}
-	s.sealed[i].form = nil
+	s.sealed[i] = sealedPod{}
 	ps := &s.e.st.pods[i]
 	ps.refs, ps.exports = nil, nil
 	for k := range ps.slots {
@@ -250,8 +299,8 @@ func (s *stream) put(i int32) (done bool, err error) {
 	e.saved.SlotsChanged += n
 	e.saved.Bytes += int64(x.body)
 	ps.isNew = false
-	if sink, ok := e.sink.(pod.WholeSink); ok {
-		return true, sink.PutWhole(e.ctx, ps.id, ps.exports, x.form)
+	if s.sink != nil {
+		return true, s.sink.PutWhole(e.ctx, ps.id, ps.exports, x.form)
 	}
 	if err := s.read.ReadWhole(x.form); err != nil {
 		return true, err

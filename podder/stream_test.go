@@ -15,7 +15,15 @@ import (
 // formTx takes new pods in their stored form.
 type formTx struct {
 	*fakeTx
-	forms map[pod.ID][]byte
+	forms  map[pod.ID][]byte
+	memory int // how often some was asked for
+}
+
+func (t *formTx) Memory(n int) []byte {
+	if t.memory++; t.memory%2 == 0 {
+		return nil
+	}
+	return make([]byte, n)
 }
 
 func (t *formTx) PutWhole(_ context.Context, id pod.ID, exports []pod.Export, form []byte) error {
@@ -42,7 +50,7 @@ func firstSave(t *testing.T, cfg Config, types map[string]pod.TypeID, late bool,
 	cfg.Secret = s.key
 	g := mustGraph(t, cfg)
 	g.late = late
-	tx := &formTx{s.begin(), map[pod.ID][]byte{}}
+	tx := &formTx{s.begin(), map[pod.ID][]byte{}, 0}
 	saved, err := g.Save(context.Background(), rootsOf(pairs...), tx)
 	if err != nil {
 		t.Fatal(err)

@@ -50,7 +50,7 @@ func AppendDelta(dst []byte, base, next *Pod) ([]byte, bool) {
 		from := 0
 		for _, i := range changed {
 			dst = binary.AppendUvarint(dst, uint64(i-from))
-			dst = appendGroup(dst, next.Slots[i:i+1])
+			dst = appendSlot(dst, &next.Slots[i])
 			from = i + 1
 		}
 	}

@@ -49,74 +49,91 @@ type group struct {
 
 func appendDirectory(dst []byte, slots []Data) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(slots)))
-	for i := 0; i < len(slots); {
-		n := groupLen(slots[i:])
-		dst = appendGroup(dst, slots[i:i+n])
-		i += n
-	}
-	return dst
-}
-
-// groupLen returns how many slots at the start of slots make one group.
-func groupLen(slots []Data) int {
-	first := &slots[0]
-	n := 1
-	for n < len(slots) && slots[n].Kind == first.Kind && slots[n].Type == first.Type &&
-		(slots[n].Runs == nil) == (first.Runs == nil) {
-		n++
-	}
-	if first.Kind == SlotFree {
-		return min(n, mostFree)
-	}
-	return n
-}
-
-// appendGroup writes slots that groupLen found to be one group.
-func appendGroup(dst []byte, slots []Data) []byte {
-	first := &slots[0]
-	if first.Kind == SlotFree {
-		return append(dst, byte(len(slots)-1)<<4)
-	}
-	g := byte(first.Kind)
-	equal := false
-	if len(slots) > 1 {
-		g |= groupSeveral
-		if equal = equalLengths(slots); equal {
-			g |= groupEqual
-		}
-	}
-	if first.Runs != nil {
-		g |= groupInRuns
-	}
-	dst = append(dst, g)
-	if len(slots) > 1 {
-		dst = binary.AppendUvarint(dst, uint64(len(slots)-2))
-	}
-	dst = binary.AppendUvarint(dst, uint64(first.Type))
-	if equal {
-		return binary.AppendUvarint(dst, uint64(len(first.Bytes)))
-	}
+	var room [256]byte
+	w := DirectoryWriter{groups: dst, lengths: room[:0]}
 	for i := range slots {
-		if first.Runs != nil {
-			dst = appendRuns(dst, slots[i].Runs)
+		s := &slots[i]
+		w.Add(s.Kind, s.Type, len(s.Bytes), s.Runs)
+	}
+	w.close()
+	return w.groups
+}
+
+// appendSlot appends the group of one slot.
+func appendSlot(dst []byte, s *Data) []byte {
+	var room [256]byte
+	w := DirectoryWriter{groups: dst, lengths: room[:0]}
+	w.Add(s.Kind, s.Type, len(s.Bytes), s.Runs)
+	w.close()
+	return w.groups
+}
+
+// DirectoryWriter writes a slot directory, slot after slot. The zero value is ready
+// to use; Reset makes it so again.
+type DirectoryWriter struct {
+	groups  []byte // that are complete
+	slots   int
+	open    group
+	first   int    // length of the open group's first slot
+	lengths []byte // of the open group
+}
+
+// Reset forgets all slots.
+func (w *DirectoryWriter) Reset() {
+	*w = DirectoryWriter{groups: w.groups[:0], lengths: w.lengths[:0]}
+}
+
+// Add adds the next slot, with n bytes in runs; no runs are one.
+func (w *DirectoryWriter) Add(kind Kind, typ TypeID, n int, runs []uint32) {
+	g := &w.open
+	if inRuns := runs != nil; g.count == 0 || g.kind != kind || g.typ != typ || g.inRuns != inRuns || kind == SlotFree && g.count == mostFree {
+		w.close()
+		*g = group{kind: kind, typ: typ, inRuns: inRuns, equal: !inRuns && n > 0}
+		w.first = n
+	}
+	g.count++
+	w.slots++
+	if g.inRuns {
+		w.lengths = appendRuns(w.lengths, runs)
+		return
+	}
+	g.equal = g.equal && n == w.first
+	w.lengths = binary.AppendUvarint(w.lengths, uint64(n))
+}
+
+// close writes the open group.
+func (w *DirectoryWriter) close() {
+	g := &w.open
+	switch {
+	case g.count == 0:
+		return
+	case g.kind == SlotFree:
+		w.groups = append(w.groups, byte(g.count-1)<<4)
+	default:
+		several := g.count > 1
+		b := byte(g.kind)
+		if several {
+			b |= groupSeveral
+		}
+		if g.equal = g.equal && several; g.equal {
+			b |= groupEqual
+		}
+		if g.inRuns {
+			b |= groupInRuns
+		}
+		w.groups = append(w.groups, b)
+		if several {
+			w.groups = binary.AppendUvarint(w.groups, uint64(g.count-2))
+		}
+		w.groups = binary.AppendUvarint(w.groups, uint64(g.typ))
+		if g.equal {
+			w.groups = binary.AppendUvarint(w.groups, uint64(w.first))
 		} else {
-			dst = binary.AppendUvarint(dst, uint64(len(slots[i].Bytes)))
+			w.groups = append(w.groups, w.lengths...)
 		}
 	}
-	return dst
-}
-
-func equalLengths(slots []Data) bool {
-	first := &slots[0]
-	if first.Runs != nil || len(first.Bytes) == 0 {
-		return false
-	}
-	for i := range slots {
-		if len(slots[i].Bytes) != len(first.Bytes) {
-			return false
-		}
-	}
-	return true
+	w.lengths = w.lengths[:0]
+	g.count = 0
 }
 
 func appendRuns(dst []byte, runs []uint32) []byte {

@@ -110,6 +110,15 @@ func AppendWholeHead(dst []byte, p *Pod) []byte {
 	return appendOwn(append(dst, formatVersion<<4|byte(bodyWhole)), p)
 }
 
+// AppendWholeHeadOf is AppendWholeHead of a pod whose slots were added to w.
+func AppendWholeHeadOf(dst []byte, refs []Ref, exports []Export, w *DirectoryWriter) []byte {
+	w.close()
+	dst = append(dst, formatVersion<<4|byte(bodyWhole))
+	dst = appendExports(appendRefs(dst, refs), exports)
+	dst = binary.AppendUvarint(dst, uint64(w.slots))
+	return append(dst, w.groups...)
+}
+
 // AppendWholeShared appends the version that is p with its body, as Body
 // returns it, in record r.
 func AppendWholeShared(dst []byte, p *Pod, r RecordNo) []byte {

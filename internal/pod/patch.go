@@ -168,7 +168,7 @@ func appendSlotChange(dst []byte, gap int, before, after Data) []byte {
 		dst = binary.AppendUvarint(dst, uint64(len(after.Bytes)))
 		dst = append(dst, after.Bytes...)
 	case opWhole:
-		dst = appendGroup(dst, []Data{after})
+		dst = appendSlot(dst, &after)
 		dst = append(dst, after.Bytes...)
 	case opRuns:
 		dst = appendRunChanges(dst, before, after)

@@ -195,8 +195,12 @@ type BatchSink interface {
 // WholeSink is a Sink that takes new pods in their stored form.
 type WholeSink interface {
 	Sink
+	// Memory returns n bytes of the sink's own, for stored forms that may be put
+	// later, or nil.
+	Memory(n int) []byte
 	// PutWhole is Put of a new pod with all its slots, of which form is what
-	// AppendWhole makes. The receiver must copy what it keeps.
+	// AppendWhole makes. The receiver must copy what it keeps, unless it lies in what
+	// Memory returned: that is not written again.
 	PutWhole(ctx context.Context, id ID, exports []Export, form []byte) error
 }
 

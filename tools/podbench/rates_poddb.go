@@ -13,8 +13,10 @@ import (
 // podCodec saves into memory and decodes from it: package podder with nothing
 // behind it. What is kept is the stored form of every pod, one after the other.
 type podCodec struct {
-	bytes []byte
-	at    [][2]int // where a pod lies in bytes, by id - 1
+	forms [][]byte // by id - 1
+	bytes int
+	room  [][]byte // in which forms lie
+	free  [][]byte // of room, from an encoding before
 	types [][]byte
 	roots map[string]pod.ID
 	slots []pod.Data
@@ -25,7 +27,8 @@ func newPodCodec() *podCodec { return &podCodec{} }
 const podCodecRoot = "value"
 
 func (c *podCodec) encode(v any) error {
-	c.bytes, c.at, c.types, c.roots = c.bytes[:0], c.at[:0], nil, map[string]pod.ID{}
+	c.forms, c.bytes, c.types, c.roots = c.forms[:0], 0, nil, map[string]pod.ID{}
+	c.free, c.room = append(c.free, c.room...), c.room[:0]
 	graph, err := podder.NewGraph(podder.Config{Registry: podder.NewRegistry(), Secret: (&podSource{}).Secret()})
 	if err != nil {
 		return err
@@ -38,7 +41,7 @@ func (c *podCodec) encode(v any) error {
 	return nil
 }
 
-func (c *podCodec) size() int { return len(c.bytes) }
+func (c *podCodec) size() int { return c.bytes }
 
 func (c *podCodec) decode(into any) error {
 	v := reflect.ValueOf(into).Elem()
@@ -53,15 +56,14 @@ func (c *podCodec) decode(into any) error {
 // The sink. Pods of a fresh graph come whole, chunks of containers first.
 
 func (c *podCodec) NewPod() pod.ID {
-	c.at = append(c.at, [2]int{})
-	return pod.ID(len(c.at))
+	c.forms = append(c.forms, nil)
+	return pod.ID(len(c.forms))
 }
 
 func (c *podCodec) Put(_ context.Context, change *pod.Change) error {
-	if !change.Whole || change.ID == 0 || int(change.ID) > len(c.at) || c.at[change.ID-1][1] > 0 {
+	if !change.Whole || change.ID == 0 || int(change.ID) > len(c.forms) || c.forms[change.ID-1] != nil {
 		return fmt.Errorf("pod %d is not a new one", change.ID)
 	}
-	from := len(c.bytes)
 	c.slots = c.slots[:0]
 	for i := range change.Slots {
 		w := &change.Slots[i]
@@ -70,19 +72,40 @@ func (c *podCodec) Put(_ context.Context, change *pod.Change) error {
 		}
 		c.slots = append(c.slots, w.Data)
 	}
-	c.bytes = pod.AppendWhole(c.bytes, &pod.Pod{Refs: change.Refs, Exports: change.Exports, Slots: c.slots})
-	c.at[change.ID-1] = [2]int{from, len(c.bytes)}
+	p := &pod.Pod{Refs: change.Refs, Exports: change.Exports, Slots: c.slots}
+	head := pod.AppendWholeHead(nil, p)
+	c.form(change.ID, append(append(c.Memory(len(head) + p.BodyLen())[:0], head...), p.Body()...))
 	return nil
+}
+
+// form keeps the stored form of a pod.
+func (c *podCodec) form(id pod.ID, b []byte) {
+	c.forms[id-1] = b
+	c.bytes += len(b)
+}
+
+// Memory implements pod.WholeSink.
+func (c *podCodec) Memory(n int) []byte {
+	for i, b := range c.free {
+		if len(b) >= n {
+			last := len(c.free) - 1
+			c.free[i] = c.free[last]
+			c.free = c.free[:last]
+			c.room = append(c.room, b)
+			return b
+		}
+	}
+	b := make([]byte, n)
+	c.room = append(c.room, b)
+	return b
 }
 
 // PutWhole implements pod.WholeSink.
 func (c *podCodec) PutWhole(_ context.Context, id pod.ID, _ []pod.Export, form []byte) error {
-	if id == 0 || int(id) > len(c.at) || c.at[id-1][1] > 0 {
+	if id == 0 || int(id) > len(c.forms) || c.forms[id-1] != nil {
 		return fmt.Errorf("pod %d is not a new one", id)
 	}
-	from := len(c.bytes)
-	c.bytes = append(c.bytes, form...)
-	c.at[id-1] = [2]int{from, len(c.bytes)}
+	c.form(id, form)
 	return nil
 }
 
@@ -114,7 +137,7 @@ type podSource struct {
 func (s *podSource) Pods(_ context.Context, ids []pod.ID) ([]*pod.Pod, error) {
 	out := make([]*pod.Pod, len(ids))
 	for i, id := range ids {
-		if id == 0 || int(id) > len(s.c.at) {
+		if id == 0 || int(id) > len(s.c.forms) {
 			return nil, fmt.Errorf("pod %d: %w", id, dberr.ErrNotFound)
 		}
 		if n := len(s.free); n > 0 {
@@ -122,8 +145,7 @@ func (s *podSource) Pods(_ context.Context, ids []pod.ID) ([]*pod.Pod, error) {
 		} else {
 			out[i] = &pod.Pod{}
 		}
-		at := s.c.at[id-1]
-		if err := out[i].ReadWhole(s.c.bytes[at[0]:at[1]:at[1]]); err != nil {
+		if err := out[i].ReadWhole(s.c.forms[id-1]); err != nil {
 			return nil, fmt.Errorf("pod %d: %w", id, err)
 		}
 	}

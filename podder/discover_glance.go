@@ -1,0 +1,145 @@
+package podder
+
+import (
+	"math/bits"
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// A first save encodes a region soon after it was met, when the pod that it is in is
+// full, from memory that is still in the cache. Of regions that lead nowhere it
+// needs to know but the size before that.
+
+// glance notes the size of region r if it leads nowhere, as far as that is easily
+// seen, and reports whether it does.
+func (w *walk) glance(r *region) bool {
+	p := r.plan
+	switch r.kind {
+	case pod.SlotObject:
+		if !p.plain {
+			return false
+		}
+		n := p.shortStrings(r.addr)
+		r.weight = clampWeight(p.est + n)
+		return n >= 0
+	case pod.SlotArray:
+		if !p.plain || p.flat {
+			return false
+		}
+		sum, n := 0, w.st.spans.at(r.extra).reach
+		if n > maxGlance {
+			return false
+		}
+		for k := range n {
+			more := p.shortStrings(unsafe.Add(r.addr, uintptr(k)*p.size))
+			if more < 0 {
+				return false
+			}
+			sum += more
+		}
+		r.weight = clampWeight(n*p.est + sum)
+		return true
+	case pod.SlotMap:
+		m, g, ok := p.smallMap(r.addr)
+		if !ok {
+			return false
+		}
+		sum := mapHead
+		for full := g.full; g.full != 0; {
+			var at unsafe.Pointer
+			at, g = g.next(p.layout.size)
+			key, elem := p.key.shortStrings(at), p.elem.shortStrings(unsafe.Add(at, p.layout.elem))
+			if key < 0 || elem < 0 {
+				return false
+			}
+			sum += p.key.est + p.elem.est + key + elem
+			if g.full == 0 && bits.OnesCount64(full) != int(m.used) {
+				return false
+			}
+		}
+		if sum > smallBytes {
+			return false
+		}
+		r.weight = clampWeight(sum)
+		return true
+	}
+	return false
+}
+
+// maxGlance bounds the elements that are looked at before it is their turn.
+const maxGlance = 1 << 10
+
+// mapHead is what the head of a small map takes: its count and the bits of its buckets.
+const mapHead = 2
+
+// shortStrings returns how long the strings of a plain value are, -1 if one of them
+// is a region.
+func (p *plan) shortStrings(at unsafe.Pointer) int {
+	sum := 0
+	for k := range p.refs {
+		n := len(*(*string)(unsafe.Add(at, p.refs[k].off)))
+		if n >= longString {
+			return -1
+		}
+		sum += n
+	}
+	return sum
+}
+
+// smallMap returns the only group of the map at m, if it can be read as memory, leads
+// nowhere but for long strings, and is not being written.
+func (p *plan) smallMap(at unsafe.Pointer) (*goMap, mapGroup, bool) {
+	m := (*goMap)(at)
+	if !p.layout.inGroup || !p.key.plain || !p.wholeKey || !p.elem.plain || m.dirLen != 0 || m.writing != 0 {
+		return nil, mapGroup{}, false
+	}
+	if m.used == 0 {
+		return m, mapGroup{}, true
+	}
+	return m, groupAt(m.dir), m.dir != nil
+}
+
+// smallMapSlot appends map region r in its stored form. It reports false, and has
+// appended nothing, if it is not as glance found it.
+func (e *encoder) smallMapSlot(r *region) bool {
+	p := r.plan
+	m, g, ok := p.smallMap(r.addr)
+	if !ok || bits.OnesCount64(g.full) != int(m.used) {
+		return false
+	}
+	start := len(e.buf)
+	buf := append(e.buf, byte(m.used), 0)
+	var list [mapGroupSlots]plainEntry
+	n, sorted := 0, true
+	for g.full != 0 {
+		var at unsafe.Pointer
+		at, g = g.next(p.layout.size)
+		from := len(buf)
+		buf, ok = appendPlain(buf, p.key, at)
+		if !ok {
+			return false
+		}
+		x := &list[n]
+		if m.used > 1 {
+			x.hash = e.eng.hashKey(buf[from:])
+		}
+		if buf, ok = appendPlain(buf, p.elem, unsafe.Add(at, p.layout.elem)); !ok {
+			return false
+		}
+		x.from, x.end = uint32(from-start), uint32(len(buf)-start)
+		sorted = sorted && (n == 0 || list[n-1].hash < x.hash)
+		n++
+	}
+	if !sorted {
+		sortPlain(list[:n], buf[start:])
+		e.keys = append(e.keys[:0], buf[start:]...)
+		buf = buf[:start+mapHead]
+		for k := range n {
+			buf = append(buf, e.keys[list[k].from:list[k].end]...)
+		}
+	}
+	e.buf = buf
+	e.runs = append(e.runs, mapHead, uint32(len(buf)-start-mapHead))
+	return true
+}
