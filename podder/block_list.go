@@ -4,6 +4,7 @@ package podder
 // nothing twice: on a first walk that was a seventh of the time.
 type blockList[T any] struct {
 	blocks []*[listBlock]T
+	last   *[listBlock]T // the block of element n-1, nil if that is none
 	n      int32
 	memory *ownMemory // nil: the heap
 }
@@ -25,8 +26,12 @@ func (l *blockList[T]) len() int32 { return l.n }
 
 // put appends x and returns its number.
 func (l *blockList[T]) put(x T) int32 {
-	at, i := l.add()
-	*at = x
+	i := l.n
+	if i&(listBlock-1) == 0 || l.last == nil {
+		l.turn()
+	}
+	l.n++
+	l.last[i&(listBlock-1)] = x
 	return i
 }
 
@@ -34,9 +39,18 @@ func (l *blockList[T]) put(x T) int32 {
 // with its number.
 func (l *blockList[T]) add() (*T, int32) {
 	i := l.n
-	if int(i>>listBlockBits) == len(l.blocks) {
-		l.blocks = append(l.blocks, ownBlock[T](l.memory))
+	if i&(listBlock-1) == 0 || l.last == nil {
+		l.turn()
 	}
 	l.n++
-	return l.at(i), i
+	return &l.last[i&(listBlock-1)], i
+}
+
+// turn goes on to the block of the next element.
+func (l *blockList[T]) turn() {
+	k := int(l.n >> listBlockBits)
+	if k == len(l.blocks) {
+		l.blocks = append(l.blocks, ownBlock[T](l.memory))
+	}
+	l.last = l.blocks[k]
 }

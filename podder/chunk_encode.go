@@ -126,7 +126,7 @@ func (c *chunker) contents(i int32) (storableContents, *chunkList) {
 		return &flatContents{e: e, out: &c.batch, kind: r.kind, typ: typeString, mem: memory(r.addr, n), size: 1, sizes: sizesFor(flatChunkMean*mean, n)}, list
 	case pod.SlotMap:
 		m := e.entriesOf(r)
-		typ, sizes := e.typeID(typeKey{plan: r.plan, entries: true}), sizesFor(chunkMean*mean, int(r.weight))
+		typ, sizes := e.typeID(r.plan, true), sizesFor(chunkMean*mean, int(r.weight))
 		list.extent, list.stored = uint64(m.count()), uint64(m.count())
 		if m.plain != nil {
 			return &plainContents{e: e, typ: typ, m: m.plain, sizes: sizes}, list
@@ -138,7 +138,7 @@ func (c *chunker) contents(i int32) (storableContents, *chunkList) {
 	sp := c.st.spans.at(r.extra)
 	e.chooseRuns(r, sp)
 	list.extent, list.stored, list.perRun = uint64(sp.count), uint64(sp.reach), uint64(sp.perRun)
-	typ := e.typeID(typeKey{plan: r.plan})
+	typ := e.typeID(r.plan, false)
 	if r.plan.flat && nativeLittleEndian {
 		size := int(r.plan.size)
 		mem := flatMemory(r.addr, uintptr(sp.reach)*r.plan.size)
@@ -379,7 +379,7 @@ func (e *encoder) chunkSlot(r *region, list *chunkList, was slotState, o *slotOu
 	case pod.SlotString:
 		o.typ = typeString
 	default:
-		o.typ = e.typeID(typeKey{plan: r.plan, entries: r.kind == pod.SlotMap})
+		o.typ = e.typeID(r.plan, r.kind == pod.SlotMap)
 	}
 	e.buf = list.appendHead(e.buf)
 	head := len(e.buf)
@@ -424,7 +424,7 @@ func (c *chunker) freeze() error {
 		r := c.old.regions.at(o)
 		f := frozenList{slot: r.slot, typ: typeString, list: frozen(list)}
 		if r.kind != pod.SlotString {
-			f.typ = c.typeID(typeKey{plan: r.plan, entries: r.kind == pod.SlotMap})
+			f.typ = c.typeID(r.plan, r.kind == pod.SlotMap)
 		}
 		if n := c.remap[r.pod]; n >= 0 {
 			c.frozen[n] = append(c.frozen[n], f)

@@ -91,6 +91,7 @@ type walk struct {
 	nesting  int
 	boxes    int
 	current  int32 // region being scanned
+	claimed  int32 // region that was just claimed for it, -1 for none
 	elem     int   // its element, or entry in order
 	scratch  []int32
 	buf      []byte
@@ -107,7 +108,7 @@ type walk struct {
 // newWalk returns a walk that follows the state of g.
 func newWalk(ctx context.Context, g *Graph) *walk {
 	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: g.newState(), hidden: g.hidden, oldRoots: g.roots, others: g.others}
-	w.first = g.cur.memory.count == 0
+	w.first, w.claimed = g.cur.memory.count == 0, -1
 	w.own = newOwnMemory(w)
 	w.own.spare = &g.spare
 	w.written.spare, g.eng.written = g.eng.written, nil
@@ -192,6 +193,9 @@ func (w *walk) drain() error {
 		if n := w.st.regions.len(); n > w.covered {
 			w.todo = append(w.todo, regionRange{w.covered, w.covered, n})
 			w.covered = n
+			if n > maxRegions {
+				return dberr.ErrTooLarge
+			}
 		}
 		switch last := len(w.todo) - 1; {
 		case len(w.grown) > 0:
@@ -209,30 +213,34 @@ func (w *walk) drain() error {
 			if t.next++; t.next == t.end {
 				w.todo = w.todo[:last] // before more is added: a list takes no room
 			}
-			w.visit(i)
+			r := w.st.regions.at(i)
+			if r.flags&flagScanned == 0 {
+				w.visit(i, r)
+				if w.edges.len() > maxEdges {
+					return dberr.ErrTooLarge
+				}
+			}
 			if w.stream != nil && w.st.regions.len() == w.covered {
-				w.stream.done(i)
+				w.stream.done(i, r)
 			}
 		default:
 			return nil
 		}
-		if w.st.regions.len() > maxRegions || w.edges.len() > maxEdges {
-			return dberr.ErrTooLarge
-		}
 	}
 }
 
-// visit scans region i unless that was done.
-func (w *walk) visit(i int32) {
-	r := w.st.regions.at(i)
-	if r.flags&flagScanned != 0 {
-		return
-	}
+// visit scans region i.
+func (w *walk) visit(i int32, r *region) {
 	r.flags |= flagScanned
 	r.edge = uint32(w.edges.len())
 	if r.kind != pod.SlotFree && r.flags&flagSame == 0 {
 		w.current = i
-		w.scan(i, 0, w.elements(r))
+		if w.stream != nil && r.kind == pod.SlotObject {
+			w.boxes, w.elem = 0, 0
+			r.weight = clampWeight(r.plan.est + w.refs(r.plan, r.addr))
+		} else {
+			w.scan(i, 0, w.elements(r))
+		}
 	}
 	r.edgeEnd = uint32(w.edges.len())
 	w.scanEager()
@@ -429,6 +437,10 @@ func (w *walk) knows(t reflect.Type) bool {
 func (w *walk) edge(to int32) {
 	if to >= 0 {
 		w.edges.put(to)
+		if to == w.claimed {
+			w.claimed = -1
+			return // this is its parent
+		}
 		if r := w.st.regions.at(to); r.parent != w.current {
 			r.flags |= flagCrossed
 			w.crossings.put([2]int32{w.current, to})

@@ -24,17 +24,10 @@ const lookAheadRegions = 8
 // touches bounds the places that are touched together.
 const touches = 64
 
-// inARow reports whether regions i, up to end, lie one behind the other.
+// inARow reports whether regions i, up to end, seem to lie one behind the other.
 func (w *walk) inARow(i, end int32) bool {
-	last := uintptr(w.st.regions.at(i).addr)
-	for i++; i < end; i++ {
-		next := uintptr(w.st.regions.at(i).addr)
-		if next-last >= apart {
-			return false
-		}
-		last = next
-	}
-	return true
+	first, last := uintptr(w.st.regions.at(i).addr), uintptr(w.st.regions.at(end-1).addr)
+	return last-first < apart*uintptr(end-i)
 }
 
 // lookAhead touches what objects i, up to end, refer to.
@@ -43,9 +36,13 @@ func (w *walk) lookAhead(i, end int32) {
 		return
 	}
 	end = min(end, i+lookAheadRegions)
-	if w.inARow(i, end) {
-		return
+	if !w.inARow(i, end) {
+		w.lookApart(i, end)
 	}
+}
+
+// lookApart is lookAhead of objects that lie anywhere.
+func (w *walk) lookApart(i, end int32) {
 	var at [touches]unsafe.Pointer
 	var maps [touches]unsafe.Pointer
 	n, m := 0, 0

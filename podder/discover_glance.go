@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"unsafe"
 
@@ -76,6 +77,15 @@ const mapHead = 2
 // shortStrings returns how long the strings of a plain value are, -1 if one of them
 // is a region.
 func (p *plan) shortStrings(at unsafe.Pointer) int {
+	if p.only == opString {
+		if n := len(*(*string)(at)); n < longString {
+			return n
+		}
+		return -1
+	}
+	if len(p.refs) == 0 {
+		return 0
+	}
 	sum := 0
 	for k := range p.refs {
 		n := len(*(*string)(unsafe.Add(at, p.refs[k].off)))
@@ -91,7 +101,12 @@ func (p *plan) shortStrings(at unsafe.Pointer) int {
 // nowhere but for long strings, and is not being written.
 func (p *plan) smallMap(at unsafe.Pointer) (*goMap, mapGroup, bool) {
 	m := (*goMap)(at)
-	if !p.layout.inGroup || !p.key.plain || !p.wholeKey || !p.elem.plain || m.dirLen != 0 || m.writing != 0 {
+	if p.plainGroup == 0 {
+		if p.plainGroup = 1; p.layout.inGroup && p.key.plain && p.wholeKey && p.elem.plain {
+			p.plainGroup = 2
+		}
+	}
+	if p.plainGroup == 1 || m.dirLen != 0 || m.writing != 0 {
 		return nil, mapGroup{}, false
 	}
 	if m.used == 0 {
@@ -110,25 +125,34 @@ func (e *encoder) smallMapSlot(r *region) bool {
 	}
 	start := len(e.buf)
 	buf := append(e.buf, byte(m.used), 0)
-	var list [mapGroupSlots]plainEntry
-	n, sorted := 0, true
-	for g.full != 0 {
-		var at unsafe.Pointer
-		at, g = g.next(p.layout.size)
-		from := len(buf)
-		buf, ok = appendPlain(buf, p.key, at)
-		if !ok {
+	if m.used == 1 {
+		at, _ := g.next(p.layout.size)
+		if buf, ok = appendPlain(buf, p.key, at); !ok {
 			return false
-		}
-		x := &list[n]
-		if m.used > 1 {
-			x.hash = e.eng.hashKey(buf[from:])
 		}
 		if buf, ok = appendPlain(buf, p.elem, unsafe.Add(at, p.layout.elem)); !ok {
 			return false
 		}
-		x.from, x.end = uint32(from-start), uint32(len(buf)-start)
-		sorted = sorted && (n == 0 || list[n-1].hash < x.hash)
+		e.buf = buf
+		return true
+	}
+	var list [mapGroupSlots]plainEntry
+	n, last, sorted := 0, uint64(0), true
+	for g.full != 0 {
+		var at unsafe.Pointer
+		at, g = g.next(p.layout.size)
+		x := &list[n]
+		x.from = uint32(len(buf) - start)
+		if buf, ok = appendPlain(buf, p.key, at); !ok {
+			return false
+		}
+		x.hash = e.eng.hashKey(buf[start+int(x.from):])
+		if buf, ok = appendPlain(buf, p.elem, unsafe.Add(at, p.layout.elem)); !ok {
+			return false
+		}
+		x.end = uint32(len(buf) - start)
+		sorted = sorted && (n == 0 || last < x.hash)
+		last = x.hash
 		n++
 	}
 	if !sorted {
@@ -140,6 +164,42 @@ func (e *encoder) smallMapSlot(r *region) bool {
 		}
 	}
 	e.buf = buf
-	e.runs = append(e.runs, mapHead, uint32(len(buf)-start-mapHead))
 	return true
+}
+
+// shortArray appends array region r in its stored form, with its head of so many
+// bytes, if it has a few elements in one run and is no row of numbers. Else it reports
+// false, and has appended nothing.
+func (e *encoder) shortArray(r *region, headBytes *int) bool {
+	sp := e.st.spans.at(r.extra)
+	if r.plan.flat || sp.reach == 0 || sp.reach >= shadowElements {
+		return false
+	}
+	e.chooseRuns(r, sp)
+	if sp.reach > sp.perRun {
+		return false
+	}
+	from := len(e.buf)
+	buf := binary.AppendUvarint(e.buf, uint64(sp.count))
+	buf = binary.AppendUvarint(buf, uint64(sp.reach))
+	buf = binary.AppendUvarint(buf, uint64(sp.perRun))
+	*headBytes = len(buf) - from
+	pl, at, one := r.plan, r.addr, r.plan.only
+	for k := 0; ; {
+		switch {
+		case one == opString && len(*(*string)(at)) < longString:
+			buf = appendShort(buf, *(*string)(at))
+		case one == opPointer && *(*unsafe.Pointer)(at) != nil && pl.ops[0].sub.size > 0:
+			buf = e.whole(buf, *(*unsafe.Pointer)(at), pl.ops[0].sub, pod.SlotObject, 1)
+		default:
+			e.buf = buf
+			e.value(pl, at)
+			buf = e.buf
+		}
+		if k++; k == sp.reach {
+			e.buf = buf
+			return true
+		}
+		at = unsafe.Add(at, pl.size) // not behind the last one: that may be another's memory
+	}
 }

@@ -191,6 +191,15 @@ func (w *walk) plainEntry(pl *plan, p unsafe.Pointer) bool {
 // appendPlain appends the stored form of numbers and strings. It reports false at
 // a long string, which is a region.
 func appendPlain(dst []byte, pl *plan, p unsafe.Pointer) (_ []byte, ok bool) {
+	switch pl.only {
+	case opString:
+		if s := *(*string)(p); len(s) < longString {
+			return appendShort(dst, s), true
+		}
+		return dst, false
+	case opInt64:
+		return binary.AppendVarint(dst, *(*int64)(p)), true
+	}
 	for k := range pl.ops {
 		o := &pl.ops[k]
 		at := unsafe.Add(p, o.off)

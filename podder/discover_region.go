@@ -233,6 +233,7 @@ func (w *walk) claim(q unsafe.Pointer, p *plan, kind pod.Kind, size uintptr) int
 	r, _ := st.addRegion(q)
 	r.plan, r.kind, r.parent = p, kind, w.current
 	r.pod, r.next, r.extra = -1, -1, -1
+	w.claimed = i
 	return i
 }
 

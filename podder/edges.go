@@ -35,9 +35,9 @@ type edgeFrame struct {
 }
 
 // compute fills the sets for the encoded slots of a pod; links are those of
-// encoder.links, slots[i] is the slot of out[i].
-func (x *edgeSets) compute(out []slotOut, slots []uint32, links []uint32, refs int) {
-	x.begin(out, slots, links, refs)
+// encoder.links, of which those of slots[i] begin at starts[i].
+func (x *edgeSets) compute(starts, slots, links []uint32, refs int) {
+	x.begin(starts, slots, links, refs)
 	for i := range x.nodes {
 		if x.nodes[i].index < 0 {
 			x.visit(int32(i), links)
@@ -46,7 +46,7 @@ func (x *edgeSets) compute(out []slotOut, slots []uint32, links []uint32, refs i
 }
 
 // begin makes a node of each encoded slot.
-func (x *edgeSets) begin(out []slotOut, slots []uint32, links []uint32, refs int) {
+func (x *edgeSets) begin(starts, slots, links []uint32, refs int) {
 	x.words = (refs + 63) / 64
 	x.nodes, x.byslot, x.sets = x.nodes[:0], x.byslot[:0], x.sets[:0]
 	x.comps, x.time = 0, 0
@@ -56,10 +56,10 @@ func (x *edgeSets) begin(out []slotOut, slots []uint32, links []uint32, refs int
 		}
 		x.byslot[s] = int32(i)
 		to := len(links)
-		if i+1 < len(out) {
-			to = out[i+1].links
+		if i+1 < len(starts) {
+			to = int(starts[i+1])
 		}
-		x.nodes = append(x.nodes, edgeNode{from: out[i].links, to: to, index: -1, component: -1})
+		x.nodes = append(x.nodes, edgeNode{from: int(starts[i]), to: to, index: -1, component: -1})
 	}
 }
 
@@ -143,8 +143,8 @@ func (x *edgeSets) finish(v int32, links []uint32) {
 
 // fromFirst returns the edge set of the first encoded slot: of most pods nothing else
 // is exported, and then it is enough to go from slot to slot.
-func (x *edgeSets) fromFirst(out []slotOut, slots []uint32, links []uint32, refs, inUse int) pod.EdgeSet {
-	x.begin(out, slots, links, refs)
+func (x *edgeSets) fromFirst(starts, slots, links []uint32, refs, inUse int) pod.EdgeSet {
+	x.begin(starts, slots, links, refs)
 	x.sets = append(x.sets, make([]uint64, x.words)...)
 	x.nodes[0].index = 0
 	x.stack = append(x.stack[:0], 0)
@@ -196,6 +196,15 @@ func edgeSetOf(set []uint64, inUse int) pod.EdgeSet {
 // Those of slots that are not keep what they had, and gain what changed live
 // slots refer to, since they may lead there.
 func (e *encoder) exports(ps *podState, slots []uint32, marked []uint32) []pod.Export {
+	e.starts = e.starts[:0]
+	for k := range e.out {
+		e.starts = append(e.starts, uint32(e.out[k].links))
+	}
+	return e.exportsFrom(ps, slots, marked)
+}
+
+// exportsFrom is exports by encoder.starts.
+func (e *encoder) exportsFrom(ps *podState, slots []uint32, marked []uint32) []pod.Export {
 	list := make([]pod.Export, 0, len(ps.exports)+len(marked))
 	add := func(s uint32) {
 		list = append(list, pod.Export{Slot: pod.Slot(s)})
@@ -224,10 +233,10 @@ func (e *encoder) exports(ps *podState, slots []uint32, marked []uint32) []pod.E
 		return list
 	}
 	if len(list) == 1 && list[0].Slot == 0 && len(slots) > 0 && slots[0] == 0 {
-		list[0].Edges = e.sets.fromFirst(e.out, slots, e.links, len(e.refs), inUse)
+		list[0].Edges = e.sets.fromFirst(e.starts, slots, e.links, len(e.refs), inUse)
 		return list
 	}
-	e.sets.compute(e.out, slots, e.links, len(e.refs))
+	e.sets.compute(e.starts, slots, e.links, len(e.refs))
 	for i := range list {
 		ex := &list[i]
 		if e.sets.node(uint32(ex.Slot)) >= 0 {

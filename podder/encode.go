@@ -23,6 +23,7 @@ type encoder struct {
 	runs    []uint32
 	out     []slotOut
 	links   []uint32 // what slots refer to: slot<<1, or number<<1 | 1
+	starts  []uint32 // in links, of each slot
 	refs    []pod.Ref
 	numbers refTable
 	used    []bool
@@ -142,10 +143,16 @@ func (e *encoder) value(pl *plan, p unsafe.Pointer) {
 func (e *encoder) whole(buf []byte, q unsafe.Pointer, pl *plan, kind pod.Kind, count int) []byte {
 	if int32(e.edge) < e.edges.len() && len(e.st.forwards) == 0 {
 		r := e.st.regions.at(*e.edges.at(int32(e.edge)))
-		if code := codeBase + uint64(r.slot)<<codeShift; r.addr == q && r.plan == pl && r.kind == kind && r.pod == e.cur && code < 0x80 {
+		if r.addr == q && r.plan == pl && r.kind == kind && r.pod == e.cur && r.pod >= 0 {
 			e.edge++
 			e.links = append(e.links, r.slot<<1)
-			return append(buf, byte(code))
+			if code := codeBase + r.slot<<codeShift; code < 1<<14 {
+				if code < 1<<7 {
+					return append(buf, byte(code))
+				}
+				return append(buf, byte(code)|0x80, byte(code>>7))
+			}
+			return binary.AppendUvarint(buf, codeBase+uint64(r.slot)<<codeShift)
 		}
 	}
 	e.buf = buf
@@ -228,7 +235,7 @@ func (e *encoder) boxed(iface *plan, p unsafe.Pointer) {
 		e.boxedOpaque(&(*(**Opaque)(d.value(p))).value)
 		return
 	}
-	e.buf = binary.AppendUvarint(e.buf, uint64(e.typeID(typeKey{plan: d.plan})))
+	e.buf = binary.AppendUvarint(e.buf, uint64(e.typeID(d.plan, false)))
 	e.value(d.plan, d.value(p))
 }
 
@@ -329,17 +336,22 @@ func (e *encoder) refNumber(ref pod.Ref) uint32 {
 	return n
 }
 
-// typeID returns the catalogue id of a type.
-func (e *encoder) typeID(k typeKey) pod.TypeID {
-	at := 2 * k.plan.number
-	if k.entries {
+// typeID returns the catalogue id of the type of a plan, or of the entries of a map.
+func (e *encoder) typeID(pl *plan, entries bool) pod.TypeID {
+	at := 2 * pl.number
+	if entries {
 		at++
 	}
+	if at < len(e.typeIDs) && e.typeIDs[at] != noType {
+		return e.typeIDs[at]
+	}
+	return e.newTypeID(typeKey{plan: pl, entries: entries}, at)
+}
+
+// newTypeID is typeID of a type that was not asked for yet.
+func (e *encoder) newTypeID(k typeKey, at int) pod.TypeID {
 	for len(e.typeIDs) <= at {
 		e.typeIDs = append(e.typeIDs, noType)
-	}
-	if id := e.typeIDs[at]; id != noType {
-		return id
 	}
 	id, ok := e.st.types[k]
 	if !ok {

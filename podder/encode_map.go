@@ -32,6 +32,7 @@ type entryBytes struct {
 func (e *encoder) mapSlot(r *region) {
 	start := len(e.buf)
 	if r.extra < 0 && r.written == 0 && e.smallMapSlot(r) {
+		e.runs = append(e.runs, mapHead, uint32(len(e.buf)-start-mapHead))
 		return
 	}
 	if r.extra < 0 && r.written == 0 && !e.scanPlain(e.current) { // it was encoded early

@@ -30,14 +30,14 @@ func (e *encoder) slot(r *region, was slotState) {
 	}
 	switch r.kind {
 	case pod.SlotArray:
-		o.typ = e.typeID(typeKey{plan: r.plan})
+		o.typ = e.typeID(r.plan, false)
 		e.array(r, o)
 		if e.edge == r.edge {
 			e.shadow(r)
 		}
 	case pod.SlotMap:
 		e.room(r)
-		o.typ = e.typeID(typeKey{plan: r.plan, entries: true})
+		o.typ = e.typeID(r.plan, true)
 		e.mapSlot(r)
 	case pod.SlotOpaque:
 		q := (*opaqueSlot)(r.addr)
@@ -51,7 +51,7 @@ func (e *encoder) slot(r *region, was slotState) {
 		o.typ = typeString
 		o.flat = memory(r.addr, e.st.spans.at(r.extra).count)
 	default:
-		o.typ = e.typeID(typeKey{plan: r.plan})
+		o.typ = e.typeID(r.plan, false)
 		if b := e.runsWritten(r); b != nil {
 			e.fill(b)
 		} else {

@@ -22,7 +22,7 @@ type slotHash uint64
 // parts, what is encoded (of an array its header) and what may be hashed where
 // it lies in memory.
 func (e *engine) hashSlot(kind pod.Kind, typ pod.TypeID, head, body []byte) slotHash {
-	h := hashPart(head, e.seed^(uint64(kind)<<32|uint64(typ))*0x9E3779B97F4A7C15)
+	h := hashPart(head, e.hashSeed(kind, typ))
 	if kind == pod.SlotArray || kind == pod.SlotString {
 		if len(body) > shortPart {
 			h = bits.RotateLeft64(h, 29) ^ e.hashBody(body)
@@ -31,6 +31,11 @@ func (e *engine) hashSlot(kind pod.Kind, typ pod.TypeID, head, body []byte) slot
 		}
 	}
 	return slotHash(h)
+}
+
+// hashSeed is what the hash of a slot begins with.
+func (e *engine) hashSeed(kind pod.Kind, typ pod.TypeID) uint64 {
+	return e.seed ^ (uint64(kind)<<32|uint64(typ))*0x9E3779B97F4A7C15
 }
 
 // shortPart is the length up to which hashPart needs no call: most slots, and heads

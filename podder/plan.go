@@ -30,10 +30,16 @@ type plan struct {
 	// (discover_write.go).
 	writable bool
 	done     bool // compiled
+	// only is the operation of a value that has no other one, at its beginning; else
+	// opArray, which is never alone.
+	only opCode
 	// Of a map.
 	key, elem *plan
 	wholeKey  bool // all of the key is stored
-	layout    mapLayout
+	// plainGroup says, once somebody asked, that the map leads nowhere but for long
+	// strings and can be read as memory: 2 if so, else 1.
+	plainGroup uint8
+	layout     mapLayout
 	// Of a type with a codec of the program.
 	hand *handCodec
 	// How its values are fingerprinted, once somebody asked (fingerprint.go).
@@ -208,6 +214,9 @@ func (e *engine) complete(p *plan) {
 		p.rerun = p.rerun || p.ops[i].reruns()
 	}
 	p.plain, p.writable = p.onlyPlain(), p.onlyWritable()
+	if p.only = opArray; len(p.ops) == 1 && p.ops[0].off == 0 {
+		p.only = p.ops[0].code
+	}
 	p.ptrFree = pointerFree(p.typ)
 	p.flat = e.isFlat(p.typ)
 	p.raw = len(p.ops) == 1 && p.ops[0].code == opRaw && uintptr(p.ops[0].n) == p.size

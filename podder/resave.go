@@ -275,7 +275,7 @@ func (x *resaver) rescan(w *walk, i int32) {
 	d := dirtyRegion{i, r.edge, r.edgeEnd, r.weight}
 	r.flags &^= flagScanned | flagSame | flagRescan | flagRerun | flagStatic
 	r.weight, r.written = 0, 0
-	w.visit(i)
+	w.visit(i, r)
 	x.dirty = append(x.dirty, d)
 	if w.sameEdges(d, r) && w.edges.len() == int32(r.edgeEnd) {
 		w.edges.cut(int32(r.edge))

@@ -30,12 +30,13 @@ type stream struct {
 	heads []int32 // of list: those whose parents are, or may be, in other pods
 	rows  []pieceRow
 
-	sealed []sealedPod   // by pod
-	sink   pod.WholeSink // nil if it takes slots
-	block  []byte        // room for forms
-	head   []byte
-	dir    pod.DirectoryWriter
-	read   pod.Pod // of a form, for a sink that takes slots
+	sealed  []sealedPod   // by pod
+	sink    pod.WholeSink // nil if it takes slots
+	block   []byte        // room for forms
+	head    []byte
+	upwards []uint32 // 0, 1, 2 and so on
+	dir     pod.DirectoryWriter
+	read    pod.Pod // of a form, for a sink that takes slots
 }
 
 // sealedPod is a pod that was encoded.
@@ -67,11 +68,10 @@ func newStream(e *encoder, wait bool) *stream {
 
 // done takes region i, of which everything below is known, and then those above
 // it of which it was the last.
-func (s *stream) done(i int32) {
+func (s *stream) done(i int32, r *region) {
 	regions := &s.e.st.regions
 	n := regions.len()
 	for {
-		r := regions.at(i)
 		own, below := r.weight+slotOverhead, r.size
 		if r.weight > s.e.heaviest && r.kind != pod.SlotObject && r.kind != pod.SlotBox {
 			s.e.heaviest = r.weight
@@ -106,7 +106,7 @@ func (s *stream) done(i int32) {
 		if i+1 < n && regions.at(i+1).parent == p {
 			return
 		}
-		i = p
+		i, r = p, up
 	}
 }
 
@@ -120,7 +120,8 @@ func (s *stream) cut(head, end int32, size uint32) {
 		s.sealed = append(s.sealed, sealedPod{})
 	}
 	s.bytes += size
-	regions := &s.e.st.regions
+	regions, at, list := &s.e.st.regions, s.open, s.list
+	n, large := regions.len(), uint32(chunkFrom*int(s.target))
 	rows := append(s.rows[:0], pieceRow{head, end, regions.at(head).parent})
 	parent := rows[0].parent
 	for len(rows) > 0 {
@@ -132,18 +133,23 @@ func (s *stream) cut(head, end int32, size uint32) {
 			if r.parent != row.parent {
 				break
 			}
-			r.pod, r.slot = s.open, uint32(len(s.list))
-			s.list = append(s.list, i)
+			r.pod, r.slot = at, uint32(len(list))
+			list = append(list, i)
 			if row.parent == parent {
 				s.heads = append(s.heads, i)
 			}
 			if r.child != 0 {
-				rows = append(rows, pieceRow{r.child, regions.len(), i})
+				rows = append(rows, pieceRow{r.child, n, i})
 			}
-			s.late = s.late || int(r.weight) > chunkFrom*int(s.target) || r.flags&flagRescan != 0
+			if r.weight > large || r.flags&flagRescan != 0 {
+				s.late = true
+			}
 		}
-		slices.Reverse(rows[was:])
+		if len(rows)-was > 1 {
+			slices.Reverse(rows[was:])
+		}
 	}
+	s.list = list
 	s.rows = rows
 }
 
@@ -177,47 +183,22 @@ func (s *stream) seal(i int32, ps *podState) {
 	}
 	head := headSpare + headSlot*len(s.list)
 	s.room(head + int(s.bytes) + int(s.bytes)/4 + formSpare)
-	from := len(s.block) + head
-	own := e.buf
-	defer func() { e.buf = own }()
+	from, own, problems := len(s.block)+head, e.buf, len(e.problems)
 	e.begin(i, ps)
 	e.buf = s.block[from:from]
-	e.unplaced = false
-	e.slots, e.marked = e.slots[:0], e.marked[:0]
-	s.dir.Reset()
-	problems := len(e.problems)
-	for k, i := range s.list {
-		r := e.st.regions.at(i)
-		e.current = i
-		e.slot(r, slotState{})
-		if e.err != nil || e.unplaced {
-			e.err, e.unplaced, e.problems = nil, false, e.problems[:problems] // what is wrong is found again in the end
-			return
+	sealed := s.slots(ps)
+	body := e.buf
+	e.buf = own
+	if !sealed { // what is wrong is found again in the end
+		e.err, e.unplaced, e.problems = nil, false, e.problems[:problems]
+		for k := range ps.slots {
+			ps.slots[k] = slotState{region: ps.slots[k].region}
 		}
-		o := &e.out[k]
-		if o.kind == pod.SlotString {
-			e.buf = append(e.buf, o.flat...)
-			o.to = len(e.buf)
-		}
-		runs := e.runs[o.runs:o.runEnd]
-		if len(runs) < 2 {
-			runs = nil
-		}
-		s.dir.Add(o.kind, o.typ, o.to-o.from, runs)
-		if k == 0 || r.flags&flagExported != 0 {
-			e.marked = append(e.marked, uint32(k))
-		} else if r.flags&flagCrossed != 0 {
-			return // whether others refer to it is not known yet
-		}
-		e.slots = append(e.slots, uint32(k))
+		return
 	}
-	for k := range e.out {
-		ps.slots[k].hash, ps.slots[k].kind = e.out[k].hash, e.out[k].kind
-	}
-	ps.exports = e.exports(ps, e.slots, e.marked)
+	ps.exports = e.exportsFrom(ps, e.slots, e.marked)
 	ps.refs = slices.Clone(e.refs)
 	s.head = pod.AppendWholeHeadOf(s.head[:0], ps.refs, ps.exports, &s.dir)
-	body := e.buf
 	inPlace := from+len(body) <= cap(s.block) && (len(body) == 0 || &body[0] == &s.block[:from+1][from])
 	if inPlace {
 		s.block = s.block[:from+len(body)]
@@ -231,6 +212,85 @@ func (s *stream) seal(i int32, ps *podState) {
 		s.block = append(append(s.block, s.head...), body...)
 	}
 	s.sealed[i] = sealedPod{form: s.block[from:len(s.block):len(s.block)], body: len(body)}
+}
+
+// slots encodes the slots of the open pod. It reports false if that cannot be done yet.
+func (s *stream) slots(ps *podState) bool {
+	e := s.e
+	regions := &e.st.regions
+	e.marked, e.unplaced = e.marked[:0], false
+	e.slots, e.starts = s.numbers(len(s.list)), slices.Grow(e.starts[:0], len(s.list))[:len(s.list)]
+	s.dir.Reset()
+	for k, i := range s.list {
+		r := regions.at(i)
+		if k == 0 || r.flags&(flagExported|flagCrossed) != 0 {
+			if k > 0 && r.flags&flagExported == 0 {
+				return false // whether others refer to it is not known yet
+			}
+			e.marked = append(e.marked, uint32(k))
+		}
+		e.starts[k] = uint32(len(e.links))
+		e.current, e.edge = i, r.edge
+		slot, from, head := &ps.slots[k], len(e.buf), 0
+		kind, typ, runs := r.kind, pod.TypeID(0), 0
+		switch {
+		case kind == pod.SlotObject || kind == pod.SlotBox:
+			typ = e.typeID(r.plan, false)
+			e.value(r.plan, r.addr)
+		case kind == pod.SlotArray && e.shortArray(r, &head):
+			typ, runs = e.typeID(r.plan, false), 2
+		case kind == pod.SlotMap && r.extra < 0 && r.written == 0 && e.smallMapSlot(r):
+			typ, head, runs = e.typeID(r.plan, true), mapHead, 2
+		default:
+			s.slot(r, slot)
+			runs = -1
+		}
+		if e.err != nil || e.unplaced {
+			return false
+		}
+		if runs < 0 {
+			continue
+		}
+		slot.kind = kind
+		n := len(e.buf) - from
+		if runs == 0 {
+			s.dir.Add(kind, typ, n, nil)
+		} else {
+			s.dir.AddTwo(kind, typ, uint32(head), uint32(n-head))
+		}
+		if kind == pod.SlotArray {
+			slot.hash = e.eng.hashSlot(kind, typ, e.buf[from:from+head], e.buf[from+head:])
+		} else {
+			slot.hash = slotHash(hashPart(e.buf[from:], e.eng.hashSeed(kind, typ)))
+		}
+	}
+	return true
+}
+
+// numbers returns 0 up to n.
+func (s *stream) numbers(n int) []uint32 {
+	for len(s.upwards) < n {
+		s.upwards = append(s.upwards, uint32(len(s.upwards)))
+	}
+	return s.upwards[:n:n]
+}
+
+// slot encodes region r of any kind.
+func (s *stream) slot(r *region, slot *slotState) {
+	e := s.e
+	e.out = e.out[:0]
+	e.slot(r, slotState{})
+	o := &e.out[0]
+	if o.kind == pod.SlotString {
+		e.buf = append(e.buf, o.flat...)
+		o.to = len(e.buf)
+	}
+	runs := e.runs[o.runs:o.runEnd]
+	if len(runs) < 2 {
+		runs = nil
+	}
+	slot.hash, slot.kind = o.hash, o.kind
+	s.dir.Add(o.kind, o.typ, o.to-o.from, runs)
 }
 
 // room makes room for n more bytes in the block.

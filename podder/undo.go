@@ -195,5 +195,8 @@ func (l *blockList[T]) cut(n int32) {
 	for i := n; i < l.n; i++ {
 		*l.at(i) = none
 	}
-	l.n = n
+	l.n, l.last = n, nil
+	if n > 0 {
+		l.last = l.blocks[(n-1)>>listBlockBits]
+	}
 }

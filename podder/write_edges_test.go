@@ -13,12 +13,12 @@ func TestEdgeSetsAreWhatEachSlotReaches(t *testing.T) {
 	var x edgeSets
 	for range 300 {
 		n, refs := 1+r.IntN(60), 1+r.IntN(150)
-		out := make([]slotOut, n)
+		starts := make([]uint32, n)
 		slots := make([]uint32, n)
 		var links []uint32
-		for i := range out {
+		for i := range starts {
 			slots[i] = uint32(3*i + r.IntN(3))
-			out[i].links = len(links)
+			starts[i] = uint32(len(links))
 			for range r.IntN(4) {
 				if r.IntN(3) == 0 {
 					links = append(links, uint32(r.IntN(refs))<<1|1)
@@ -37,14 +37,14 @@ func TestEdgeSetsAreWhatEachSlotReaches(t *testing.T) {
 		}
 		var first pod.EdgeSet
 		if len(used) > 0 {
-			first = x.fromFirst(out, slots, links, refs, len(used))
+			first = x.fromFirst(starts, slots, links, refs, len(used))
 		}
-		x.compute(out, slots, links, refs)
+		x.compute(starts, slots, links, refs)
 		if want := x.set(slots[0], len(used)); first.All != want.All || !slices.Equal(first.List, want.List) {
 			t.Fatalf("the first slot reaches %v, or %v", first, want)
 		}
 		for i, s := range slots {
-			want := naiveReach(out, slots, links, i)
+			want := naiveReach(starts, slots, links, i)
 			got := x.set(s, len(used))
 			if got.All {
 				if len(want) != len(used) {
@@ -59,17 +59,17 @@ func TestEdgeSetsAreWhatEachSlotReaches(t *testing.T) {
 	}
 }
 
-func naiveReach(out []slotOut, slots, links []uint32, from int) []uint32 {
+func naiveReach(starts, slots, links []uint32, from int) []uint32 {
 	seen := map[int]bool{from: true}
 	set := map[uint32]bool{}
 	for todo := []int{from}; len(todo) > 0; {
 		i := todo[0]
 		todo = todo[1:]
 		to := len(links)
-		if i+1 < len(out) {
-			to = out[i+1].links
+		if i+1 < len(starts) {
+			to = int(starts[i+1])
 		}
-		for _, l := range links[out[i].links:to] {
+		for _, l := range links[starts[i]:to] {
 			if l&1 != 0 {
 				set[l>>1] = true
 			} else if k := slices.Index(slots, l>>1); !seen[k] {

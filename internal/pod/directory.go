@@ -71,11 +71,14 @@ func appendSlot(dst []byte, s *Data) []byte {
 // DirectoryWriter writes a slot directory, slot after slot. The zero value is ready
 // to use; Reset makes it so again.
 type DirectoryWriter struct {
-	groups  []byte // that are complete
-	slots   int
-	open    group
-	first   int    // length of the open group's first slot
-	lengths []byte // of the open group
+	groups []byte // the open one, while it has one slot, as if no other would follow
+	slots  int
+	open   group
+	start  int // of the open group
+	first  int // length of the open group's first slot
+	// lengths of the open group if it has several slots; of one they begin at one.
+	lengths []byte
+	one     int
 }
 
 // Reset forgets all slots.
@@ -86,53 +89,109 @@ func (w *DirectoryWriter) Reset() {
 // Add adds the next slot, with n bytes in runs; no runs are one.
 func (w *DirectoryWriter) Add(kind Kind, typ TypeID, n int, runs []uint32) {
 	g := &w.open
-	if inRuns := runs != nil; g.count == 0 || g.kind != kind || g.typ != typ || g.inRuns != inRuns || kind == SlotFree && g.count == mostFree {
-		w.close()
-		*g = group{kind: kind, typ: typ, inRuns: inRuns, equal: !inRuns && n > 0}
-		w.first = n
+	inRuns := runs != nil
+	switch {
+	case g.count == 0 || g.kind != kind || g.typ != typ || g.inRuns != inRuns || kind == SlotFree && g.count == mostFree:
+		w.begin(kind, typ, inRuns)
+		if w.first = n; kind == SlotFree {
+			return
+		}
+		if inRuns {
+			w.groups = appendRuns(w.groups, runs)
+		} else {
+			w.groups = binary.AppendUvarint(w.groups, uint64(n))
+		}
+		return
+	case kind == SlotFree:
+		w.groups[w.start] += 1 << 4
+	default:
+		w.several()
+		g.equal = g.equal && n == w.first
+		if inRuns {
+			w.lengths = appendRuns(w.lengths, runs)
+		} else {
+			w.lengths = binary.AppendUvarint(w.lengths, uint64(n))
+		}
 	}
 	g.count++
 	w.slots++
-	if g.inRuns {
-		w.lengths = appendRuns(w.lengths, runs)
-		return
-	}
-	g.equal = g.equal && n == w.first
-	w.lengths = binary.AppendUvarint(w.lengths, uint64(n))
 }
 
-// close writes the open group.
-func (w *DirectoryWriter) close() {
-	g := &w.open
-	switch {
-	case g.count == 0:
+// AddTwo is Add of a slot with two runs.
+func (w *DirectoryWriter) AddTwo(kind Kind, typ TypeID, first, second uint32) {
+	if first == 0 || first == second || first >= 1<<5 || second >= 1<<12 {
+		w.Add(kind, typ, int(first)+int(second), []uint32{first, second})
 		return
-	case g.kind == SlotFree:
-		w.groups = append(w.groups, byte(g.count-1)<<4)
-	default:
-		several := g.count > 1
-		b := byte(g.kind)
-		if several {
-			b |= groupSeveral
-		}
-		if g.equal = g.equal && several; g.equal {
-			b |= groupEqual
-		}
-		if g.inRuns {
-			b |= groupInRuns
-		}
-		w.groups = append(w.groups, b)
-		if several {
-			w.groups = binary.AppendUvarint(w.groups, uint64(g.count-2))
-		}
-		w.groups = binary.AppendUvarint(w.groups, uint64(g.typ))
-		if g.equal {
-			w.groups = binary.AppendUvarint(w.groups, uint64(w.first))
+	}
+	g := &w.open
+	to := &w.lengths
+	if g.count == 0 || g.kind != kind || g.typ != typ || !g.inRuns {
+		w.begin(kind, typ, true)
+		to = &w.groups
+	} else {
+		w.several()
+		g.count++
+		w.slots++
+	}
+	d := int32(second) - int32(first)
+	if z := uint32(d<<1^d>>31) << 1; z < 0x80 {
+		*to = append(*to, 2, byte(first)<<2, byte(z))
+	} else {
+		*to = append(*to, 2, byte(first)<<2, byte(z)|0x80, byte(z>>7))
+	}
+}
+
+// begin writes the head of a group of one slot.
+func (w *DirectoryWriter) begin(kind Kind, typ TypeID, inRuns bool) {
+	if w.open.count > 1 {
+		w.close()
+	}
+	w.open = group{kind: kind, typ: typ, count: 1, inRuns: inRuns, equal: !inRuns}
+	w.slots++
+	w.start = len(w.groups)
+	b := byte(kind)
+	if inRuns {
+		b |= groupInRuns
+	}
+	if w.groups = append(w.groups, b); kind != SlotFree {
+		if typ < 0x80 {
+			w.groups = append(w.groups, byte(typ))
 		} else {
-			w.groups = append(w.groups, w.lengths...)
+			w.groups = binary.AppendUvarint(w.groups, uint64(typ))
 		}
 	}
-	w.lengths = w.lengths[:0]
+	w.one = len(w.groups)
+}
+
+// several makes the open group one of several slots.
+func (w *DirectoryWriter) several() {
+	if w.open.count == 1 {
+		w.lengths = append(w.lengths[:0], w.groups[w.one:]...)
+		w.groups = w.groups[:w.start]
+	}
+}
+
+// close writes the open group if it has several slots.
+func (w *DirectoryWriter) close() {
+	g := &w.open
+	if g.count < 2 || g.kind == SlotFree {
+		return
+	}
+	b := byte(g.kind) | groupSeveral
+	if g.equal = g.equal && w.first > 0; g.equal {
+		b |= groupEqual
+	}
+	if g.inRuns {
+		b |= groupInRuns
+	}
+	w.groups = append(w.groups, b)
+	w.groups = binary.AppendUvarint(w.groups, uint64(g.count-2))
+	w.groups = binary.AppendUvarint(w.groups, uint64(g.typ))
+	if g.equal {
+		w.groups = binary.AppendUvarint(w.groups, uint64(w.first))
+	} else {
+		w.groups = append(w.groups, w.lengths...)
+	}
 	g.count = 0
 }
 
