@@ -15,9 +15,9 @@ func (w *walk) object(at, q unsafe.Pointer, p *plan) int32 {
 		}
 	}
 	if w.first {
-		if i := w.claim(q, p, pod.SlotObject, p.size); i >= 0 {
+		if r, i := w.claim(q, p, pod.SlotObject, p.size); i >= 0 {
 			if p.plain && !p.flat {
-				w.soon(i)
+				w.leaf(i, r)
 			}
 			return i
 		}
@@ -82,10 +82,10 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int
 		reach = h.cap
 	}
 	if w.first && !w.eng.sentinels.near(h.data) {
-		if i := w.claim(h.data, elem, pod.SlotArray, uintptr(h.cap)*elem.size); i >= 0 {
-			w.st.regions.at(i).extra = w.st.spans.put(span{count: h.cap, reach: reach})
+		if r, i := w.claim(h.data, elem, pod.SlotArray, uintptr(h.cap)*elem.size); i >= 0 {
+			r.extra = w.st.spans.put(span{count: h.cap, reach: reach})
 			if elem.plain && !elem.flat {
-				w.soon(i)
+				w.leaf(i, r)
 			}
 			return i
 		}
@@ -126,9 +126,9 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int
 // mapHeader returns the region of the map whose header is at q.
 func (w *walk) mapHeader(at, q unsafe.Pointer, p *plan) int32 {
 	if w.first {
-		if i := w.claim(q, p, pod.SlotMap, mapHeaderBytes); i >= 0 {
+		if r, i := w.claim(q, p, pod.SlotMap, mapHeaderBytes); i >= 0 {
 			if p.key.plain && p.elem.plain {
-				w.soon(i)
+				w.leaf(i, r)
 			}
 			return i
 		}
@@ -224,17 +224,29 @@ func (w *walk) longString(s string) int32 {
 // claim makes a region for the memory of an object, array or map at q if that
 // touches, as is easily seen, nothing that is known; else it returns -1. It is what
 // a first save does with most of what it meets.
-func (w *walk) claim(q unsafe.Pointer, p *plan, kind pod.Kind, size uintptr) int32 {
+func (w *walk) claim(q unsafe.Pointer, p *plan, kind pod.Kind, size uintptr) (*region, int32) {
 	st := w.st
-	i := st.regions.n
-	if !st.memory.claim(q, size, i) {
-		return -1
+	if i := st.regions.n; !st.memory.claim(q, size, i) {
+		return nil, -1
 	}
-	r, _ := st.addRegion(q)
-	r.plan, r.kind, r.parent = p, kind, w.current
+	r, i := st.regions.add()
+	r.addr, r.plan, r.kind, r.parent = q, p, kind, w.current
 	r.pod, r.next, r.extra = -1, -1, -1
+	st.pins.put(q)
 	w.claimed = i
-	return i
+	return r, i
+}
+
+// leaf visits region i, which leads nowhere but to long strings: at once, or after the
+// current one. Its memory is near that of who refers to it.
+func (w *walk) leaf(i int32, r *region) {
+	if w.stream == nil {
+		w.soon(i)
+	} else if w.glance(r) || r.kind == pod.SlotMap && w.scanPlain(i) {
+		r.flags |= flagScanned
+		r.edge = uint32(w.edges.len())
+		r.edgeEnd = r.edge
+	}
 }
 
 // add makes a region for c, which touches nothing that is known.

@@ -88,10 +88,6 @@ func (w *walk) scanEager() {
 		}
 		w.current = i
 		switch {
-		case w.stream != nil:
-			if !w.glance(r) && (r.kind != pod.SlotMap || !w.scanPlain(i)) {
-				continue
-			}
 		case r.kind == pod.SlotMap:
 			if !w.scanPlain(i) {
 				continue

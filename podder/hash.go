@@ -40,9 +40,11 @@ func (e *engine) hashSeed(kind pod.Kind, typ pod.TypeID) uint64 {
 
 // shortPart is the length up to which hashPart needs no call: most slots, and heads
 // of arrays, are that short.
-const shortPart = 16
+const shortPart = 64
 
-// hashPart hashes bytes that the encoder made, or a few of the program's own.
+// hashPart hashes bytes that the encoder made, or a few of the program's own: in steps
+// of 16 bytes, each a multiplication folded, and a last one that overlaps, as in Wang
+// Yi's wyhash.
 func hashPart(b []byte, seed uint64) uint64 {
 	n := len(b)
 	if n > shortPart {
@@ -50,6 +52,14 @@ func hashPart(b []byte, seed uint64) uint64 {
 	}
 	var lo, hi uint64
 	switch {
+	case n > 16:
+		last := b[n-16:]
+		lo, hi = binary.LittleEndian.Uint64(last), binary.LittleEndian.Uint64(last[8:])
+		for ; len(b) > 16; b = b[16:] {
+			// Both factors are keyed: one that is known could be made 0, and the other lost.
+			h, l := bits.Mul64(binary.LittleEndian.Uint64(b)^(seed+0x9E3779B97F4A7C15), binary.LittleEndian.Uint64(b[8:])^seed)
+			seed = h ^ l
+		}
 	case n >= 8:
 		lo, hi = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[n-8:])
 	case n >= 4:
@@ -57,7 +67,6 @@ func hashPart(b []byte, seed uint64) uint64 {
 	case n > 0:
 		lo = uint64(b[0]) | uint64(b[n/2])<<8 | uint64(b[n-1])<<16
 	}
-	// Two multiplications folded, as in Wang Yi's wyhash.
 	hi, lo = bits.Mul64(lo^seed^0xA0761D6478BD642F, hi^(seed+uint64(n))^0xE7037ED1A0B428DB)
 	hi, lo = bits.Mul64(lo^seed^0x8EBC6AF09C88C6E3, hi^uint64(n)^0x589965CC75374CC3)
 	return hi ^ lo
