@@ -54,7 +54,7 @@ func (tx *Tx) write(ctx context.Context) (Version, error) {
 		written = map[podSlot]struct{}{}
 		sink = &slotRecorder{tx: tx.tx, slots: written}
 	}
-	saved, err := tx.graph.Save(ctx, tx.roots(useGet, usePut), sink)
+	saved, err := tx.graph.SaveLast(ctx, tx.roots(useGet, usePut), sink)
 	if err != nil {
 		return 0, err
 	}

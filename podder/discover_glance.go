@@ -115,44 +115,43 @@ func (p *plan) smallMap(at unsafe.Pointer) (*goMap, mapGroup, bool) {
 	return m, groupAt(m.dir), m.dir != nil
 }
 
-// smallMapSlot appends map region r in its stored form. It reports false, and has
-// appended nothing, if it is not as glance found it.
-func (e *encoder) smallMapSlot(r *region) bool {
+// smallMapSlot appends map region r in its stored form and returns how long the head of
+// that is: 0, and has appended nothing, if it was not looked at by glance, or is not as
+// that found it.
+func (e *encoder) smallMapSlot(r *region) int {
+	if r.extra >= 0 || r.written != 0 {
+		return 0
+	}
 	p := r.plan
 	m, g, ok := p.smallMap(r.addr)
 	if !ok || bits.OnesCount64(g.full) != int(m.used) {
-		return false
+		return 0
 	}
 	start := len(e.buf)
 	buf := append(e.buf, byte(m.used), 0)
-	if m.used == 1 {
-		at, _ := g.next(p.layout.size)
-		if buf, ok = appendPlain(buf, p.key, at); !ok {
-			return false
-		}
-		if buf, ok = appendPlain(buf, p.elem, unsafe.Add(at, p.layout.elem)); !ok {
-			return false
-		}
-		e.buf = buf
-		return true
-	}
 	var list [mapGroupSlots]plainEntry
 	n, last, sorted := 0, uint64(0), true
 	for g.full != 0 {
 		var at unsafe.Pointer
 		at, g = g.next(p.layout.size)
-		x := &list[n]
-		x.from = uint32(len(buf) - start)
-		if buf, ok = appendPlain(buf, p.key, at); !ok {
-			return false
+		from := len(buf)
+		if p.key.only == opString && len(*(*string)(at)) < longString { // mostly
+			buf = appendShort(buf, *(*string)(at))
+		} else if buf, ok = appendPlain(buf, p.key, at); !ok {
+			return 0
 		}
-		x.hash = e.eng.hashKey(buf[start+int(x.from):])
-		if buf, ok = appendPlain(buf, p.elem, unsafe.Add(at, p.layout.elem)); !ok {
-			return false
+		hash := uint64(0)
+		if m.used > 1 {
+			hash = e.eng.hashKey(buf[from:])
 		}
-		x.end = uint32(len(buf) - start)
-		sorted = sorted && (n == 0 || last < x.hash)
-		last = x.hash
+		if elem := unsafe.Add(at, p.layout.elem); p.elem.only == opInt64 {
+			buf = binary.AppendVarint(buf, *(*int64)(elem))
+		} else if buf, ok = appendPlain(buf, p.elem, elem); !ok {
+			return 0
+		}
+		list[n] = plainEntry{hash, uint32(from - start), uint32(len(buf) - start)}
+		sorted = sorted && (n == 0 || last < hash)
+		last = hash
 		n++
 	}
 	if !sorted {
@@ -164,26 +163,26 @@ func (e *encoder) smallMapSlot(r *region) bool {
 		}
 	}
 	e.buf = buf
-	return true
+	return mapHead
 }
 
-// shortArray appends array region r in its stored form, with its head of so many
-// bytes, if it has a few elements in one run and is no row of numbers. Else it reports
-// false, and has appended nothing.
-func (e *encoder) shortArray(r *region, headBytes *int) bool {
+// shortArray appends array region r in its stored form and returns how long the head of
+// that is, if it has a few elements in one run and is no row of numbers. Else it returns
+// 0, and has appended nothing.
+func (e *encoder) shortArray(r *region) int {
 	sp := e.st.spans.at(r.extra)
 	if r.plan.flat || sp.reach == 0 || sp.reach >= shadowElements {
-		return false
+		return 0
 	}
 	e.chooseRuns(r, sp)
 	if sp.reach > sp.perRun {
-		return false
+		return 0
 	}
 	from := len(e.buf)
 	buf := binary.AppendUvarint(e.buf, uint64(sp.count))
 	buf = binary.AppendUvarint(buf, uint64(sp.reach))
 	buf = binary.AppendUvarint(buf, uint64(sp.perRun))
-	*headBytes = len(buf) - from
+	head := len(buf) - from
 	pl, at, one := r.plan, r.addr, r.plan.only
 	for k := 0; ; {
 		switch {
@@ -198,7 +197,7 @@ func (e *encoder) shortArray(r *region, headBytes *int) bool {
 		}
 		if k++; k == sp.reach {
 			e.buf = buf
-			return true
+			return head
 		}
 		at = unsafe.Add(at, pl.size) // not behind the last one: that may be another's memory
 	}

@@ -28,8 +28,6 @@ type writtenRegions struct {
 	spare  *[writtenBlock]byte // the first block of the walk before, on the heap
 	cur    int                 // the block that regions are written to
 	used   int                 // of that
-	live   []int32             // by block: regions that may be read yet
-	free   []int32             // blocks that have none
 	out    []byte              // the region being written, in place unless it needs more room
 	piece  int                 // where in out the last piece begins
 	ends   []elementEnd        // of an array
@@ -189,10 +187,6 @@ func (x *writtenRegions) begin(own *ownMemory) bool {
 // next goes on with another block. It reports false if there is none.
 func (x *writtenRegions) next(own *ownMemory) bool {
 	x.used = 1 // 0 stands for nothing
-	if n := len(x.free); n > 0 {
-		x.cur, x.free = int(x.free[n-1]), x.free[:n-1]
-		return true
-	}
 	if len(x.blocks) == writtenBlocks {
 		return false
 	}
@@ -205,25 +199,7 @@ func (x *writtenRegions) next(own *ownMemory) bool {
 	default:
 		x.blocks = append(x.blocks, x.spare)
 	}
-	x.live = append(x.live, 0)
 	return true
-}
-
-// over says that what was written down of region r is not read again.
-func (x *writtenRegions) over(r *region) {
-	if r.written == 0 {
-		return
-	}
-	n := int(r.written >> 16)
-	r.written = 0
-	if x.live[n]--; x.live[n] > 0 {
-		return
-	}
-	if n == x.cur {
-		x.used = 1
-		return
-	}
-	x.free = append(x.free, int32(n))
 }
 
 // closePiece ends a piece before a reference and begins the next one. It returns out
@@ -280,7 +256,6 @@ func (x *writtenRegions) keep(own *ownMemory) uint32 {
 	}
 	at := uint32(x.cur<<16 | x.used)
 	x.used += len(x.out)
-	x.live[x.cur]++
 	return at
 }
 

@@ -31,8 +31,8 @@ type entryBytes struct {
 // mapSlot appends a map: header, then a run for each bucket.
 func (e *encoder) mapSlot(r *region) {
 	start := len(e.buf)
-	if r.extra < 0 && r.written == 0 && e.smallMapSlot(r) {
-		e.runs = append(e.runs, mapHead, uint32(len(e.buf)-start-mapHead))
+	if head := e.smallMapSlot(r); head > 0 {
+		e.runs = append(e.runs, uint32(head), uint32(len(e.buf)-start-head))
 		return
 	}
 	if r.extra < 0 && r.written == 0 && !e.scanPlain(e.current) { // it was encoded early

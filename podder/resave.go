@@ -371,7 +371,7 @@ func (w *walk) placedRoots(roots []Root) []Root {
 // itself would write something: the fingerprints missed it.
 func (g *Graph) verifyIndex(ctx context.Context, roots []Root) error {
 	probe := &unsoundSink{st: g.cur}
-	saved, err := g.saveWalking(ctx, roots, probe)
+	saved, err := g.saveWalking(ctx, roots, probe, false)
 	if err != nil {
 		if probe.moving {
 			return nil

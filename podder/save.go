@@ -39,6 +39,9 @@ func (s *Saved) Commit() {
 	if s.next == nil {
 		return
 	}
+	if s.g.over {
+		panic("podder: Commit of the last save of a graph")
+	}
 	if s.g.cur != s.base {
 		panic("podder: Commit of a save that another save or load has overtaken")
 	}
@@ -71,7 +74,21 @@ func (s *Saved) Abort() {
 // Values that cannot be stored are an UnsupportedError with all their paths;
 // memory that cannot be read is ErrMemoryFault. After an error, and until
 // Commit, the graph is as it was; what went to the sink is to be thrown away.
-func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved, err error) {
+func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (*Saved, error) {
+	return g.save(ctx, roots, sink, false)
+}
+
+// SaveLast is Save of a graph that is not used again, and so keeps less: what it
+// returns is to be aborted, whatever became of the sink's transaction. Once it has
+// succeeded, another save is ErrInvalid.
+func (g *Graph) SaveLast(ctx context.Context, roots []Root, sink pod.Sink) (*Saved, error) {
+	return g.save(ctx, roots, sink, true)
+}
+
+func (g *Graph) save(ctx context.Context, roots []Root, sink pod.Sink, last bool) (_ *Saved, err error) {
+	if g.over {
+		return nil, fmt.Errorf("a save after the last one of a graph: %w", dberr.ErrInvalid)
+	}
 	roots, err = checkRoots(roots)
 	if err != nil {
 		return nil, err
@@ -88,11 +105,13 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved
 	if g.cur.mayHaveGarbage {
 		g.letGo() // others may have changed the pods of it since
 	}
-	return g.saveWalking(ctx, roots, sink)
+	s, err := g.saveWalking(ctx, roots, sink, last)
+	g.over = last && err == nil
+	return s, err
 }
 
 // saveWalking is Save that walks everything.
-func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved, err error) {
+func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink, last bool) (_ *Saved, err error) {
 	w := newWalk(ctx, g)
 	defer func() {
 		if err != nil {
@@ -106,7 +125,7 @@ func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink) (_
 	p := &placer{walk: w, cfg: g.cfg, sink: sink}
 	e := &encoder{placer: p, ctx: ctx, saved: s}
 	if w.first && len(g.cur.pods) == 0 {
-		w.stream = newStream(e, g.late)
+		w.stream = newStream(e, last, g.late)
 	}
 	if err := w.discover(roots); err != nil {
 		return nil, err
@@ -123,7 +142,7 @@ func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink) (_
 		return nil, err
 	}
 	w.st.boxes, w.st.objects = w.cells, s.Objects
-	if g.cfg.Index && !w.first {
+	if g.cfg.Index && !w.first && !last {
 		if err := w.takePrints(); err != nil {
 			return nil, err
 		}

@@ -19,6 +19,7 @@ import (
 type stream struct {
 	e      *encoder
 	target uint32
+	last   bool // no save follows: nothing is noted of what was encoded
 	wait   bool // encode nothing yet
 
 	// The pod that pieces go to as long as there is room.
@@ -41,8 +42,9 @@ type stream struct {
 
 // sealedPod is a pod that was encoded.
 type sealedPod struct {
-	form []byte // as pod.AppendWhole makes it, nil for none
-	body int    // bytes of its slots
+	form    []byte  // as pod.AppendWhole makes it, nil for none
+	body    int     // bytes of its slots
+	regions []int32 // in the order of their slots
 }
 
 // pieceRow are siblings of a piece.
@@ -59,9 +61,9 @@ const (
 	headSlot  = 8 // for each slot
 )
 
-func newStream(e *encoder, wait bool) *stream {
+func newStream(e *encoder, last, wait bool) *stream {
 	e.st.types = map[typeKey]pod.TypeID{}
-	s := &stream{e: e, target: uint32(e.cfg.TargetBytes), open: -1, wait: wait}
+	s := &stream{e: e, target: uint32(e.cfg.TargetBytes), open: -1, last: last, wait: wait}
 	s.sink, _ = e.sink.(pod.WholeSink)
 	return s
 }
@@ -160,9 +162,8 @@ func (s *stream) flush() {
 	}
 	e := s.e
 	ps := &e.st.pods[s.open]
-	ps.slots = ownSlice[slotState](&e.st.own, len(s.list))
-	for k, i := range s.list {
-		ps.slots[k].region = i
+	if !s.last {
+		s.noteSlots(ps, s.list)
 	}
 	for _, i := range s.heads {
 		if r := e.st.regions.at(i); r.parent >= 0 && e.st.regions.at(r.parent).pod != s.open {
@@ -172,7 +173,18 @@ func (s *stream) flush() {
 	if !s.late && !s.wait {
 		s.seal(s.open, ps)
 	}
+	if s.last && s.sealed[s.open].form == nil {
+		s.noteSlots(ps, s.list)
+	}
 	s.open, s.list, s.heads = -1, s.list[:0], s.heads[:0]
+}
+
+// noteSlots notes the regions that live in a pod.
+func (s *stream) noteSlots(ps *podState, regions []int32) {
+	ps.slots = ownSlice[slotState](&s.e.st.own, len(regions))
+	for k, i := range regions {
+		ps.slots[k].region = i
+	}
 }
 
 // seal encodes a pod, if all that it refers to has its place.
@@ -211,7 +223,12 @@ func (s *stream) seal(i int32, ps *podState) {
 		from = len(s.block)
 		s.block = append(append(s.block, s.head...), body...)
 	}
-	s.sealed[i] = sealedPod{form: s.block[from:len(s.block):len(s.block)], body: len(body)}
+	x := &s.sealed[i]
+	x.form, x.body = s.block[from:len(s.block):len(s.block)], len(body)
+	if s.last {
+		x.regions = ownSlice[int32](&e.own, len(s.list))
+		copy(x.regions, s.list)
+	}
 }
 
 // slots encodes the slots of the open pod. It reports false if that cannot be done yet.
@@ -231,33 +248,36 @@ func (s *stream) slots(ps *podState) bool {
 		}
 		e.starts[k] = uint32(len(e.links))
 		e.current, e.edge = i, r.edge
-		slot, from, head := &ps.slots[k], len(e.buf), 0
-		kind, typ, runs := r.kind, pod.TypeID(0), 0
+		from, head := len(e.buf), 0
+		kind, typ := r.kind, pod.TypeID(0)
 		switch {
 		case kind == pod.SlotObject || kind == pod.SlotBox:
+			head = 1
 			typ = e.typeID(r.plan, false)
 			e.value(r.plan, r.addr)
-		case kind == pod.SlotArray && e.shortArray(r, &head):
-			typ, runs = e.typeID(r.plan, false), 2
-		case kind == pod.SlotMap && r.extra < 0 && r.written == 0 && e.smallMapSlot(r):
-			typ, head, runs = e.typeID(r.plan, true), mapHead, 2
-		default:
-			s.slot(r, slot)
-			runs = -1
+			s.dir.Add(kind, typ, len(e.buf)-from, nil)
+		case kind == pod.SlotMap:
+			if head = e.smallMapSlot(r); head > 0 {
+				typ = e.typeID(r.plan, true)
+				s.dir.AddTwo(kind, typ, uint32(head), uint32(len(e.buf)-from-head))
+			}
+		case kind == pod.SlotArray:
+			if head = e.shortArray(r); head > 0 {
+				typ = e.typeID(r.plan, false)
+				s.dir.AddTwo(kind, typ, uint32(head), uint32(len(e.buf)-from-head))
+			}
+		}
+		if head == 0 {
+			s.slot(r, ps, k)
 		}
 		if e.err != nil || e.unplaced {
 			return false
 		}
-		if runs < 0 {
+		if s.last || head == 0 {
 			continue
 		}
+		slot := &ps.slots[k]
 		slot.kind = kind
-		n := len(e.buf) - from
-		if runs == 0 {
-			s.dir.Add(kind, typ, n, nil)
-		} else {
-			s.dir.AddTwo(kind, typ, uint32(head), uint32(n-head))
-		}
 		if kind == pod.SlotArray {
 			slot.hash = e.eng.hashSlot(kind, typ, e.buf[from:from+head], e.buf[from+head:])
 		} else {
@@ -275,8 +295,8 @@ func (s *stream) numbers(n int) []uint32 {
 	return s.upwards[:n:n]
 }
 
-// slot encodes region r of any kind.
-func (s *stream) slot(r *region, slot *slotState) {
+// slot encodes region r of any kind, which has slot k.
+func (s *stream) slot(r *region, ps *podState, k int) {
 	e := s.e
 	e.out = e.out[:0]
 	e.slot(r, slotState{})
@@ -289,7 +309,9 @@ func (s *stream) slot(r *region, slot *slotState) {
 	if len(runs) < 2 {
 		runs = nil
 	}
-	slot.hash, slot.kind = o.hash, o.kind
+	if !s.last {
+		ps.slots[k].hash, ps.slots[k].kind = o.hash, o.kind
+	}
 	s.dir.Add(o.kind, o.typ, o.to-o.from, runs)
 }
 
@@ -314,9 +336,14 @@ func (s *stream) unseal(i int32) {
 	if s == nil || s.sealed[i].form == nil {
 		return
 	}
-	s.sealed[i] = sealedPod{}
+	x := &s.sealed[i]
+	x.form = nil
 	ps := &s.e.st.pods[i]
 	ps.refs, ps.exports = nil, nil
+	if s.last {
+		s.noteSlots(ps, x.regions)
+		return
+	}
 	for k := range ps.slots {
 		ps.slots[k] = slotState{region: ps.slots[k].region}
 	}
@@ -354,7 +381,7 @@ func (s *stream) put(i int32) (done bool, err error) {
 	}
 	e, x := s.e, &s.sealed[i]
 	ps := &e.st.pods[i]
-	n := len(ps.slots)
+	n := max(len(ps.slots), len(x.regions))
 	e.saved.PodsChanged++
 	e.saved.SlotsChanged += n
 	e.saved.Bytes += int64(x.body)

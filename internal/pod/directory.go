@@ -153,12 +153,13 @@ func (w *DirectoryWriter) begin(kind Kind, typ TypeID, inRuns bool) {
 	if inRuns {
 		b |= groupInRuns
 	}
-	if w.groups = append(w.groups, b); kind != SlotFree {
-		if typ < 0x80 {
-			w.groups = append(w.groups, byte(typ))
-		} else {
-			w.groups = binary.AppendUvarint(w.groups, uint64(typ))
-		}
+	switch {
+	case kind == SlotFree:
+		w.groups = append(w.groups, b)
+	case typ < 0x80:
+		w.groups = append(w.groups, b, byte(typ))
+	default:
+		w.groups = binary.AppendUvarint(append(w.groups, b), uint64(typ))
 	}
 	w.one = len(w.groups)
 }

@@ -33,11 +33,11 @@ func (c *podCodec) encode(v any) error {
 	if err != nil {
 		return err
 	}
-	saved, err := graph.Save(context.Background(), []podder.Root{{Name: podCodecRoot, Value: reflect.ValueOf(v)}}, c)
+	saved, err := graph.SaveLast(context.Background(), []podder.Root{{Name: podCodecRoot, Value: reflect.ValueOf(v)}}, c)
 	if err != nil {
 		return err
 	}
-	saved.Commit()
+	saved.Abort()
 	return nil
 }
 
