@@ -25,7 +25,11 @@ func (e *encoder) cutContainers() error {
 	if len(e.old.chunked) == 0 && int(e.heaviest) <= chunkFrom*e.cfg.TargetBytes {
 		return nil
 	}
-	for i := range st.regions.len() {
+	all := st.regions.len()
+	if e.stream != nil {
+		fresh, all = e.stream.heavy, 0
+	}
+	for i := range all {
 		r := st.regions.at(i)
 		switch r.kind {
 		case pod.SlotArray, pod.SlotMap, pod.SlotString:

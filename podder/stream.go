@@ -19,8 +19,10 @@ import (
 type stream struct {
 	e      *encoder
 	target uint32
-	last   bool // no save follows: nothing is noted of what was encoded
-	wait   bool // encode nothing yet
+	last   bool    // no save follows: nothing is noted of what was encoded
+	wait   bool    // encode nothing yet
+	large  uint32  // a heavier container is stored in chunks
+	heavy  []int32 // those
 
 	// The pod that pieces go to as long as there is room.
 	open  int32 // -1 for none
@@ -64,6 +66,7 @@ const (
 func newStream(e *encoder, last, wait bool) *stream {
 	e.st.types = map[typeKey]pod.TypeID{}
 	s := &stream{e: e, target: uint32(e.cfg.TargetBytes), open: -1, last: last, wait: wait}
+	s.large = uint32(chunkFrom * e.cfg.TargetBytes)
 	s.sink, _ = e.sink.(pod.WholeSink)
 	return s
 }
@@ -75,8 +78,9 @@ func (s *stream) done(i int32, r *region) {
 	n := regions.len()
 	for {
 		own, below := r.weight+slotOverhead, r.size
-		if r.weight > s.e.heaviest && r.kind != pod.SlotObject && r.kind != pod.SlotBox {
-			s.e.heaviest = r.weight
+		if r.weight > s.large && r.kind != pod.SlotObject && r.kind != pod.SlotBox {
+			s.heavy = append(s.heavy, i)
+			s.e.heaviest = max(s.e.heaviest, r.weight)
 		}
 		if below > 0 && own+below > s.target {
 			s.cut(r.child, n, below)
@@ -123,7 +127,7 @@ func (s *stream) cut(head, end int32, size uint32) {
 	}
 	s.bytes += size
 	regions, at, list := &s.e.st.regions, s.open, s.list
-	n, large := regions.len(), uint32(chunkFrom*int(s.target))
+	n := regions.len()
 	rows := append(s.rows[:0], pieceRow{head, end, regions.at(head).parent})
 	parent := rows[0].parent
 	for len(rows) > 0 {
@@ -143,7 +147,7 @@ func (s *stream) cut(head, end int32, size uint32) {
 			if r.child != 0 {
 				rows = append(rows, pieceRow{r.child, n, i})
 			}
-			if r.weight > large || r.flags&flagRescan != 0 {
+			if r.weight > s.large || r.flags&flagRescan != 0 {
 				s.late = true
 			}
 		}

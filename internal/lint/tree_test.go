@@ -36,6 +36,7 @@ var (
 		"podder/decode_value.go",
 		"podder/discover.go",
 		"podder/discover_ahead.go",
+		"podder/discover_glance.go",
 		"podder/discover_map.go",
 		"podder/discover_map_keyed.go",
 		"podder/discover_map_plain.go",
