@@ -58,7 +58,7 @@ func (tx *Tx) write(ctx context.Context) (Version, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer saved.Abort() // the graph is not used again
+	defer saved.Abort() // the graph is as it was
 	if err := tx.refuseTouched(ctx, touched, written); err != nil {
 		return 0, err
 	}

@@ -82,7 +82,6 @@ type Graph struct {
 	others  bool // Others
 	late    bool // a first save encodes nothing before all is placed (a test)
 	resaved int  // saves without a walk
-	over    bool // SaveLast has succeeded
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.

@@ -27,6 +27,7 @@ type Saved struct {
 	// Roots are the pods of all variables of the save.
 	Roots map[string]pod.ID
 
+	last bool // of SaveLast
 	g    *Graph
 	base *state
 	next *state
@@ -39,7 +40,7 @@ func (s *Saved) Commit() {
 	if s.next == nil {
 		return
 	}
-	if s.g.over {
+	if s.last {
 		panic("podder: Commit of the last save of a graph")
 	}
 	if s.g.cur != s.base {
@@ -78,17 +79,13 @@ func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (*Saved, 
 	return g.save(ctx, roots, sink, false)
 }
 
-// SaveLast is Save of a graph that is not used again, and so keeps less: what it
-// returns is to be aborted, whatever became of the sink's transaction. Once it has
-// succeeded, another save is ErrInvalid.
+// SaveLast is a Save that no other is to follow, and so keeps less: what it returns is
+// to be aborted, whatever became of the sink's transaction.
 func (g *Graph) SaveLast(ctx context.Context, roots []Root, sink pod.Sink) (*Saved, error) {
 	return g.save(ctx, roots, sink, true)
 }
 
 func (g *Graph) save(ctx context.Context, roots []Root, sink pod.Sink, last bool) (_ *Saved, err error) {
-	if g.over {
-		return nil, fmt.Errorf("a save after the last one of a graph: %w", dberr.ErrInvalid)
-	}
 	roots, err = checkRoots(roots)
 	if err != nil {
 		return nil, err
@@ -105,9 +102,7 @@ func (g *Graph) save(ctx context.Context, roots []Root, sink pod.Sink, last bool
 	if g.cur.mayHaveGarbage {
 		g.letGo() // others may have changed the pods of it since
 	}
-	s, err := g.saveWalking(ctx, roots, sink, last)
-	g.over = last && err == nil
-	return s, err
+	return g.saveWalking(ctx, roots, sink, last)
 }
 
 // saveWalking is Save that walks everything.
@@ -121,7 +116,7 @@ func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink, la
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)
-	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: w.st, Walked: true}
+	s := &Saved{Roots: map[string]pod.ID{}, last: last, g: g, base: g.cur, next: w.st, Walked: true}
 	p := &placer{walk: w, cfg: g.cfg, sink: sink}
 	e := &encoder{placer: p, ctx: ctx, saved: s}
 	if w.first && len(g.cur.pods) == 0 {
