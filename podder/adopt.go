@@ -9,7 +9,7 @@ import (
 // what differs between the two, after a load nothing. A pod may be adopted again
 // with further regions, or with another stored state.
 func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]pod.ID) {
-	g.letGo() // what is stored may differ from memory from here on
+	g.sweep()
 	st := g.cur
 	for _, p := range pods {
 		g.adoptPod(p)
@@ -35,6 +35,11 @@ func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]p
 		}
 	}
 	g.adoptChunks(merged, regions)
+	if st.prints.known {
+		for st.prints.list.len() < st.regions.len() { // what differs is found when it is looked at
+			st.prints.list.put(regionPrint{what: printAlways})
+		}
+	}
 	for name, id := range roots {
 		g.roots[name] = id
 	}
@@ -49,6 +54,9 @@ func (g *Graph) adoptPod(p loadedPod) {
 		st.byID[p.id] = i
 	}
 	ps := &st.pods[i]
+	if p.merged == collectedPod {
+		st.forgetPrints() // all that lives in it is to be written
+	}
 	ps.refs, ps.exports, ps.gone = p.merged.Refs, p.merged.Exports, p.merged == collectedPod
 	was := ps.slots
 	ps.slots = make([]slotState, len(p.merged.Slots))
@@ -63,8 +71,12 @@ func (g *Graph) adoptPod(p loadedPod) {
 			if ps.slots[s].hash != was[s].hash {
 				st.forgetShadow(st.regions.at(r))
 				delete(st.chunked, r)
+				if st.prints.known { // memory does not say that what is stored differs
+					*st.prints.list.at(r) = regionPrint{what: printAlways}
+				}
 			}
 		default:
+			st.forgetPrints()
 			g.drop(r) // the slot holds something else now
 		}
 	}
@@ -150,6 +162,7 @@ func (a *adopter) region(lr *liveRegion, reach int) {
 		if r := st.regions.at(slot.region); r.addr == lr.addr && r.plan == p && r.kind == lr.kind {
 			return
 		}
+		st.forgetPrints()
 		g.drop(slot.region)
 	}
 	r, i := st.addRegion(lr.addr)
@@ -181,6 +194,9 @@ func (g *Graph) drop(i int32) {
 		default:
 			st.memory.remove(st, i)
 		}
+	}
+	if r.addr != nil {
+		st.absent, st.dropped = st.absent+1, st.dropped+1
 	}
 	r.kind, r.extra = pod.SlotBox, -1
 	st.moveRegion(i, nil)

@@ -8,13 +8,14 @@ import (
 func (st *state) hasChunk(id pod.ID) bool {
 	if st.chunkIDs == nil {
 		st.chunkIDs = map[pod.ID]struct{}{}
-		live := st.liveNow()
-		for r, list := range st.chunked {
-			if live != nil && !live.regions.has(r) {
-				continue
-			}
-			for i := range list.chunks {
-				st.chunkIDs[list.chunks[i].id] = struct{}{}
+		for _, chunked := range []map[int32]*chunkList{st.chunked, st.chunkedBefore} {
+			for r, list := range chunked {
+				if !st.live.has(r) {
+					continue
+				}
+				for i := range list.chunks {
+					st.chunkIDs[list.chunks[i].id] = struct{}{}
+				}
 			}
 		}
 	}

@@ -77,11 +77,13 @@ type walk struct {
 	oldRoots map[string]pod.ID
 	oldBoxes map[int32]int32 // boxes and what they were in the state before, if sentinels have several regions
 
-	first   bool    // nothing was saved or loaded before
-	partial bool    // only what differs is walked, in the state before (resave.go)
-	added   int32   // if partial: regions from it on are new
-	undo    *undo   // if partial
-	again   []int32 // if partial: regions of which more is kept now
+	first     bool        // nothing was saved or loaded before
+	partial   bool        // only what differs is walked, in the state before (resave.go)
+	added     int32       // if partial: regions from it on are new
+	undo      *undo       // if partial
+	again     []int32     // if partial: regions of which more is kept now
+	met       *metRegions // if partial
+	printKeys printKeys   // if partial
 	// overlaps says that a partial walk met memory which it cannot settle.
 	overlaps bool
 	root     int     // number of the root being walked, from 1
@@ -392,11 +394,12 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 			return 0
 		}
 		d.okFor = w.eng.walks
-		d.static = !w.eng.known(d.plan.typ, nil)
+		if d.static = !w.eng.known(d.plan.typ, nil); d.static {
+			w.st.ask(d.plan.typ)
+		}
 	}
 	if d.static && !w.settled {
 		w.st.regions.at(w.current).flags |= flagStatic
-		w.st.asks = true
 		w.needs.add(d.plan.typ, w.current)
 	}
 	if d.plan.rerun {
@@ -420,23 +423,26 @@ func (w *walk) boxed(t reflect.Type, p unsafe.Pointer) (extra int) {
 }
 
 // knows reports whether the variable that is being walked knows a type, or, if that
-// is none in particular, all of them.
+// is none in particular, any of them does: needs has those that do not.
 func (w *walk) knows(t reflect.Type) bool {
 	if !w.partial {
 		return w.eng.known(t, w.static)
 	}
 	for _, static := range w.needs.static {
-		if !w.eng.known(t, static) {
-			return false
+		if w.eng.known(t, static) {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // edge records a reference of the region that is being scanned.
 func (w *walk) edge(to int32) {
 	if to >= 0 {
 		w.edges.put(to)
+		if w.met != nil {
+			w.met.mark(to)
+		}
 		if to == w.claimed {
 			w.claimed = -1
 			return // this is its parent

@@ -173,7 +173,6 @@ func (w *walk) keepType(stored, p *plan) *plan {
 func (w *walk) other(i int32) {
 	if r := w.st.regions.at(i); !w.settled && r.flags&flagOther == 0 {
 		w.undo.region(i)
-		w.st.asks = true
 		r.flags |= flagOther
 		w.needs.others = append(w.needs.others, i)
 	}

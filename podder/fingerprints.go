@@ -134,54 +134,12 @@ func (w *walk) takePrints() error {
 			}
 		}
 		w.current = i
+		if st.regions.at(i).kind == pod.SlotFree {
+			st.absent++
+		}
 		st.prints.list.put(st.print(e, k, i))
 		st.pin(e, i)
 	}
 	st.prints.known = true
 	return nil
-}
-
-// changedRegions appends the regions whose memory is not what it was, and those of
-// which that cannot be told.
-func (w *walk) changedRegions(list []int32) ([]int32, error) {
-	st, e := w.st, w.eng
-	k := e.printKeys()
-	n := st.prints.list.len()
-	for b, prints := range st.prints.list.blocks {
-		if err := w.ctx.Err(); b&0xff == 0 && err != nil {
-			return nil, err
-		}
-		first := int32(b) << listBlockBits
-		addrs := st.pins.blocks[b]
-		for j := range min(listBlock, n-first) {
-			p := &prints[j]
-			w.current = first + j
-			switch p.what & (1<<printKindBits - 1) {
-			case printValues:
-				x := e.printers[p.what>>printKindBits]
-				if x.row > 0 && p.n == 1 {
-					if printRow(k, addrs[j], x.row) == p.hash {
-						continue
-					}
-					break
-				}
-				count := int(p.n)
-				if p.n == manyElements {
-					count = st.spans.at(st.regions.at(w.current).extra).reach
-				}
-				if e.printValues(x, k, addrs[j], count) == p.hash {
-					continue
-				}
-			case printMap:
-				if h, ok := e.printMap(e.printers[p.what>>printKindBits], k, addrs[j]); ok && h == p.hash {
-					continue
-				}
-			case printAlways:
-			default:
-				continue
-			}
-			list = append(list, w.current)
-		}
-	}
-	return list, nil
 }

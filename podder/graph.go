@@ -79,9 +79,10 @@ type Graph struct {
 	hidden  hiddenValues
 	zeroed  int // values that the newest save stored as nil
 	spare   spareBlocks
-	others  bool // Others
-	late    bool // a first save encodes nothing before all is placed (a test)
-	resaved int  // saves without a walk
+	others  bool   // Others
+	late    bool   // a first save encodes nothing before all is placed (a test)
+	resaved int    // saves without a walk
+	open    *Saved // what waits for its fate, nil for nothing
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.
@@ -112,10 +113,7 @@ func (g *Graph) newState() *state {
 // objects, or its root variable.
 func (g *Graph) Holds(id pod.ID) bool {
 	n, ok := g.cur.byID[id]
-	if live := g.cur.liveNow(); ok && live != nil {
-		_, ok = live.pods[n]
-	}
-	return ok || g.cur.hasChunk(id)
+	return ok && g.cur.live.hasPod(g.cur, n) || g.cur.hasChunk(id)
 }
 
 // Forget drops the placement of a variable: the next Save that names it gives

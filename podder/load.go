@@ -23,7 +23,8 @@ import (
 // ErrCorrupt, ErrTooLarge. After an error the graph is as before.
 func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want []reflect.Type) ([]reflect.Value, error) {
 	defer runtime.KeepAlive(g) // the memory of its state
-	g.letGo()
+	g.overtake()
+	g.sweep()
 	l := newLoader(ctx, &g.cfg, src, want)
 	l.lookup, l.knows, l.hidden, l.named.g = g.live, g.knows, hiddenValues{}, g
 	l.keepRefs(g.eng.home)

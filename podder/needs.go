@@ -135,6 +135,7 @@ func (w *walk) checkNeeds() error {
 		if r := w.st.regions.at(w.st.resolve(i)); r.plan.sentinel != nil {
 			continue // found by its name
 		} else if r.kind == pod.SlotObject || r.kind == pod.SlotArray || r.kind == pod.SlotMap {
+			w.st.ask(r.plan.typ)
 			w.needs.add(r.plan.typ, w.st.resolve(i))
 		}
 	}
@@ -149,6 +150,7 @@ func (w *walk) checkNeeds() error {
 	if len(found) > 0 {
 		return &dberr.UnsupportedError{Problems: found, Unregistered: true}
 	}
+	w.noteLacks()
 	return nil
 }
 

@@ -51,6 +51,7 @@ func (p *Pool) Put(g *Graph) {
 // reset makes the graph as empty as a new one; what the engine has compiled
 // stays.
 func (g *Graph) reset() {
+	g.overtake()
 	was := g.cur
 	g.cur = g.newState()
 	was.release()
@@ -87,7 +88,7 @@ func (g *Graph) PodsFrom(name string, set map[pod.ID]struct{}) {
 // Len returns the number of pods that All lists, some of them counted twice.
 func (g *Graph) Len() int {
 	g.cur.hasChunk(0)
-	return len(g.cur.byID) + len(g.cur.chunkIDs)
+	return g.cur.live.podCount(g.cur) + len(g.cur.chunkIDs)
 }
 
 // Has is Holds.
@@ -96,14 +97,15 @@ func (g *Graph) Has(id pod.ID) bool { return g.Holds(id) }
 // All lists the pods that the graph holds, in no order.
 func (g *Graph) All() iter.Seq[pod.ID] {
 	return func(yield func(pod.ID) bool) {
-		for id := range g.cur.byID {
-			if !yield(id) {
+		holds := func(n int32) bool { return g.cur.live.hasPod(g.cur, n) }
+		for id, n := range g.cur.byID {
+			if holds(n) && !yield(id) {
 				return
 			}
 		}
 		g.cur.hasChunk(0)
 		for id := range g.cur.chunkIDs {
-			if _, ok := g.cur.byID[id]; !ok && !yield(id) {
+			if n, ok := g.cur.byID[id]; !(ok && holds(n)) && !yield(id) {
 				return
 			}
 		}

@@ -52,10 +52,10 @@ func (r *SlotReach) Unreached(ctx context.Context, types pod.Source, id pod.ID, 
 }
 
 // Follow takes over pods of a newer version in which only what no variable
-// reaches was taken away: what is live has the same places there. It must not be
-// called while a Save waits for its fate. Pods that the graph does not know are ignored.
+// reaches was taken away: what is live has the same places there. Pods that the graph does not know are ignored.
 func (g *Graph) Follow(ctx context.Context, src pod.Source, ids []pod.ID) error {
-	g.letGo()
+	g.overtake()
+	g.sweep()
 	var known []pod.ID
 	for _, id := range ids {
 		if g.knows(id) {

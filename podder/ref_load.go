@@ -160,7 +160,8 @@ func (h *refHome) loadRef(ctx context.Context, src pod.Source, c *refCell, t ref
 	}
 	g := h.graph
 	defer runtime.KeepAlive(g) // the memory of its state
-	g.letGo()
+	g.overtake()
+	g.sweep()
 	l := newLoader(ctx, &g.cfg, src, append([]reflect.Type{t}, h.wanted...))
 	l.lookup, l.knows = g.live, g.knows
 	if !h.decoded {

@@ -13,17 +13,18 @@ import (
 	"github.com/poddb/poddb/internal/pod"
 )
 
-// A save that follows another one need not walk. Every region that the state knows
-// is compared with its fingerprint; those that differ are scanned, what they lead
-// to and is new is discovered from there, and only slots of regions that differ or
-// are new are encoded. The state is changed in place; what it was is noted (undo.go)
-// until the save is committed.
+// A save that follows another one need not walk. From the variables on, along the
+// references that the state has, every region is compared with its fingerprint (resave_met.go);
+// those that differ are scanned, what they lead to and is new is discovered from there,
+// and only slots of regions that differ or are new are encoded. The state is changed
+// in place; what it was is noted (undo.go) until the save is committed.
 //
-// What no variable reaches any more is not noticed: it keeps its slots, and is kept
-// alive, until a save walks, as it does when that is an eighth of all (garbage.go).
+// Memory that no variable reaches is not read: it may be written meanwhile, or
+// unmapped. It keeps its slots, and is kept alive, until a save walks, as it does
+// when that is an eighth of all (garbage.go).
 //
-// Regions are scanned in the order of their places, so what is new is met, placed
-// and numbered in an order that depends on what is stored and on what changed.
+// Regions are scanned in the order in which the state has them, which comes from the
+// graph and from what was saved and loaded, as the order of a walk does.
 //
 // Whatever needs more than that is left to a walk (errWalk), before anything was
 // handed to the sink: memory that was reached as one thing and is a part of
@@ -50,17 +51,39 @@ func (g *Graph) canResave(roots []Root) bool {
 	boxes := st.boxes
 	for k := range roots {
 		id, saved := g.roots[roots[k].Name]
+		typ := roots[k].Value.Type()
 		switch {
 		case len(boxes) > 0 && boxes[0].name == roots[k].Name:
 			r := st.regions.at(boxes[0].region)
-			if boxes = boxes[1:]; !saved || r.plan.typ != roots[k].Value.Type() || st.pods[r.pod].id != id {
+			if boxes = boxes[1:]; !saved || r.plan.typ != typ || st.pods[r.pod].id != id {
 				return false
 			}
-		case saved || roots[k].Pod != 0 || st.asks:
+		case !g.knowsAsked(typ):
+			return false
+		case saved:
+			if i := st.regionIn(pod.Ref{Pod: id}); i < 0 || st.regions.at(i).kind != pod.SlotBox || st.regions.at(i).plan.typ != typ {
+				return false
+			}
+		case roots[k].Pod != 0:
 			return false
 		}
 	}
 	return len(boxes) == 0
+}
+
+// knowsAsked reports whether a variable of type t knows all types that variables have
+// to know here.
+func (g *Graph) knowsAsked(t reflect.Type) bool {
+	if len(g.cur.asked) == 0 {
+		return true
+	}
+	static := g.eng.reg.reachable(t)
+	for u := range g.cur.asked {
+		if !g.eng.known(u, static) {
+			return false
+		}
+	}
+	return true
 }
 
 // resaver is one such save.
@@ -93,22 +116,19 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Sav
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)
 	x := &resaver{added: w.added}
-	was := g.cur.liveNow()
 	if err := x.discover(w, roots); err != nil {
 		return nil, err
-	}
-	if !x.onlyReached(w, was) {
-		return nil, errWalk
 	}
 	p := &placer{walk: w, cfg: g.cfg, sink: sink, from: w.added}
 	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: g.cur, undo: u}
 	x.encoder = &encoder{placer: p, ctx: ctx, saved: s}
 	x.placeAdded()
-	w.edges.put(0) // so that one past the last edge can be looked at
+	end := w.edges.put(0) // so that one past the last edge can be looked at
 	g.warnModuleData(w)
 	if err := x.run(); err != nil {
 		return nil, err
 	}
+	w.edges.cut(end)
 	x.reprint()
 	g.resaved++
 	if n := g.cfg.VerifyEvery; n > 0 && g.resaved%n == 0 {
@@ -127,8 +147,9 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Sav
 		}
 	}
 	w.st.boxes = w.cells
-	w.st.live, w.st.chunkIDs = nil, nil
-	s.Objects, s.Pods = w.st.objects, s.Pods+len(w.st.pods)
+	w.st.chunkIDs = nil
+	u.live, u.garbage = w.met.live(w.st)
+	s.Objects, s.Pods = w.met.count+x.objectsAdded(), s.Pods+u.live.podCount(w.st)
 	committed = true
 	return s, nil
 }
@@ -143,6 +164,7 @@ func newWalkIn(ctx context.Context, g *Graph) *walk {
 	w.written.spare, g.eng.written = g.eng.written, nil
 	w.edges, w.crossings.memory = &st.edges, &w.own
 	w.undo = newUndo(st)
+	w.met, w.printKeys = newMetRegions(st), g.eng.printKeys()
 	return w
 }
 
@@ -150,61 +172,41 @@ func newWalkIn(ctx context.Context, g *Graph) *walk {
 func (x *resaver) discover(w *walk, roots []Root) error {
 	w.needs.begin(w.eng, roots)
 	w.eng.walks++
-	changed, err := w.changedRegions(w.changedBoxes(roots, nil))
-	if err != nil {
-		return err
-	}
+	changed := w.changedBoxes(roots, nil)
 	if err := w.drain(); err != nil { // from new variables
 		return err
 	}
 	for _, c := range w.st.byPlace(changed) {
-		x.rescan(w, c.region)
-		if err := w.drain(); err != nil {
+		if err := x.renew(w, c.region); err != nil {
 			return err
 		}
-		if w.needsWalk() {
-			return errWalk
-		}
+	}
+	for _, c := range w.cells {
+		w.met.mark(c.region)
+	}
+	if err := x.lookAtAll(w); err != nil {
+		return err
 	}
 	x.rescanGrown(w)
 	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	if w.needsWalk() || w.met.garbage || !x.allKnow(w) {
+		return errWalk
+	}
+	return nil
+}
+
+// renew scans region i anew, and what is new behind it.
+func (x *resaver) renew(w *walk, i int32) error {
+	x.rescan(w, i)
+	if err := w.drain(); err != nil {
 		return err
 	}
 	if w.needsWalk() {
 		return errWalk
 	}
 	return nil
-}
-
-// onlyReached takes what no variable reaches off the list of what is encoded. It
-// reports false if what was not reached before is, or what is new is not.
-func (x *resaver) onlyReached(w *walk, was *liveSet) bool {
-	st, drops := w.st, was != nil
-	for _, d := range x.dirty {
-		r := st.regions.at(d.region)
-		drops = drops || r.edge != d.edge
-	}
-	if !drops {
-		return true
-	}
-	boxes := st.boxes
-	st.boxes = w.cells
-	now, _ := st.reachedRegions()
-	st.boxes = boxes
-	for i := range st.regions.len() {
-		if i >= w.added && st.regions.at(i).kind != pod.SlotFree && !now.has(i) || i < w.added && was != nil && now.has(i) && !was.regions.has(i) {
-			return false
-		}
-	}
-	x.dirty = slices.DeleteFunc(x.dirty, func(d dirtyRegion) bool {
-		if now.has(d.region) {
-			return false
-		}
-		r := st.regions.at(d.region)
-		r.edge, r.edgeEnd = d.edge, d.edgeEnd
-		return true
-	})
-	return true
 }
 
 // placedRegion is a region with its place.
@@ -233,29 +235,31 @@ func (st *state) byPlace(list []int32) []placedRegion {
 // needsWalk reports whether something was met that only a walk can settle.
 func (w *walk) needsWalk() bool {
 	return w.overlaps || w.written.replaced || w.st.walkAlways || len(w.problems) > 0 || len(w.zeroed) > 0 ||
-		len(w.needs.others) > 0 || len(w.needs.list) > 0
+		len(w.needs.others) > 0
 }
 
-// changedBoxes appends the boxes of variables whose value is another one, and gives
-// them that. New variables get boxes.
+// changedBoxes appends the boxes of variables whose value is another one, or that were
+// loaded since, and gives them that. New variables get boxes.
 func (w *walk) changedBoxes(roots []Root, list []int32) []int32 {
-	k := w.eng.printKeys()
 	boxes := w.st.boxes
 	for n := range roots {
-		if len(boxes) == 0 || boxes[0].name != roots[n].Name {
+		known := len(boxes) > 0 && boxes[0].name == roots[n].Name
+		var i int32
+		if id, loaded := w.oldRoots[roots[n].Name]; known {
+			i, boxes = boxes[0].region, boxes[1:]
+		} else if loaded {
+			i = w.st.regionIn(pod.Ref{Pod: id})
+		} else {
 			w.root = n + 1
 			w.addBox(roots[n])
 			w.askable(roots[n])
 			continue
 		}
-		w.cells = append(w.cells, boxes[0])
-		i := boxes[0].region
-		boxes = boxes[1:]
+		w.cells = append(w.cells, boxCell{roots[n].Name, i})
 		p := w.st.prints.list.at(i)
-		x := w.eng.printers[p.what>>printKindBits]
 		cell := reflect.New(roots[n].Value.Type())
 		cell.Elem().Set(roots[n].Value)
-		if p.n > 0 && w.eng.printValues(x, k, cell.UnsafePointer(), 1) == p.hash {
+		if p.n > 0 && w.eng.printValues(w.eng.printers[p.what>>printKindBits], w.printKeys, cell.UnsafePointer(), 1) == p.hash {
 			continue
 		}
 		w.undo.region(i)
@@ -320,7 +324,8 @@ func (x *resaver) rescanGrown(w *walk) {
 
 // reprint takes the fingerprints of what was encoded, and counts what is out of use.
 func (x *resaver) reprint() {
-	st, k := x.st, x.eng.printKeys()
+	st, k := x.st, x.printKeys
+	unused := st.edges.len() - x.undo.edges
 	for _, d := range x.dirty {
 		p := st.prints.list.at(d.region)
 		x.undo.print(d.region, *p)
@@ -329,31 +334,24 @@ func (x *resaver) reprint() {
 		st.pin(x.eng, d.region)
 		st.prints.unusedPins += int(st.prints.pins.len() - was)
 		if r := st.regions.at(d.region); r.edge != d.edge {
-			st.unusedEdges += int(d.edgeEnd - d.edge)
-			n := int(d.edgeEnd-d.edge) - x.kept(d, r)
-			st.garbage.dropped += n
-			st.mayHaveGarbage = st.mayHaveGarbage || n > 0
+			unused += int32(d.edgeEnd-d.edge) - int32(r.edgeEnd-r.edge)
 		}
 	}
-	st.garbage.added += int(st.regions.len() - x.added)
 	for i := x.added; i < st.regions.len(); i++ {
+		r := st.regions.at(i)
 		st.prints.list.put(st.print(x.eng, k, i))
 		st.pin(x.eng, i)
-		if st.regions.at(i).kind != pod.SlotFree {
-			st.objects++
-		}
+		unused -= int32(r.edgeEnd - r.edge)
 	}
+	st.unusedEdges += int(unused)
 }
 
-// kept counts the references of a region that it had before, from both ends.
-func (x *resaver) kept(d dirtyRegion, r *region) (n int) {
-	a, b := d.edgeEnd-d.edge, r.edgeEnd-r.edge
-	least := min(a, b)
-	for head := uint32(0); head < least && *x.edges.at(int32(d.edge + head)) == *x.edges.at(int32(r.edge + head)); head++ {
-		n++
-	}
-	for tail := uint32(1); n < int(least) && *x.edges.at(int32(d.edgeEnd - tail)) == *x.edges.at(int32(r.edgeEnd - tail)); tail++ {
-		n++
+// objectsAdded counts the new regions but for aliases.
+func (x *resaver) objectsAdded() (n int) {
+	for i := x.added; i < x.st.regions.len(); i++ {
+		if x.st.regions.at(i).kind != pod.SlotFree {
+			n++
+		}
 	}
 	return n
 }

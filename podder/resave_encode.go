@@ -52,7 +52,7 @@ func (x *resaver) podOf(i int32, items []slotItem) error {
 		for len(items) > 0 && int(items[0].slot) < s {
 			items = items[1:]
 		}
-		if ps.slots[s].region < 0 {
+		if ps.slots[s].region < 0 || x.unseen(ps.slots[s].region) {
 			continue
 		}
 		if x.st.chunked[ps.slots[s].region] != nil || len(items) > 0 && int(items[0].slot) == s {
@@ -64,6 +64,12 @@ func (x *resaver) podOf(i int32, items []slotItem) error {
 		x.asItWas(ps, s)
 	}
 	return x.put(i, ps, true)
+}
+
+// unseen reports whether region i was loaded and let go of before a save met it: what
+// it refers to is known to its slot alone.
+func (x *resaver) unseen(i int32) bool {
+	return i < x.added && x.st.regions.at(i).flags&flagScanned == 0
 }
 
 // begin makes room for pod i.
@@ -122,7 +128,9 @@ func (x *resaver) put(i int32, ps *podState, links bool) error {
 	}
 	x.undo.pod(i)
 	if links {
-		if !slices.ContainsFunc(ps.slots, func(s slotState) bool { return s.region < 0 && s.kind != pod.SlotFree }) {
+		if !slices.ContainsFunc(ps.slots, func(s slotState) bool {
+			return s.kind != pod.SlotFree && (s.region < 0 || x.unseen(s.region))
+		}) {
 			x.dropUnused()
 		}
 		exports = x.exports(ps, x.slots, x.marked)

@@ -77,7 +77,8 @@ func CollectedPod() *pod.Pod { return collectedPod }
 func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h History) (*Restored, error) {
 	defer runtime.KeepAlive(g) // the memory of its state
 	want := make([]reflect.Type, len(names))
-	g.letGo()
+	g.overtake()
+	g.sweep()
 	old := make([]reflect.Value, len(names))
 	for i, name := range names {
 		if box, ok := g.liveBox(name); ok {

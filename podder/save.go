@@ -27,24 +27,25 @@ type Saved struct {
 	// Roots are the pods of all variables of the save.
 	Roots map[string]pod.ID
 
-	last bool // of SaveLast
-	g    *Graph
-	base *state
-	next *state
-	undo *undo // if base was changed in place
+	last      bool // of SaveLast
+	g         *Graph
+	base      *state
+	next      *state
+	undo      *undo // if base was changed in place
+	overtaken bool
 }
 
 // Commit makes the saved state the one that later saves compare with, and lets
 // go of objects that no variable reaches any more.
 func (s *Saved) Commit() {
+	if s.overtaken {
+		panic("podder: Commit of a save that another save or load has overtaken")
+	}
 	if s.next == nil {
 		return
 	}
 	if s.last {
 		panic("podder: Commit of the last save of a graph")
-	}
-	if s.g.cur != s.base {
-		panic("podder: Commit of a save that another save or load has overtaken")
 	}
 	maps.Copy(s.g.roots, s.Roots)
 	if s.undo != nil {
@@ -54,7 +55,7 @@ func (s *Saved) Commit() {
 		s.g.uncover()
 		s.base.release()
 	}
-	s.next, s.base, s.undo = nil, nil, nil
+	s.over()
 }
 
 // Abort forgets the save: the next one finds the same changes again.
@@ -65,7 +66,23 @@ func (s *Saved) Abort() {
 	case s.next != nil:
 		s.next.release()
 	}
+	s.over()
+}
+
+// over says that the save has its fate.
+func (s *Saved) over() {
 	s.next, s.base, s.undo = nil, nil, nil
+	if s.g.open == s {
+		s.g.open = nil
+	}
+}
+
+// overtake aborts the save that waits for its fate.
+func (g *Graph) overtake() {
+	if s := g.open; s != nil {
+		s.Abort()
+		s.overtaken = true
+	}
 }
 
 // Save finds what the variables reach, and puts every pod that differs from its
@@ -74,7 +91,9 @@ func (s *Saved) Abort() {
 //
 // Values that cannot be stored are an UnsupportedError with all their paths;
 // memory that cannot be read is ErrMemoryFault. After an error, and until
-// Commit, the graph is as it was; what went to the sink is to be thrown away.
+// Commit, the graph is as it was; what went to the sink is to be thrown away. A save
+// that still waits for its Commit is aborted, as Load, Restore, Follow and Trim do:
+// its Commit panics from then on.
 func (g *Graph) Save(ctx context.Context, roots []Root, sink pod.Sink) (*Saved, error) {
 	return g.save(ctx, roots, sink, false)
 }
@@ -85,7 +104,9 @@ func (g *Graph) SaveLast(ctx context.Context, roots []Root, sink pod.Sink) (*Sav
 	return g.save(ctx, roots, sink, true)
 }
 
-func (g *Graph) save(ctx context.Context, roots []Root, sink pod.Sink, last bool) (_ *Saved, err error) {
+func (g *Graph) save(ctx context.Context, roots []Root, sink pod.Sink, last bool) (s *Saved, err error) {
+	g.overtake()
+	defer func() { g.open = s }()
 	roots, err = checkRoots(roots)
 	if err != nil {
 		return nil, err
@@ -99,9 +120,7 @@ func (g *Graph) save(ctx context.Context, roots []Root, sink pod.Sink, last bool
 			return s, err
 		}
 	}
-	if g.cur.mayHaveGarbage {
-		g.letGo() // others may have changed the pods of it since
-	}
+	g.sweep() // others may have changed the pods of what is not reached since
 	return g.saveWalking(ctx, roots, sink, last)
 }
 
@@ -136,7 +155,7 @@ func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink, la
 	if err := e.run(); err != nil {
 		return nil, err
 	}
-	w.st.boxes, w.st.objects = w.cells, s.Objects
+	w.st.boxes = w.cells
 	if g.cfg.Index && !w.first && !last {
 		if err := w.takePrints(); err != nil {
 			return nil, err

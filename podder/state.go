@@ -27,22 +27,27 @@ type state struct {
 	// chunked are the containers that are stored in chunks, by region.
 	chunked  map[int32]*chunkList
 	chunkIDs map[pod.ID]struct{} // their chunks, once somebody asked
+	// chunkedBefore is what chunked was before the save that has changed the state and
+	// waits for its fate.
+	chunkedBefore map[int32]*chunkList
 
-	prints  fingerprints
-	boxes   []boxCell // of the variables of the save
-	objects int       // regions that are no aliases
+	prints fingerprints
+	boxes  []boxCell // of the variables of the save
 	// unusedEdges are out of use, since saves without a walk append; otherEdges is what
 	// edges are copied to when they are many.
 	unusedEdges int
 	otherEdges  blockList[int32]
-	garbage     garbageState
-	// mayHaveGarbage says that references were dropped since a walk; live is what is
-	// reached, once somebody asked.
-	mayHaveGarbage bool
-	live           *liveSet
-	// asks says that there are values of types that not every variable may know, so a
-	// new variable has to be asked.
-	asks bool
+	// live is what the newest save reached, if it was one without a walk and there is
+	// more; garbage is how many regions that are.
+	live    *liveSet
+	garbage int
+	// absent regions stand for no memory of their own: aliases, and those that were
+	// dropped since the walk.
+	absent, dropped int
+	// asked are the types that each variable which leads to a value of one has to know,
+	// and lacks the variables that do not (lacks.go).
+	asked typeSet
+	lacks []lack
 	// walkAlways says that there are values which only a walk can judge.
 	walkAlways bool
 }

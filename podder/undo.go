@@ -17,10 +17,12 @@ type undo struct {
 	cut     bool // chunked was replaced
 
 	count, edges, spanCount, podCount, pins int32
-	unusedPins, unusedEdges, objects        int
-	garbage                                 garbageState
+	unusedPins, unusedEdges                 int
 	boxes                                   []boxCell
-	mayHaveGarbage                          bool
+
+	// What the state gets when the changes stay.
+	live    *liveSet
+	garbage int
 }
 
 type oldRegion struct {
@@ -51,7 +53,7 @@ type oldPrint struct {
 func newUndo(st *state) *undo {
 	return &undo{
 		st: st, count: st.regions.len(), edges: st.edges.len(), spanCount: st.spans.len(), podCount: int32(len(st.pods)), pins: st.prints.pins.len(),
-		unusedPins: st.prints.unusedPins, unusedEdges: st.unusedEdges, objects: st.objects, garbage: st.garbage, boxes: st.boxes, mayHaveGarbage: st.mayHaveGarbage,
+		unusedPins: st.prints.unusedPins, unusedEdges: st.unusedEdges, boxes: st.boxes,
 	}
 }
 
@@ -100,7 +102,7 @@ func (u *undo) containers() {
 	for i, list := range u.chunked {
 		u.st.chunked[i] = list
 	}
-	u.st.chunkIDs = nil
+	u.st.chunkedBefore, u.st.chunkIDs = u.chunked, nil
 }
 
 // keep has the changes stay.
@@ -108,6 +110,8 @@ func (u *undo) keep() {
 	for k := range u.regions {
 		u.st.regions.at(u.regions[k].i).flags &^= flagNoted
 	}
+	u.st.live, u.st.garbage = u.live, u.garbage
+	u.st.chunkedBefore, u.st.chunkIDs = nil, nil
 	if u.st.unusedEdges > leastUnused+int(u.st.regions.len()) {
 		u.st.compactEdges()
 	}
@@ -148,8 +152,9 @@ func (u *undo) undo() {
 	clear(st.pods[u.podCount:])
 	st.pods = st.pods[:u.podCount]
 	if u.cut {
-		st.chunked, st.chunkIDs = u.chunked, nil
+		st.chunked = u.chunked
 	}
+	st.chunkedBefore, st.chunkIDs = nil, nil
 	st.regions.cut(u.count)
 	st.pins.cut(u.count)
 	st.edges.cut(u.edges)
@@ -157,8 +162,7 @@ func (u *undo) undo() {
 	st.prints.list.cut(min(st.prints.list.len(), u.count))
 	st.prints.pins.cut(u.pins)
 	st.prints.unusedPins, st.unusedEdges = u.unusedPins, u.unusedEdges
-	st.objects, st.garbage, st.boxes = u.objects, u.garbage, u.boxes
-	st.mayHaveGarbage, st.live, st.chunkIDs = u.mayHaveGarbage, nil, nil
+	st.boxes = u.boxes
 }
 
 // forget takes a region that was added last out of the index.
