@@ -15,8 +15,9 @@ type fingerprints struct {
 	known bool
 	list  blockList[regionPrint] // by region
 	// pins are the strings and boxes that fingerprints trust, for the collector.
-	pins       blockList[unsafe.Pointer]
-	unusedPins int // that were replaced since all were taken
+	pins blockList[unsafe.Pointer]
+	// unusedPins were replaced since all were taken, with about as many bytes.
+	unusedPins, unusedBytes int
 }
 
 // regionPrint is the fingerprint of one region, with all that is needed to take it
@@ -137,6 +138,7 @@ func (w *walk) takePrints() error {
 		if st.regions.at(i).kind == pod.SlotFree {
 			st.absent++
 		}
+		st.bytes += st.held(st.regions.at(i))
 		st.prints.list.put(st.print(e, k, i))
 		st.pin(e, i)
 	}

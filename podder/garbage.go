@@ -4,15 +4,24 @@ import "github.com/poddb/poddb/internal/pod"
 
 // What no variable reaches any more is held until a save walks, or something is loaded.
 // A walk costs many times what a save without one does, so it has to pay: an eighth of
-// the regions is garbage. Saves without a walk know how much that is, since they
-// meet all that is not.
+// the regions, or of their bytes, is garbage. Saves without a walk know which regions
+// that are, since they meet all others. Strings and boxes that a region had before it
+// changed are held as well (fingerprints.pins); their bytes are what it weighed.
 
-const garbageShare = 8 // of the regions: walk
+const (
+	garbageShare = 8 // of all: walk
+	leastGarbage = 64
+	leastHeld    = 1 << 20 // bytes
+)
 
 // muchGarbage reports whether a walk would pay.
 func (st *state) muchGarbage() bool {
-	return st.garbage+st.dropped > int(st.regions.len())/garbageShare
+	return st.garbage+st.dropped > leastGarbage+int(st.regions.len())/garbageShare ||
+		st.garbageBytes+st.prints.unusedBytes > leastHeld+st.bytes/garbageShare
 }
+
+// held estimates the bytes of memory that region r holds by itself.
+func (st *state) held(r *region) int { return int(st.size(r)) + int(r.weight) }
 
 // compactEdges drops the edges that are out of use.
 func (st *state) compactEdges() {
@@ -115,7 +124,7 @@ func (g *Graph) sweep() {
 			delete(st.byID, id)
 		}
 	}
-	st.live, st.garbage, st.chunkIDs = nil, 0, nil
+	st.live, st.garbage, st.garbageBytes, st.chunkIDs = nil, 0, 0, nil
 }
 
 // forgetPrints has the next save walk.

@@ -148,7 +148,7 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Sav
 	}
 	w.st.boxes = w.cells
 	w.st.chunkIDs = nil
-	u.live, u.garbage = w.met.live(w.st)
+	u.live, u.garbage, u.garbageBytes = w.met.live(w.st)
 	s.Objects, s.Pods = w.met.count+x.objectsAdded(), s.Pods+u.live.podCount(w.st)
 	committed = true
 	return s, nil
@@ -332,7 +332,10 @@ func (x *resaver) reprint() {
 		*p = st.print(x.eng, k, d.region)
 		was := st.prints.pins.len()
 		st.pin(x.eng, d.region)
-		st.prints.unusedPins += int(st.prints.pins.len() - was)
+		if n := int(st.prints.pins.len() - was); n > 0 {
+			st.prints.unusedPins += n
+			st.prints.unusedBytes += int(d.weight)
+		}
 		if r := st.regions.at(d.region); r.edge != d.edge {
 			unused += int32(d.edgeEnd-d.edge) - int32(r.edgeEnd-r.edge)
 		}
@@ -342,6 +345,7 @@ func (x *resaver) reprint() {
 		st.prints.list.put(st.print(x.eng, k, i))
 		st.pin(x.eng, i)
 		unused -= int32(r.edgeEnd - r.edge)
+		st.bytes += st.held(r)
 	}
 	st.unusedEdges += int(unused)
 }

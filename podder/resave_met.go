@@ -1,6 +1,10 @@
 package podder
 
-import "github.com/poddb/poddb/internal/pod"
+import (
+	"math/bits"
+
+	"github.com/poddb/poddb/internal/pod"
+)
 
 // metRegions says which of the known regions a save without a walk has met. It goes
 // through them once in the order of their numbers, which is about that in which they
@@ -41,13 +45,23 @@ func (m *metRegions) mark(i int32) {
 }
 
 // live returns what the save has reached, nil if that is all that st has, and how many
-// regions it has not.
-func (m *metRegions) live(st *state) (*liveSet, int) {
-	garbage := int(m.known) - st.absent - m.count
-	if garbage == 0 {
-		return nil, 0
+// regions and bytes it has not.
+func (m *metRegions) live(st *state) (_ *liveSet, garbage, held int) {
+	if garbage = int(m.known) - st.absent - m.count; garbage == 0 {
+		return nil, 0, 0
 	}
-	return &liveSet{regions: m.reached, known: m.known}, garbage
+	for n, set := range m.reached {
+		for rest := ^set; rest != 0; rest &= rest - 1 {
+			i := int32(n*64 + bits.TrailingZeros64(rest))
+			if i >= m.known {
+				break
+			}
+			if r := st.regions.at(i); r.kind != pod.SlotFree {
+				held += st.held(r)
+			}
+		}
+	}
+	return &liveSet{regions: m.reached, known: m.known}, garbage, held
 }
 
 // lookAtAll compares the regions that the variables reach with their fingerprints, and

@@ -41,6 +41,8 @@ type state struct {
 	// more; garbage is how many regions that are.
 	live    *liveSet
 	garbage int
+	// bytes are those of all regions, about, garbageBytes those that are garbage.
+	bytes, garbageBytes int
 	// absent regions stand for no memory of their own: aliases, and those that were
 	// dropped since the walk.
 	absent, dropped int

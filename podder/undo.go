@@ -18,11 +18,13 @@ type undo struct {
 
 	count, edges, spanCount, podCount, pins int32
 	unusedPins, unusedEdges                 int
+	unusedBytes, bytes                      int
 	boxes                                   []boxCell
 
 	// What the state gets when the changes stay.
-	live    *liveSet
-	garbage int
+	live         *liveSet
+	garbage      int
+	garbageBytes int
 }
 
 type oldRegion struct {
@@ -54,6 +56,7 @@ func newUndo(st *state) *undo {
 	return &undo{
 		st: st, count: st.regions.len(), edges: st.edges.len(), spanCount: st.spans.len(), podCount: int32(len(st.pods)), pins: st.prints.pins.len(),
 		unusedPins: st.prints.unusedPins, unusedEdges: st.unusedEdges, boxes: st.boxes,
+		unusedBytes: st.prints.unusedBytes, bytes: st.bytes,
 	}
 }
 
@@ -110,7 +113,7 @@ func (u *undo) keep() {
 	for k := range u.regions {
 		u.st.regions.at(u.regions[k].i).flags &^= flagNoted
 	}
-	u.st.live, u.st.garbage = u.live, u.garbage
+	u.st.live, u.st.garbage, u.st.garbageBytes = u.live, u.garbage, u.garbageBytes
 	u.st.chunkedBefore, u.st.chunkIDs = nil, nil
 	if u.st.unusedEdges > leastUnused+int(u.st.regions.len()) {
 		u.st.compactEdges()
@@ -162,7 +165,7 @@ func (u *undo) undo() {
 	st.prints.list.cut(min(st.prints.list.len(), u.count))
 	st.prints.pins.cut(u.pins)
 	st.prints.unusedPins, st.unusedEdges = u.unusedPins, u.unusedEdges
-	st.boxes = u.boxes
+	st.boxes, st.bytes, st.prints.unusedBytes = u.boxes, u.bytes, u.unusedBytes
 }
 
 // forget takes a region that was added last out of the index.

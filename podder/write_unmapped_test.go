@@ -42,3 +42,48 @@ func TestUnmappedMemoryIsAnErrorWithThePath(t *testing.T) {
 		t.Error("Save left the goroutine panicking on faults")
 	}
 }
+
+// Memory that no variable reaches any more may be unmapped, before the save that would notice
+// or after it. What is reached is an error as ever, and the saves after it work.
+func TestUnmappedGarbageDoesNotMatter(t *testing.T) {
+	for name, saveBetween := range map[string]bool{"before a save": false, "after a save": true} {
+		t.Run(name, func(t *testing.T) {
+			page, err := unix.Mmap(-1, 0, 1<<16, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := newFakeStore()
+			g := mustGraph(t, indexed(s))
+			x := &resaveNode{Name: "x", List: make([]*resaveNode, 50)}
+			for i := range x.List {
+				x.List[i] = &resaveNode{N: i}
+			}
+			buf := &struct{ Data []byte }{page[100:5000:5000]}
+			x.Any = &buf.Data
+			mustSave(t, g, s, "x", x)
+			mustStayQuiet(t, g, s, "x", x)
+			page[200] = 7
+			mustResave(t, g, s, "x", x)
+			buf.Data = nil
+			if saveBetween {
+				mustResave(t, g, s, "x", x)
+			}
+			if err := unix.Mprotect(page, unix.PROT_NONE); err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Munmap(page)
+			for n := range 3 {
+				x.N = n + 1
+				mustResave(t, g, s, "x", x)
+			}
+			rvLoad(t, s, indexed(s), "x", x)
+			buf.Data = page[100:5000:5000]
+			if _, err := g.Save(t.Context(), rootsOf("x", x), s.begin()); !errors.Is(err, dberr.ErrMemoryFault) {
+				t.Fatalf("reading what cannot be read: %v", err)
+			}
+			buf.Data = []byte("mapped")
+			mustSave(t, g, s, "x", x)
+			rvLoad(t, s, indexed(s), "x", x)
+		})
+	}
+}
