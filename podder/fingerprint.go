@@ -205,8 +205,8 @@ func (x *printer) value(k printKeys, h uint64, p unsafe.Pointer) uint64 {
 	return h
 }
 
-// printRow is printValues of one value that is a row of words.
-func printRow(k printKeys, p unsafe.Pointer, bytes uintptr) uint64 {
+// rowPrint is printValues of one value that is a row of words.
+func rowPrint(k printKeys, p unsafe.Pointer, bytes uintptr) uint64 {
 	h := k.start ^ 1
 	for off := uintptr(0); off < bytes; off += 16 {
 		h = fold(*(*uint64)(unsafe.Add(p, off))^h^k.a, *(*uint64)(unsafe.Add(p, off+8))^k.b)

@@ -24,8 +24,8 @@ type fingerprints struct {
 // again: the address is in state.pins.
 type regionPrint struct {
 	hash uint64
-	what uint32 // number of the printer << printKindBits, and how
-	n    uint32 // elements; manyElements: see its span
+	what uint32 // number of the printer << printKindBits, references << printRefsAt of printRow, and how
+	n    uint32 // elements; manyElements: see its span. Of printRow: the first of its edges
 }
 
 // How a region is compared with its fingerprint.
@@ -35,10 +35,15 @@ const (
 	printValues
 	printMap
 	printBox // by who has the variable
+	printRow // one value that is a row of words: all that comparing it needs is here
 
-	printKindBits = 3
+	printRefsAt   = 4
+	manyRefs      = 15 // see the region
+	printKindBits = 8
 	manyElements  = math.MaxUint32
 )
+
+func (p *regionPrint) kind() uint32 { return p.what & (1<<printRefsAt - 1) }
 
 // print returns the fingerprint of region i as its memory is now.
 func (st *state) print(e *engine, k printKeys, i int32) regionPrint {
@@ -61,6 +66,9 @@ func (st *state) print(e *engine, k printKeys, i int32) regionPrint {
 		}
 		if x.always || r.flags&flagRerun != 0 {
 			return regionPrint{what: printAlways}
+		}
+		if x.row > 0 && n == 1 {
+			return regionPrint{rowPrint(k, r.addr, x.row), uint32(x.number)<<printKindBits | min(r.edgeEnd-r.edge, manyRefs)<<printRefsAt | printRow, r.edge}
 		}
 		return regionPrint{e.printValues(x, k, r.addr, n), uint32(x.number)<<printKindBits | printValues, uint32(min(n, manyElements))}
 	case pod.SlotMap:
@@ -86,9 +94,9 @@ func (e *engine) printableMap(x *printer, k printKeys, r *region) (uint64, bool)
 func (st *state) pin(e *engine, i int32) {
 	p := st.prints.list.at(i)
 	x := e.printers[p.what>>printKindBits]
-	switch r := st.regions.at(i); p.what & (1<<printKindBits - 1) {
-	case printBox, printValues:
-		if len(x.pins) == 0 || p.n == 0 {
+	switch r := st.regions.at(i); p.kind() {
+	case printBox, printValues, printRow:
+		if len(x.pins) == 0 || p.kind() == printBox && p.n == 0 {
 			return
 		}
 		n := 1

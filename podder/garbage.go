@@ -23,7 +23,8 @@ func (st *state) muchGarbage() bool {
 // held estimates the bytes of memory that region r holds by itself.
 func (st *state) held(r *region) int { return int(st.size(r)) + int(r.weight) }
 
-// compactEdges drops the edges that are out of use.
+// compactEdges drops the edges that are out of use and has the others in the order of
+// the regions, which all have fingerprints.
 func (st *state) compactEdges() {
 	to := &st.otherEdges
 	to.memory, to.n = &st.own, 0
@@ -34,6 +35,9 @@ func (st *state) compactEdges() {
 			to.put(*st.edges.at(int32(k)))
 		}
 		r.edge, r.edgeEnd = uint32(from), uint32(to.len())
+		if p := st.prints.list.at(i); p.kind() == printRow {
+			p.n = r.edge
+		}
 	}
 	st.edges, st.otherEdges = st.otherEdges, st.edges
 	st.unusedEdges = 0

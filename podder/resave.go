@@ -406,7 +406,7 @@ func (s *unsoundSink) Put(_ context.Context, c *pod.Change) error {
 	for i := range c.Slots {
 		slot := c.Slots[i].Slot
 		if known && int(slot) < len(s.st.pods[n].slots) {
-			if r := s.st.pods[n].slots[slot].region; r >= 0 && s.st.prints.list.at(r).what == printAlways {
+			if r := s.st.pods[n].slots[slot].region; r >= 0 && s.st.prints.list.at(r).kind() == printAlways {
 				s.moving = true
 			}
 		}

@@ -15,7 +15,7 @@ import (
 type metRegions struct {
 	reached regionSet
 	known   int32    // regions from it on are new, and all of them are reached
-	next    int32    // regions below it were looked at if they had been met
+	next    int32    // regions up to it were looked at if they had been met
 	behind  []int32  // met after that
 	count   int      // regions that were looked at
 	before  *liveSet // what the save before reached
@@ -26,21 +26,16 @@ type metRegions struct {
 
 func newMetRegions(st *state) *metRegions {
 	n := st.regions.len()
-	return &metRegions{reached: make(regionSet, n/64+1), known: n, before: st.live}
+	return &metRegions{reached: make(regionSet, n/64+1), known: n, next: -1, before: st.live}
 }
 
 // mark notes that region i is referred to.
 func (m *metRegions) mark(i int32) {
-	if i >= m.known {
-		return
-	}
-	word, bit := &m.reached[i/64], uint64(1)<<(i%64)
-	if *word&bit != 0 {
-		return
-	}
-	*word |= bit
-	if i < m.next {
-		m.behind = append(roomy(m.behind), i)
+	if i < m.known && m.reached[i/64]&(1<<(i%64)) == 0 {
+		m.reached[i/64] |= 1 << (i % 64)
+		if i <= m.next {
+			m.behind = append(roomy(m.behind), i)
+		}
 	}
 }
 
@@ -68,22 +63,23 @@ func (m *metRegions) live(st *state) (_ *liveSet, garbage, held int) {
 // scans those that differ.
 func (x *resaver) lookAtAll(w *walk) error {
 	m := w.met
-	for ; m.next < m.known; m.next++ {
-		if m.next&0xffff == 0 {
+	for first := int32(0); first < m.known; first += listBlock {
+		if first&0xffff == 0 {
 			if err := w.ctx.Err(); err != nil {
 				return err
 			}
 		}
-		if m.reached[m.next/64] == 0 {
-			m.next |= 63
-			continue
-		}
-		if m.reached.has(m.next) {
-			if err := x.look(w, m.next); err != nil {
+		for i := first; i < min(first+listBlock, m.known); i++ {
+			if i = w.lookAtRows(i); i < 0 {
+				break
+			}
+			m.next = i
+			if err := x.look(w, i); err != nil {
 				return err
 			}
 		}
 	}
+	m.next = m.known
 	for n := 0; n < len(m.behind); n++ {
 		if n&0xffff == 0 {
 			if err := w.ctx.Err(); err != nil {
@@ -95,6 +91,45 @@ func (x *resaver) lookAtAll(w *walk) error {
 		}
 	}
 	return nil
+}
+
+// lookAtRows looks at regions from i on, up to the end of their block, and returns the
+// first that is reached and is not the same row of words as before, -1 for none. It is
+// look for what most regions are, in one loop.
+func (w *walk) lookAtRows(i int32) int32 {
+	m, st := w.met, w.st
+	b := i >> listBlockBits
+	prints, addrs, regions := st.prints.list.blocks[b], st.pins.blocks[b], st.regions.blocks[b]
+	printers, edges, keys, reached := w.eng.printers, w.edges.blocks, w.printKeys, m.reached
+	for end := min((b+1)<<listBlockBits, m.known); i < end; i++ {
+		if reached[i/64]&(1<<(i%64)) == 0 {
+			continue
+		}
+		p := &prints[i&(listBlock-1)]
+		if p.kind() != printRow || !m.before.has(i) {
+			return i
+		}
+		w.current = i
+		if rowPrint(keys, addrs[i&(listBlock-1)], printers[p.what>>printKindBits].row) != p.hash {
+			return i
+		}
+		m.count++
+		refs := p.what >> printRefsAt & manyRefs
+		if refs == manyRefs {
+			r := &regions[i&(listBlock-1)]
+			refs = r.edgeEnd - r.edge
+		}
+		for k := p.n; k < p.n+refs; k++ {
+			to := edges[k>>listBlockBits][k&(listBlock-1)]
+			if reached[to/64]&(1<<(to%64)) == 0 {
+				reached[to/64] |= 1 << (to % 64)
+				if to < i {
+					m.behind = append(roomy(m.behind), to)
+				}
+			}
+		}
+	}
+	return -1
 }
 
 // look compares region i with its fingerprint, and scans it if it differs.
@@ -124,18 +159,15 @@ func (x *resaver) look(w *walk, i int32) error {
 func (w *walk) asItWas(i int32) bool {
 	st, e, k := w.st, w.eng, w.printKeys
 	p := st.prints.list.at(i)
-	switch p.what & (1<<printKindBits - 1) {
+	switch p.kind() {
 	case printValues:
-		x := e.printers[p.what>>printKindBits]
-		addr := *st.pins.at(i)
-		if x.row > 0 && p.n == 1 {
-			return printRow(k, addr, x.row) == p.hash
-		}
 		count := int(p.n)
 		if p.n == manyElements {
 			count = st.spans.at(st.regions.at(i).extra).reach
 		}
-		return e.printValues(x, k, addr, count) == p.hash
+		return e.printValues(e.printers[p.what>>printKindBits], k, *st.pins.at(i), count) == p.hash
+	case printRow:
+		return rowPrint(k, *st.pins.at(i), e.printers[p.what>>printKindBits].row) == p.hash
 	case printMap:
 		h, ok := e.printMap(e.printers[p.what>>printKindBits], k, *st.pins.at(i))
 		return ok && h == p.hash

@@ -482,14 +482,14 @@ func TestEveryBitOfAFingerprintCounts(t *testing.T) {
 		} else {
 			w.A, four[0] = uint64(round), uint64(round)
 		}
-		was, wasRow := e.printValues(x, k, unsafe.Pointer(&w), 1), printRow(k, unsafe.Pointer(&four), row.row)
+		was, wasRow := e.printValues(x, k, unsafe.Pointer(&w), 1), rowPrint(k, unsafe.Pointer(&four), row.row)
 		if e.printValues(row, k, unsafe.Pointer(&four), 1) != wasRow {
 			t.Fatal("a row has two fingerprints")
 		}
 		for bit := range 8 * unsafe.Sizeof(four) {
 			b := (*[32]byte)(unsafe.Pointer(&four))
 			b[bit/8] ^= 1 << (bit % 8)
-			if printRow(k, unsafe.Pointer(&four), row.row) == wasRow {
+			if rowPrint(k, unsafe.Pointer(&four), row.row) == wasRow {
 				t.Fatalf("round %d: bit %d of a row is lost", round, bit)
 			}
 			b[bit/8] ^= 1 << (bit % 8)

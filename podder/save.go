@@ -160,6 +160,7 @@ func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink, la
 		if err := w.takePrints(); err != nil {
 			return nil, err
 		}
+		w.st.compactEdges()
 	}
 	for k, c := range w.cells {
 		id := w.st.pods[w.st.regions.at(c.region).pod].id
