@@ -78,7 +78,7 @@ func (x *resaver) allKnow(w *walk) bool {
 func (x *resaver) gains(w *walk) bool {
 	for _, d := range x.dirty {
 		r := w.st.regions.at(d.region)
-		if r.edge == d.edge {
+		if !d.relinked(r) {
 			continue
 		}
 		had := map[int32]bool{}

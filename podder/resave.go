@@ -101,6 +101,9 @@ type dirtyRegion struct {
 	weight        uint32
 }
 
+// relinked reports whether the region, r, has other edges than before.
+func (d dirtyRegion) relinked(r *region) bool { return r.edge != d.edge || r.edgeEnd != d.edgeEnd }
+
 // resave is Save without a walk. It returns errWalk, and has changed nothing, if
 // that is not possible.
 func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved, err error) {
@@ -336,7 +339,7 @@ func (x *resaver) reprint() {
 			st.prints.unusedPins += n
 			st.prints.unusedBytes += int(d.weight)
 		}
-		if r := st.regions.at(d.region); r.edge != d.edge {
+		if r := st.regions.at(d.region); d.relinked(r) {
 			unused += int32(d.edgeEnd-d.edge) - int32(r.edgeEnd-r.edge)
 		}
 	}

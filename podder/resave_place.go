@@ -88,7 +88,7 @@ func (x *resaver) slotItems() {
 	for _, d := range x.dirty {
 		r := st.regions.at(d.region)
 		// Not all references of those without a fingerprint are edges.
-		links := r.edge != d.edge || st.prints.list.at(d.region).kind() == printAlways || r.flags&flagRerun != 0
+		links := d.relinked(r) || st.prints.list.at(d.region).kind() == printAlways || r.flags&flagRerun != 0
 		x.items = append(roomy(x.items), slotItem{r.pod, int32(r.slot), links})
 		if links {
 			x.exportFrom(d.region, r)
