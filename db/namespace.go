@@ -51,9 +51,13 @@ type SaveStats struct {
 	PodsWritten int   // pods of which a new version was stored
 	Bytes       int64 // bytes of the stored pod versions, before the log's framing
 	// Walked: the save looked at everything that the variables reach. The first two of
-	// a namespace do, and one after a load, a checkout, a change of the set of variables,
-	// when much has become garbage, and for a few rare kinds of values.
+	// a namespace do, and one after a checkout, after variables were deleted or bound to
+	// another type, when much has become garbage, with Options.NoIndex, and for a few rare
+	// kinds of values.
 	Walked bool
+	// IndexBytes is the memory of the fingerprints by which the next Save finds what
+	// changed; 0 if there are none, so that it walks.
+	IndexBytes int64
 }
 
 // Namespace opens the live variables of a branch at its newest version.
@@ -391,7 +395,7 @@ func (ns *Namespace) save(ctx context.Context, o SaveOptions) (Version, error) {
 	v := sn.Version()
 	ns.follow(ctx, sn)
 	w := tx.Written()
-	ns.last = SaveStats{Version: v, Objects: saved.Objects, Pods: saved.Pods, PodsWritten: w.PodsNew + w.PodsChanged, Bytes: int64(w.Bytes), Walked: saved.Walked}
+	ns.last = SaveStats{Version: v, Objects: saved.Objects, Pods: saved.Pods, PodsWritten: w.PodsNew + w.PodsChanged, Bytes: int64(w.Bytes), Walked: saved.Walked, IndexBytes: ns.graph.IndexBytes()}
 	return v, nil
 }
 

@@ -407,10 +407,10 @@ func TestConflictWhenALiveVariableWasBoundOrDeletedElsewhere(t *testing.T) {
 	}
 }
 
-// With Options.Index, from the third save on a namespace looks only at what changed, and says so; Trim lets
+// From the third save on a namespace looks only at what changed, and says so; Trim lets
 // go of what is not reached, and the save after it looks at everything.
 func TestLaterSavesDoNotWalk(t *testing.T) {
-	d := must(db.OpenMemory(context.Background(), &db.Options{Types: testTypes(), Index: true, VerifyEvery: 1}))(t)
+	d := must(db.OpenMemory(context.Background(), &db.Options{Types: testTypes(), VerifyEvery: 1}))(t)
 	defer d.Close()
 	ns := namespace(t, d)
 	big := &leaf{Text: "big"}

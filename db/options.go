@@ -36,14 +36,16 @@ type Options struct {
 	// make saves of scattered changes write less, large ones loads read faster.
 	// A larger single object is a pod of its own. 0 means 8 KiB.
 	PodTargetBytes int
-	// Index has saves of a namespace, from the third on, look only at what changed: they
-	// compare what is in memory with fingerprints, and walk what differs. It is not the
-	// default yet, because three things differ from saves that look at everything: a type
-	// behind an interface that only some variables know may be stored for others through
-	// an object that did not change; memory that the program unmapped after it let go of
-	// it fails saves until Trim; and a map that it let go of must not be written by others
-	// before the next save.
-	Index bool
+	// NoIndex has every save of a namespace walk everything that the variables reach. Else
+	// saves, from the third on, compare what is in memory with fingerprints of what it was
+	// when it was stored, and look only at what differs. That takes 16 bytes of memory for each
+	// object, array and map and 8 for each string and each value in an interface, and keeps up to
+	// an eighth more objects alive than the variables reach, until a save that walks, a
+	// load or Trim.
+	NoIndex bool
+	// IndexBytes bounds the memory for fingerprints of one namespace; one that needs
+	// more does without, and its saves walk (SaveStats.IndexBytes is 0 then). 0 is no bound.
+	IndexBytes int64
 	// VerifyEvery has every n-th save of a namespace that looked only at what it took
 	// to have changed followed by one that looks at everything, and fail with
 	// ErrUnsound if that finds more. Nothing is committed then. 0 means never; tests
@@ -137,6 +139,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if r.Interval < 0 || r.MaxReaderAge < 0 || r.SlowSync < 0 {
 		return r, fmt.Errorf("%w: a negative duration in Options: Interval %v, MaxReaderAge %v, SlowSync %v", ErrInvalid, r.Interval, r.MaxReaderAge, r.SlowSync)
 	}
+	if r.IndexBytes < 0 {
+		return r, fmt.Errorf("%w: Options.IndexBytes is negative", ErrInvalid)
+	}
 	if r.VerifyEvery < 0 {
 		return r, fmt.Errorf("%w: Options.VerifyEvery is negative", ErrInvalid)
 	}
@@ -179,7 +184,8 @@ func (o Options) podding(reg *podder.Registry, secret [32]byte) podder.Config {
 		TargetBytes:     o.PodTargetBytes,
 		ZeroUnsupported: o.OnUnsupported == ZeroUnsupported,
 		Warn:            o.warn(),
-		Index:           o.Index,
+		Index:           !o.NoIndex,
+		IndexBytes:      o.IndexBytes,
 		VerifyEvery:     o.VerifyEvery,
 	}
 }

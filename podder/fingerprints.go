@@ -20,6 +20,16 @@ type fingerprints struct {
 	unusedPins, unusedBytes int
 }
 
+// bytes returns what the fingerprints take.
+func (f *fingerprints) bytes() int64 {
+	return int64(len(f.list.blocks))*int64(unsafe.Sizeof(*f.list.blocks[0])) + int64(len(f.pins.blocks))*int64(unsafe.Sizeof(*f.pins.blocks[0]))
+}
+
+// tooLarge reports whether the fingerprints take more than they may.
+func (g *Graph) tooLarge(f *fingerprints) bool {
+	return g.cfg.IndexBytes > 0 && f.bytes() > g.cfg.IndexBytes
+}
+
 // regionPrint is the fingerprint of one region, with all that is needed to take it
 // again: the address is in state.pins.
 type regionPrint struct {
@@ -131,8 +141,8 @@ func (st *state) pinValue(x *printer, p unsafe.Pointer) {
 }
 
 // takePrints takes the fingerprints of all regions. Nothing was written since they
-// were encoded, but by sync/atomic.
-func (w *walk) takePrints() error {
+// were encoded, but by sync/atomic. If they take too much there are none.
+func (w *walk) takePrints(g *Graph) error {
 	st, e := w.st, w.eng
 	k := e.printKeys()
 	st.prints.list.memory = &st.own
@@ -142,6 +152,10 @@ func (w *walk) takePrints() error {
 				return err
 			}
 		}
+		if i%listBlock == 0 && g.tooLarge(&st.prints) {
+			st.forgetPrints()
+			return nil
+		}
 		w.current = i
 		if st.regions.at(i).kind == pod.SlotFree {
 			st.absent++
@@ -150,6 +164,10 @@ func (w *walk) takePrints() error {
 		st.prints.list.put(st.print(e, k, i))
 		st.pin(e, i)
 	}
-	st.prints.known = true
+	if st.prints.known = !g.tooLarge(&st.prints); !st.prints.known {
+		st.forgetPrints()
+		return nil
+	}
+	st.compactEdges()
 	return nil
 }

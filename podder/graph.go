@@ -37,6 +37,9 @@ type Config struct {
 	// Index has saves that follow others look only at what changed (resave.go). The
 	// second save of a graph pays for it.
 	Index bool
+	// IndexBytes bounds what saves keep for that, of the fingerprints of one graph and of the strings
+	// and boxes that they trust; beyond it saves walk. 0 is no bound.
+	IndexBytes int64
 	// VerifyEvery has every n-th such save followed by a walk that changes nothing; if
 	// it finds that something was missed, the save fails with ErrUnsound. 0 is never.
 	VerifyEvery int
@@ -51,6 +54,9 @@ func (c Config) filled() (Config, error) {
 	}
 	if c.MaxUnstored < 0 || c.MaxLoad < 0 {
 		return c, fmt.Errorf("limits of a load, %d and %d bytes: %w", c.MaxUnstored, c.MaxLoad, dberr.ErrInvalid)
+	}
+	if c.IndexBytes < 0 {
+		return c, fmt.Errorf("an index of %d bytes: %w", c.IndexBytes, dberr.ErrInvalid)
 	}
 	if c.TargetBytes < 0 || c.TargetBytes > 1<<30 {
 		return c, fmt.Errorf("pod size %d: %w", c.TargetBytes, dberr.ErrInvalid)
@@ -114,6 +120,15 @@ func (g *Graph) newState() *state {
 func (g *Graph) Holds(id pod.ID) bool {
 	n, ok := g.cur.byID[id]
 	return ok && g.cur.live.hasPod(g.cur, n) || g.cur.hasChunk(id)
+}
+
+// IndexBytes returns what the fingerprints take by which the next save can do without a
+// walk, 0 if it cannot.
+func (g *Graph) IndexBytes() int64 {
+	if !g.cur.prints.known {
+		return 0
+	}
+	return g.cur.prints.bytes()
 }
 
 // Forget drops the placement of a variable: the next Save that names it gives

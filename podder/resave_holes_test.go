@@ -678,3 +678,42 @@ func TestLargeGarbageIsLetGoOf(t *testing.T) {
 		})
 	}
 }
+
+// An index that takes more than it may is given up, whether a walk makes it or saves without
+// one extend it, and made again when it takes less.
+func TestAnIndexThatTakesTooMuchIsGivenUp(t *testing.T) {
+	s := newFakeStore()
+	cfg := indexed(s)
+	cfg.IndexBytes = 40_000
+	g := mustGraph(t, cfg)
+	x := &resaveNode{}
+	fill := func(n int) {
+		for i := range n {
+			x.List = append(x.List, &resaveNode{N: i, Name: fmt.Sprint(i)})
+		}
+	}
+	fill(1000)
+	mustSave(t, g, s, "x", x)
+	mustStayQuiet(t, g, s, "x", x)
+	mustResave(t, g, s, "x", x)
+	if n := g.IndexBytes(); n == 0 || n > cfg.IndexBytes {
+		t.Fatalf("%d bytes", n)
+	}
+	fill(4000)
+	mustResave(t, g, s, "x", x) // is too much from here on
+	for range 3 {
+		x.N++
+		if _, done := resaved(t, g, s, "x", x); done || g.IndexBytes() != 0 {
+			t.Fatalf("no walk with %d bytes", g.IndexBytes())
+		}
+	}
+	rvLoad(t, s, cfg, "x", x)
+	x.List = slices.Clone(x.List[:500])
+	mustSave(t, g, s, "x", x)
+	x.N++
+	mustResave(t, g, s, "x", x)
+	rvLoad(t, s, cfg, "x", x)
+	if _, err := NewGraph(Config{IndexBytes: -1}); !errors.Is(err, dberr.ErrInvalid) {
+		t.Errorf("a negative bound: %v", err)
+	}
+}

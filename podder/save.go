@@ -50,6 +50,9 @@ func (s *Saved) Commit() {
 	maps.Copy(s.g.roots, s.Roots)
 	if s.undo != nil {
 		s.undo.keep()
+		if s.g.tooLarge(&s.g.cur.prints) {
+			s.g.cur.forgetPrints()
+		}
 	} else {
 		s.g.cur = s.next
 		s.g.uncover()
@@ -157,10 +160,9 @@ func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink, la
 	}
 	w.st.boxes = w.cells
 	if g.cfg.Index && !w.first && !last {
-		if err := w.takePrints(); err != nil {
+		if err := w.takePrints(g); err != nil {
 			return nil, err
 		}
-		w.st.compactEdges()
 	}
 	for k, c := range w.cells {
 		id := w.st.pods[w.st.regions.at(c.region).pod].id
