@@ -37,7 +37,7 @@ func testTypes() db.TypeSet { return db.Types(db.Type[person]("test.person")) }
 
 func openMemory(t *testing.T) *db.DB {
 	t.Helper()
-	d := must(db.OpenMemory(context.Background(), &db.Options{Types: testTypes()}))(t)
+	d := must(db.OpenMemory(context.Background(), &db.Options{Types: testTypes(), VerifyEvery: 1}))(t)
 	t.Cleanup(func() {
 		verifyClean(t, d)
 		if err := d.Close(); err != nil {
