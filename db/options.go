@@ -36,13 +36,14 @@ type Options struct {
 	// make saves of scattered changes write less, large ones loads read faster.
 	// A larger single object is a pod of its own. 0 means 8 KiB.
 	PodTargetBytes int
-	// NoIndex has every save of a namespace walk everything that the variables reach. Else
-	// saves, from the third on, compare what is in memory with fingerprints of what it was
-	// when it was stored, and look only at what differs. That takes 16 bytes of memory for each
+	// Index has saves of a namespace, from the third on, compare what is in memory with
+	// fingerprints of what it was when it was stored, and look only at what differs. It is
+	// not the default yet, because what such a save missed would not be stored, and it is
+	// new: VerifyEvery checks it. It takes 16 bytes of memory for each
 	// object, array and map and 8 for each string and each value in an interface, and keeps up to
 	// an eighth more objects alive than the variables reach, until a save that walks, a
 	// load or Trim.
-	NoIndex bool
+	Index bool
 	// IndexBytes bounds the memory for fingerprints of one namespace; one that needs
 	// more does without, and its saves walk (SaveStats.IndexBytes is 0 then). 0 is no bound.
 	IndexBytes int64
@@ -184,7 +185,7 @@ func (o Options) podding(reg *podder.Registry, secret [32]byte) podder.Config {
 		TargetBytes:     o.PodTargetBytes,
 		ZeroUnsupported: o.OnUnsupported == ZeroUnsupported,
 		Warn:            o.warn(),
-		Index:           !o.NoIndex,
+		Index:           o.Index,
 		IndexBytes:      o.IndexBytes,
 		VerifyEvery:     o.VerifyEvery,
 	}
