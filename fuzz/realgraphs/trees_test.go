@@ -80,7 +80,9 @@ func TestTemplatesExecuteTheSame(t *testing.T) {
 		parse.RangeNode{}, parse.StringNode{}, parse.TemplateNode{}, parse.TextNode{}, parse.VariableNode{}, parse.WithNode{}} {
 		entries = append(entries, db.TypeOf(reflect.TypeOf(x), ""))
 	}
-	options := func(*testing.T) *db.Options { return &db.Options{Types: db.Types(entries...), Index: true, VerifyEvery: 1} }
+	options := func(*testing.T) *db.Options {
+		return &db.Options{Types: db.Types(entries...), Index: true, VerifyEvery: 1}
+	}
 	survives(t, of(options, func(t *testing.T) *parsed {
 		x := template.Must(template.New("main").Funcs(funcs).Parse(strings.ReplaceAll(templates, "{{nil | isnil}}", "{{isnil .None}}")))
 		v := &parsed{Trees: map[string]*parse.Tree{}}
