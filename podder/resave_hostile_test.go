@@ -164,7 +164,7 @@ func (w *oddWorld) step() {
 	case 19:
 		h.Any = &o.Any
 	case 20:
-		h.Any = *(&oddBase{backing[:n%5], n%2 == 0})
+		h.Any = oddBase{backing[:n%5], n%2 == 0}
 	case 21:
 		h.Boxes = append(h.Boxes, h.Any, n, &o.F)
 	case 22:
