@@ -7,6 +7,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/poddb/poddb/internal/pod"
@@ -175,4 +177,21 @@ func TestPodsOfAFirstSaveAreFull(t *testing.T) {
 			t.Errorf("%T: %d bytes in %d pods, %d of them small", v, total, len(pods), small)
 		}
 	}
+}
+
+// The runs of an array are chosen when its pod is encoded. If it grows after that, the
+// first save places and encodes everything anew, and chooses them anew.
+func TestAnArrayGrowsAfterItsPodWasEncoded(t *testing.T) {
+	type row struct {
+		S string
+		N int
+	}
+	type holder struct{ Rows []row }
+	type root struct{ Early, Between, Late *holder }
+	rows := make([]row, 9)
+	for i := range 8 { // 29 bytes each: 8 of them in a run, and all 9 in one of 256
+		rows[i] = row{strings.Repeat("x", 26), i}
+	}
+	v := &root{&holder{rows[:8]}, &holder{slices.Clone(rows[:8])}, &holder{rows}}
+	firstSave(t, Config{TargetBytes: 64}, nil, false, "v", v)
 }
