@@ -1,0 +1,34 @@
+package podder
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// Every bit of what is hashed counts, at every length up to where another hash takes
+// over, and so does the length.
+func TestHashPartReadsEveryByte(t *testing.T) {
+	r := rand.New(rand.NewPCG(testSeed(t), 3))
+	zeros := map[uint64]int{}
+	for n := range shortPart + 3 {
+		b := make([]byte, n)
+		seed := r.Uint64()
+		if h, ok := zeros[hashPart(b, 1)]; ok {
+			t.Errorf("%d and %d zeros have one hash", h, n)
+		}
+		zeros[hashPart(b, 1)] = n
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		seen := map[uint64]int{hashPart(b, seed): -1}
+		for bit := range 8 * n {
+			b[bit/8] ^= 1 << (bit % 8)
+			h := hashPart(b, seed)
+			if other, ok := seen[h]; ok {
+				t.Errorf("%d bytes: bit %d makes the hash that bit %d makes", n, bit, other)
+			}
+			seen[h] = bit
+			b[bit/8] ^= 1 << (bit % 8)
+		}
+	}
+}
