@@ -78,7 +78,7 @@ func (s *stream) done(i int32, r *region) {
 	n := regions.len()
 	for {
 		own, below := r.weight+slotOverhead, r.size
-		if r.weight > s.large && r.kind != pod.SlotObject && r.kind != pod.SlotBox {
+		if r.weight > s.large && (r.kind == pod.SlotArray || r.kind == pod.SlotMap || r.kind == pod.SlotString) {
 			s.heavy = append(s.heavy, i)
 			s.e.heaviest = max(s.e.heaviest, r.weight)
 		}
