@@ -1,7 +1,6 @@
 package podder
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"unsafe"
 
@@ -22,8 +21,11 @@ func (w *walk) glance(r *region) bool {
 			return false
 		}
 		n := p.shortStrings(r.addr)
+		if n < 0 {
+			return false
+		}
 		r.weight = clampWeight(p.est + n)
-		return n >= 0
+		return true
 	case pod.SlotArray:
 		if !p.plain || p.flat {
 			return false
@@ -42,12 +44,12 @@ func (w *walk) glance(r *region) bool {
 		r.weight = clampWeight(n*p.est + sum)
 		return true
 	case pod.SlotMap:
-		m, g, ok := p.smallMap(r.addr)
+		_, g, ok := p.smallMap(r.addr)
 		if !ok {
 			return false
 		}
 		sum := mapHead
-		for full := g.full; g.full != 0; {
+		for g.full != 0 {
 			var at unsafe.Pointer
 			at, g = g.next(p.layout.size)
 			key, elem := p.key.shortStrings(at), p.elem.shortStrings(unsafe.Add(at, p.layout.elem))
@@ -55,9 +57,6 @@ func (w *walk) glance(r *region) bool {
 				return false
 			}
 			sum += p.key.est + p.elem.est + key + elem
-			if g.full == 0 && bits.OnesCount64(full) != int(m.used) {
-				return false
-			}
 		}
 		if sum > smallBytes {
 			return false
@@ -97,8 +96,9 @@ func (p *plan) shortStrings(at unsafe.Pointer) int {
 	return sum
 }
 
-// smallMap returns the only group of the map at m, if it can be read as memory, leads
-// nowhere but for long strings, and is not being written.
+// smallMap returns the map at an address and its only group, if that can be read as
+// memory, leads nowhere but for long strings, has what the map says, and is not being
+// written.
 func (p *plan) smallMap(at unsafe.Pointer) (*goMap, mapGroup, bool) {
 	m := (*goMap)(at)
 	if p.plainGroup == 0 {
@@ -109,96 +109,9 @@ func (p *plan) smallMap(at unsafe.Pointer) (*goMap, mapGroup, bool) {
 	if p.plainGroup == 1 || m.dirLen != 0 || m.writing != 0 {
 		return nil, mapGroup{}, false
 	}
-	if m.used == 0 {
-		return m, mapGroup{}, true
+	if m.used == 0 || m.dir == nil {
+		return m, mapGroup{}, m.used == 0
 	}
-	return m, groupAt(m.dir), m.dir != nil
-}
-
-// smallMapSlot appends map region r in its stored form and returns how long the head of
-// that is: 0, and has appended nothing, if it was not looked at by glance, or is not as
-// that found it.
-func (e *encoder) smallMapSlot(r *region) int {
-	if r.extra >= 0 || r.written != 0 {
-		return 0
-	}
-	p := r.plan
-	m, g, ok := p.smallMap(r.addr)
-	if !ok || bits.OnesCount64(g.full) != int(m.used) {
-		return 0
-	}
-	start := len(e.buf)
-	buf := append(e.buf, byte(m.used), 0)
-	var list [mapGroupSlots]plainEntry
-	n, last, sorted := 0, uint64(0), true
-	for g.full != 0 {
-		var at unsafe.Pointer
-		at, g = g.next(p.layout.size)
-		from := len(buf)
-		if p.key.only == opString && len(*(*string)(at)) < longString { // mostly
-			buf = appendShort(buf, *(*string)(at))
-		} else if buf, ok = appendPlain(buf, p.key, at); !ok {
-			return 0
-		}
-		hash := uint64(0)
-		if m.used > 1 {
-			hash = e.eng.hashKey(buf[from:])
-		}
-		if elem := unsafe.Add(at, p.layout.elem); p.elem.only == opInt64 {
-			buf = binary.AppendVarint(buf, *(*int64)(elem))
-		} else if buf, ok = appendPlain(buf, p.elem, elem); !ok {
-			return 0
-		}
-		list[n] = plainEntry{hash, uint32(from - start), uint32(len(buf) - start)}
-		sorted = sorted && (n == 0 || last < hash)
-		last = hash
-		n++
-	}
-	if !sorted {
-		sortPlain(list[:n], buf[start:])
-		e.keys = append(e.keys[:0], buf[start:]...)
-		buf = buf[:start+mapHead]
-		for k := range n {
-			buf = append(buf, e.keys[list[k].from:list[k].end]...)
-		}
-	}
-	e.buf = buf
-	return mapHead
-}
-
-// shortArray appends array region r in its stored form and returns how long the head of
-// that is, if it has a few elements in one run and is no row of numbers. Else it returns
-// 0, and has appended nothing.
-func (e *encoder) shortArray(r *region) int {
-	sp := e.st.spans.at(r.extra)
-	if r.plan.flat || sp.reach == 0 || sp.reach >= shadowElements {
-		return 0
-	}
-	e.chooseRuns(r, sp)
-	if sp.reach > sp.perRun {
-		return 0
-	}
-	from := len(e.buf)
-	buf := binary.AppendUvarint(e.buf, uint64(sp.count))
-	buf = binary.AppendUvarint(buf, uint64(sp.reach))
-	buf = binary.AppendUvarint(buf, uint64(sp.perRun))
-	head := len(buf) - from
-	pl, at, one := r.plan, r.addr, r.plan.only
-	for k := 0; ; {
-		switch {
-		case one == opString && len(*(*string)(at)) < longString:
-			buf = appendShort(buf, *(*string)(at))
-		case one == opPointer && *(*unsafe.Pointer)(at) != nil && pl.ops[0].sub.size > 0:
-			buf = e.whole(buf, *(*unsafe.Pointer)(at), pl.ops[0].sub, pod.SlotObject, 1)
-		default:
-			e.buf = buf
-			e.value(pl, at)
-			buf = e.buf
-		}
-		if k++; k == sp.reach {
-			e.buf = buf
-			return head
-		}
-		at = unsafe.Add(at, pl.size) // not behind the last one: that may be another's memory
-	}
+	g := groupAt(m.dir)
+	return m, g, bits.OnesCount64(g.full) == int(m.used)
 }

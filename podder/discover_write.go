@@ -154,7 +154,7 @@ func (w *walk) write(i int32, n int) bool {
 		return true
 	}
 	x.closeRun()
-	if array && !(w.first && n <= runBytes && r.weight <= runBytes && w.st.spans.at(r.extra).perRun == 0) { // else it is one run
+	if array && !(w.first && n <= runBytes && r.weight <= runBytes) { // else it is one run
 		if perRun := runElements(r, w.st.spans.at(r.extra)); perRun < n {
 			x.split(perRun)
 		}

@@ -179,6 +179,55 @@ func TestPodsOfAFirstSaveAreFull(t *testing.T) {
 	}
 }
 
+// SaveLast puts what Save does, and leaves the graph as it was.
+func TestTheLastSavePutsWhatASaveDoes(t *testing.T) {
+	ring := &dNode{ID: 1, Name: "in a ring"}
+	ring.Next = &dNode{ID: 2, Next: ring}
+	type cross struct {
+		N    int
+		Next *cross
+		Back *cross // to one whose pod was encoded
+	}
+	var crossed []*cross
+	for n := range 500 {
+		x := &cross{N: n, Next: &cross{N: -n}}
+		if n > 200 {
+			x.Next.Back = crossed[n-200].Next
+		}
+		crossed = append(crossed, x)
+	}
+	for _, v := range []any{rateTree(0, 3000), rateUsers(300), ring, &crossed} {
+		save := func(last bool) (*Graph, *formTx) {
+			s := newFakeStore()
+			s.key = [32]byte{1}
+			g, tx := mustGraph(t, Config{Secret: s.key, TargetBytes: 512}), &formTx{s.begin(), map[pod.ID][]byte{}, 0}
+			do := g.Save
+			if last {
+				do = g.SaveLast
+			}
+			saved, err := do(t.Context(), rootsOf("v", v), tx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			saved.Abort()
+			return g, tx
+		}
+		_, want := save(false)
+		g, got := save(true)
+		if len(got.pods) != len(want.pods) || len(got.pods) == 0 {
+			t.Fatalf("%T: %d pods, of a save %d", v, len(got.pods), len(want.pods))
+		}
+		for id, p := range want.pods {
+			if !bytes.Equal(pod.AppendWhole(nil, got.pods[id]), pod.AppendWhole(nil, p)) {
+				t.Fatalf("%T: pod %d is another", v, id)
+			}
+		}
+		if n := g.cur.regions.len(); n > 0 {
+			t.Fatalf("%T: %d regions are known after it", v, n)
+		}
+	}
+}
+
 // The runs of an array are chosen when its pod is encoded. If it grows after that, the
 // first save places and encodes everything anew, and chooses them anew.
 func TestAnArrayGrowsAfterItsPodWasEncoded(t *testing.T) {

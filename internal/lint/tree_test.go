@@ -46,6 +46,7 @@ var (
 		"podder/encode.go",
 		"podder/encode_map.go",
 		"podder/encode_slot.go",
+		"podder/encode_small.go",
 		"podder/fetch.go",
 		"podder/forwards.go",
 		"podder/fingerprint.go",

@@ -117,7 +117,8 @@ func (w *DirectoryWriter) Add(kind Kind, typ TypeID, n int, runs []uint32) {
 	w.slots++
 }
 
-// AddTwo is Add of a slot with two runs.
+// AddTwo is Add of a slot with two runs. Mostly, and then it is quick, the first is a
+// short head and the second not long: codes of one byte, and one or two.
 func (w *DirectoryWriter) AddTwo(kind Kind, typ TypeID, first, second uint32) {
 	if first == 0 || first == second || first >= 1<<5 || second >= 1<<12 {
 		w.Add(kind, typ, int(first)+int(second), []uint32{first, second})
