@@ -27,10 +27,10 @@ func (l *blockList[T]) len() int32 { return l.n }
 // put appends x and returns its number.
 func (l *blockList[T]) put(x T) int32 {
 	i := l.n
-	if i&(listBlock-1) == 0 || l.last == nil {
+	if i&(listBlock-1) == 0 {
 		l.turn()
 	}
-	l.n++
+	l.n = i + 1
 	l.last[i&(listBlock-1)] = x
 	return i
 }
@@ -39,10 +39,10 @@ func (l *blockList[T]) put(x T) int32 {
 // with its number.
 func (l *blockList[T]) add() (*T, int32) {
 	i := l.n
-	if i&(listBlock-1) == 0 || l.last == nil {
+	if i&(listBlock-1) == 0 {
 		l.turn()
 	}
-	l.n++
+	l.n = i + 1
 	return &l.last[i&(listBlock-1)], i
 }
 

@@ -93,7 +93,6 @@ type walk struct {
 	nesting  int
 	boxes    int
 	current  int32 // region being scanned
-	claimed  int32 // region that was just claimed for it, -1 for none
 	elem     int   // its element, or entry in order
 	scratch  []int32
 	buf      []byte
@@ -110,7 +109,7 @@ type walk struct {
 // newWalk returns a walk that follows the state of g.
 func newWalk(ctx context.Context, g *Graph) *walk {
 	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: g.newState(), hidden: g.hidden, oldRoots: g.roots, others: g.others}
-	w.first, w.claimed = g.cur.memory.count == 0, -1
+	w.first = g.cur.memory.count == 0
 	w.own = newOwnMemory(w)
 	w.own.spare = &g.spare
 	w.written.spare, g.eng.written = g.eng.written, nil
@@ -199,35 +198,55 @@ func (w *walk) drain() error {
 				return dberr.ErrTooLarge
 			}
 		}
-		switch last := len(w.todo) - 1; {
+		switch {
 		case len(w.grown) > 0:
 			g := w.grown[0]
 			w.grown = w.grown[1:]
 			g.region = w.st.resolve(g.region)
 			w.current = g.region
 			w.scan(g.region, g.from, min(g.to, w.elements(w.st.regions.at(g.region))))
-		case last >= 0:
-			t := &w.todo[last]
-			i := t.next
-			if (i-t.first)%lookAheadRegions == 0 && t.end-i > 1 {
-				w.lookAhead(i, t.end)
-			}
-			if t.next++; t.next == t.end {
-				w.todo = w.todo[:last] // before more is added: a list takes no room
-			}
-			r := w.st.regions.at(i)
-			if r.flags&flagScanned == 0 {
-				w.visit(i, r)
-				if w.edges.len() > maxEdges {
-					return dberr.ErrTooLarge
-				}
-			}
-			if w.stream != nil && w.st.regions.len() == w.covered {
-				w.stream.done(i, r)
+		case len(w.todo) > 0:
+			w.visitRow()
+			if w.edges.len() > maxEdges {
+				return dberr.ErrTooLarge
 			}
 		default:
 			return nil
 		}
+	}
+}
+
+// rowRegions bounds the regions that are visited without a look at what else there is
+// to do.
+const rowRegions = 1 << 12
+
+// visitRow visits the next of the regions that are to be visited, until one leads to
+// more.
+func (w *walk) visitRow() {
+	last := len(w.todo) - 1
+	t := &w.todo[last]
+	i, end := t.next, t.end
+	stop := min(end, i+rowRegions)
+	for more := true; more; {
+		r := w.st.regions.at(i)
+		if (i-t.first)%lookAheadRegions == 0 && r.kind == pod.SlotObject && end-i > 1 {
+			w.lookAhead(i, end)
+		}
+		if i+1 == end {
+			w.todo = w.todo[:last] // before more is added: a list takes no room
+		}
+		t.next = i + 1
+		if r.flags&flagScanned == 0 {
+			w.visit(i, r)
+			if w.st.regions.len() != w.covered {
+				return // what it leads to comes first
+			}
+		}
+		if w.stream != nil {
+			w.stream.done(i, r)
+		}
+		i++
+		more = i < stop && len(w.grown) == 0
 	}
 }
 
@@ -276,7 +295,16 @@ func (w *walk) scan(i int32, from, to int) {
 	if r.kind == pod.SlotArray && p.flat {
 		weight = (to - from) * int(p.size)
 	}
-	if len(p.refs) > 0 {
+	switch {
+	case p.only == opPointer:
+		for k := from; k < to; k++ {
+			w.elem = k
+			at := unsafe.Add(base, uintptr(k)*p.size)
+			if q := *(*unsafe.Pointer)(at); q != nil && p.ops[0].sub.size != 0 {
+				w.pointer(at, q, p.ops[0].sub)
+			}
+		}
+	case len(p.refs) > 0:
 		for k := from; k < to; k++ {
 			w.boxes, w.elem = 0, k
 			weight += w.refs(p, unsafe.Add(base, uintptr(k)*p.size))
@@ -297,7 +325,7 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 		switch o.code {
 		case opPointer:
 			if q := *(*unsafe.Pointer)(at); q != nil && o.sub.size != 0 {
-				w.edge(w.object(at, q, o.sub))
+				w.pointer(at, q, o.sub)
 			}
 		case opString:
 			s := *(*string)(at)
@@ -309,11 +337,11 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 		case opSlice:
 			h := (*sliceWords)(at)
 			if h.cap != 0 && o.sub.size != 0 {
-				w.edge(w.slice(at, h, o.sub, o.n))
+				w.array(at, h, o.sub, o.n)
 			}
 		case opMap:
 			if q := *(*unsafe.Pointer)(at); q != nil {
-				w.edge(w.mapHeader(at, q, o.sub))
+				w.mapAt(at, q, o.sub)
 			}
 		case opEface, opIface:
 			extra += w.boxed(o.sub.typ, at)
@@ -321,7 +349,7 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 			extra += w.boxed(o.sub.typ, unsafe.Pointer(w.loadedAny(at)))
 		case opAtomicPointer:
 			if q := atomicPointer(at); q != nil && o.sub.size != 0 {
-				w.edge(w.object(at, q, o.sub))
+				w.pointer(at, q, o.sub)
 			}
 		case opWeak:
 			w.weak(o, at)
@@ -442,10 +470,6 @@ func (w *walk) edge(to int32) {
 		w.edges.put(to)
 		if w.met != nil {
 			w.met.mark(to)
-		}
-		if to == w.claimed {
-			w.claimed = -1
-			return // this is its parent
 		}
 		if r := w.st.regions.at(to); r.parent != w.current {
 			r.flags |= flagCrossed

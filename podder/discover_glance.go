@@ -44,19 +44,22 @@ func (w *walk) glance(r *region) bool {
 		r.weight = clampWeight(n*p.est + sum)
 		return true
 	case pod.SlotMap:
-		_, g, ok := p.smallMap(r.addr)
+		m, g, ok := p.smallMap(r.addr)
 		if !ok {
 			return false
 		}
-		sum := mapHead
+		sum := mapHead + int(m.used)*(p.key.est+p.elem.est)
 		for g.full != 0 {
 			var at unsafe.Pointer
 			at, g = g.next(p.layout.size)
-			key, elem := p.key.shortStrings(at), p.elem.shortStrings(unsafe.Add(at, p.layout.elem))
+			key, elem := p.key.shortStrings(at), 0
+			if len(p.elem.refs) > 0 {
+				elem = p.elem.shortStrings(unsafe.Add(at, p.layout.elem))
+			}
 			if key < 0 || elem < 0 {
 				return false
 			}
-			sum += p.key.est + p.elem.est + key + elem
+			sum += key + elem
 		}
 		if sum > smallBytes {
 			return false

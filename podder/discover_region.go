@@ -14,14 +14,6 @@ func (w *walk) object(at, q unsafe.Pointer, p *plan) int32 {
 			return w.sentinelRegion(at, s, candidate{addr: q, plan: p, kind: pod.SlotObject, count: 1, reach: 1})
 		}
 	}
-	if w.first {
-		if r, i := w.claim(q, p, pod.SlotObject, p.size); i >= 0 {
-			if p.plain && !p.flat {
-				w.leaf(i, r)
-			}
-			return i
-		}
-	}
 	if i := w.st.memory.find(w.st, q); i >= 0 {
 		if r := w.st.regions.at(i); r.addr == q && r.plan == p && r.kind == pod.SlotObject {
 			return i
@@ -74,23 +66,18 @@ func (w *walk) touches(q unsafe.Pointer, size uintptr) bool {
 	return len(w.scratch) > 0
 }
 
-// slice returns the region that holds the array behind the slice h. Of numbers all
-// up to the capacity is kept; keep may say otherwise.
-func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int32 {
-	reach := h.len
+// reachOf returns how many elements of the array behind the slice h are kept. Of
+// numbers these are all up to the capacity; keep may say otherwise.
+func reachOf(h *sliceWords, elem *plan, keep int) int {
 	if keep == keepAll || elem.ptrFree && keep != shownOnly {
-		reach = h.cap
+		return h.cap
 	}
-	if w.first && !w.eng.sentinels.near(h.data) {
-		if r, i := w.claim(h.data, elem, pod.SlotArray, uintptr(h.cap)*elem.size); i >= 0 {
-			r.extra = w.st.spans.put(span{count: h.cap, reach: reach})
-			if elem.plain && !elem.flat {
-				w.leaf(i, r)
-			}
-			return i
-		}
-	}
-	c := candidate{addr: h.data, plan: elem, kind: pod.SlotArray, count: h.cap, reach: reach}
+	return h.len
+}
+
+// slice returns the region that holds the array behind the slice h.
+func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int32 {
+	c := candidate{addr: h.data, plan: elem, kind: pod.SlotArray, count: h.cap, reach: reachOf(h, elem, keep)}
 	if s := w.eng.sentinels.at(h.data); s != nil {
 		return w.sentinelRegion(at, s, c)
 	}
@@ -125,14 +112,6 @@ func (w *walk) slice(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) int
 
 // mapHeader returns the region of the map whose header is at q.
 func (w *walk) mapHeader(at, q unsafe.Pointer, p *plan) int32 {
-	if w.first {
-		if r, i := w.claim(q, p, pod.SlotMap, mapHeaderBytes); i >= 0 {
-			if p.key.plain && p.elem.plain {
-				w.leaf(i, r)
-			}
-			return i
-		}
-	}
 	if i := w.st.memory.find(w.st, q); i >= 0 {
 		r := w.st.regions.at(i)
 		if r.kind != pod.SlotMap || r.addr != q || !(r.plan == p || sameShape(r.plan.typ, p.typ)) {
@@ -218,34 +197,6 @@ func (w *walk) longString(s string) int32 {
 		}
 	}
 	return i
-}
-
-// claim makes a region for the memory of an object, array or map at q if that
-// touches, as is easily seen, nothing that is known; else it returns -1. It is what
-// a first save does with most of what it meets.
-func (w *walk) claim(q unsafe.Pointer, p *plan, kind pod.Kind, size uintptr) (*region, int32) {
-	st := w.st
-	if i := st.regions.n; !st.memory.claim(q, size, i) {
-		return nil, -1
-	}
-	r, i := st.regions.add()
-	r.addr, r.plan, r.kind, r.parent = q, p, kind, w.current
-	r.pod, r.next, r.extra = -1, -1, -1
-	st.pins.put(q)
-	w.claimed = i
-	return r, i
-}
-
-// leaf visits region i, which leads nowhere but to long strings: at once, or after the
-// current one. Its memory is near that of who refers to it.
-func (w *walk) leaf(i int32, r *region) {
-	if w.stream == nil {
-		w.soon(i)
-	} else if w.glance(r) || r.kind == pod.SlotMap && w.scanPlain(i) {
-		r.flags |= flagScanned
-		r.edge = uint32(w.edges.len())
-		r.edgeEnd = r.edge
-	}
 }
 
 // add makes a region for c, which touches nothing that is known.

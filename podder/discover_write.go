@@ -338,7 +338,6 @@ func (w *walk) writeValue(pl *plan, p unsafe.Pointer) (extra int) {
 func (w *walk) whole(i, known int32, q unsafe.Pointer, p *plan, array bool) {
 	if w.first && i >= known && !w.eng.sentinels.near(q) { // of a sentinel it may be a part
 		w.edges.put(i)
-		w.claimed = -1
 		return
 	}
 	w.edge(i)

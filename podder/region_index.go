@@ -45,6 +45,7 @@ type indexRow struct {
 const (
 	chunkBits   = 10
 	granuleBits = 4
+	granule     = 1 << granuleBits
 	pageBits    = 16
 	largeBytes  = 8 << 10
 	chunkSlots  = 1 << (chunkBits - granuleBits)
@@ -57,13 +58,14 @@ const (
 )
 
 type chunk struct {
-	key    uintptr // address >> chunkBits
-	starts uint64  // granules in which a region starts
-	used   uint64  // granules of which a region that is not large has, or had, a part
-	first  *int32  // of the first regions that start in them, if room is not 0
-	room   uint32
+	key    uintptr          // address >> chunkBits
+	starts uint64           // granules in which a region starts
+	used   uint64           // granules of which a region that is not large has, or had, a part
+	first  *int32           // of the first regions that start in them, in address order
+	room   uint16           // of that list
+	n      uint16           // its length: as many as starts has bits
 	before int32            // region + 1 that reaches into the chunk from below
-	few    [fewStarts]int32 // instead of first, in the same cache line
+	few    [fewStarts]int32 // where first is to begin with: in the same cache line
 }
 
 // Most chunks hold a few regions. Room for the numbers of more comes from blocks.
@@ -74,12 +76,7 @@ const (
 )
 
 // list returns the numbers of the granules, and what room there is for more.
-func (c *chunk) list() []int32 {
-	if c.room == 0 {
-		return c.few[:]
-	}
-	return unsafe.Slice(c.first, c.room)
-}
+func (c *chunk) list() []int32 { return unsafe.Slice(c.first, c.room) }
 
 // rank returns how many granules below g have regions that start there.
 func (c *chunk) rank(g uintptr) int { return bits.OnesCount64(c.starts & (1<<g - 1)) }
@@ -89,16 +86,27 @@ func (c *chunk) at(k int) *int32 { return &c.list()[k] }
 
 // put makes region i the first that starts in granule g, where none does.
 func (x *regionIndex) put(c *chunk, g uintptr, i int32) {
-	n := bits.OnesCount64(c.starts)
-	list := c.list()
-	if n == len(list) {
+	if c.n == c.room {
 		x.grown(c)
-		list = c.list()
 	}
-	k := c.rank(g)
-	copy(list[k+1:n+1], list[k:n])
-	list[k] = i
+	c.insert(g, i)
+}
+
+// insert is put if there is room.
+func (c *chunk) insert(g uintptr, i int32) {
+	k := uintptr(c.n)
+	for above := c.starts >> g; above != 0; above &= above - 1 { // mostly none: memory grows upwards
+		*c.number(k) = *c.number(k - 1)
+		k--
+	}
+	*c.number(k) = i
+	c.n++
 	c.starts |= 1 << g
+}
+
+// number returns number k of the list, which has room for it.
+func (c *chunk) number(k uintptr) *int32 {
+	return (*int32)(unsafe.Add(unsafe.Pointer(c.first), k*unsafe.Sizeof(*c.first))) // k is below c.room
 }
 
 // grown gives a chunk twice the room.
@@ -109,7 +117,7 @@ func (x *regionIndex) grown(c *chunk) {
 		x.rooms = append(x.rooms, x.free)
 	}
 	copy(x.free, c.list())
-	c.first, c.room = &x.free[0], uint32(room)
+	c.first, c.room = &x.free[0], uint16(room)
 	x.free = x.free[room:]
 }
 
@@ -117,6 +125,7 @@ func (x *regionIndex) grown(c *chunk) {
 func (c *chunk) take(g uintptr) {
 	list := c.list()
 	copy(list[c.rank(g):], list[c.rank(g)+1:])
+	c.n--
 	c.starts &^= 1 << g
 }
 
@@ -173,7 +182,7 @@ func (x *regionIndex) makeChunk(key uintptr) *chunk {
 	x.count++
 	row.chunks[key%rowChunks] = n + 1
 	c := &x.chunks[n/blockChunks][n%blockChunks]
-	c.key = key
+	c.key, c.first, c.room = key, &c.few[0], fewStarts
 	x.recent[key%recentChunks] = c
 	return c
 }
@@ -232,7 +241,7 @@ func granules(a, end, key uintptr) uint64 {
 	if (end-1)>>chunkBits == key {
 		hi = (end - 1) >> granuleBits % chunkSlots
 	}
-	return ^uint64(0) >> (chunkSlots - 1 - (hi - lo)) << lo
+	return granulesFrom(lo, hi-lo)
 }
 
 // claim adds region i, with size bytes at p, if they lie in one chunk and no other
@@ -240,30 +249,22 @@ func granules(a, end, key uintptr) uint64 {
 func (x *regionIndex) claim(p unsafe.Pointer, size uintptr, i int32) bool {
 	a := uintptr(p)
 	lo := a >> granuleBits % chunkSlots
-	hi := lo + (a+size-1)>>granuleBits - a>>granuleBits
-	if hi >= chunkSlots || x.large != nil && !x.onlySmall(a>>pageBits) {
+	more := (a%granule + size - 1) >> granuleBits
+	if lo+more >= chunkSlots || !x.onlySmall(a>>pageBits) {
 		return false
 	}
-	key := a >> chunkBits
-	c := x.recent[key%recentChunks]
-	if c == nil || c.key != key {
-		c = x.makeChunk(key)
-	}
-	mine := ^uint64(0) >> (chunkSlots - 1 - (hi - lo)) << lo
+	c := x.makeChunk(a >> chunkBits)
+	mine := granulesFrom(lo, more)
 	if c.used&mine != 0 {
 		return false
 	}
 	c.used |= mine
-	if list := c.list(); c.starts>>lo == 0 { // memory mostly grows upwards
-		if n := bits.OnesCount64(c.starts); n < len(list) {
-			list[n] = i
-			c.starts |= 1 << lo
-			return true
-		}
-	}
 	x.put(c, lo, i)
 	return true
 }
+
+// granulesFrom returns granule lo of a chunk and as many more behind it.
+func granulesFrom(lo, more uintptr) uint64 { return (2<<(more%chunkSlots) - 1) << lo }
 
 // onlySmall reports whether no large region has a part of a page.
 func (x *regionIndex) onlySmall(page uintptr) bool {

@@ -78,9 +78,8 @@ func (s *stream) done(i int32, r *region) {
 	n := regions.len()
 	for {
 		own, below := r.weight+slotOverhead, r.size
-		if r.weight > s.large && (r.kind == pod.SlotArray || r.kind == pod.SlotMap || r.kind == pod.SlotString) {
-			s.heavy = append(s.heavy, i)
-			s.e.heaviest = max(s.e.heaviest, r.weight)
+		if r.weight > s.large {
+			s.noteHeavy(i, r)
 		}
 		if below > 0 && own+below > s.target {
 			s.cut(r.child, n, below)
@@ -95,24 +94,33 @@ func (s *stream) done(i int32, r *region) {
 			return
 		}
 		up := regions.at(p)
-		if beside := up.size; beside > 0 && beside+own+below > s.target {
+		beside := up.size
+		if beside > 0 && beside+own+below > s.target {
 			if below > beside {
 				s.cut(r.child, n, below)
 				r.child, below = 0, 0
 			}
 			if beside+own+below > s.target {
 				s.cut(up.child, i, beside)
-				up.size = 0
+				beside = 0
 			}
 		}
-		if up.size == 0 {
+		if beside == 0 {
 			up.child = i
 		}
-		up.size += own + below
+		up.size = beside + own + below
 		if i+1 < n && regions.at(i+1).parent == p {
 			return
 		}
 		i, r = p, up
+	}
+}
+
+// noteHeavy notes region i if it is a container that is to be stored in chunks.
+func (s *stream) noteHeavy(i int32, r *region) {
+	if r.kind == pod.SlotArray || r.kind == pod.SlotMap || r.kind == pod.SlotString {
+		s.heavy = append(s.heavy, i)
+		s.e.heaviest = max(s.e.heaviest, r.weight)
 	}
 }
 
@@ -126,37 +134,40 @@ func (s *stream) cut(head, end int32, size uint32) {
 		s.sealed = append(s.sealed, sealedPod{})
 	}
 	s.bytes += size
-	regions, at, list := &s.e.st.regions, s.open, s.list
-	n := regions.len()
-	rows := append(s.rows[:0], pieceRow{head, end, regions.at(head).parent})
-	parent := rows[0].parent
-	for len(rows) > 0 {
-		row := rows[len(rows)-1]
-		rows = rows[:len(rows)-1]
-		was := len(rows)
-		for i := row.next; i < row.end; i++ {
-			r := regions.at(i)
-			if r.parent != row.parent {
-				break
-			}
-			r.pod, r.slot = at, uint32(len(list))
-			list = append(list, i)
-			if row.parent == parent {
-				s.heads = append(s.heads, i)
-			}
-			if r.child != 0 {
-				rows = append(rows, pieceRow{r.child, n, i})
-			}
-			if r.weight > s.large || r.flags&flagRescan != 0 {
-				s.late = true
-			}
+	s.rows = append(s.rows[:0], pieceRow{head, end, s.e.st.regions.at(head).parent})
+	for first, top := len(s.list), true; len(s.rows) > 0; top = false {
+		last := len(s.rows) - 1
+		row := s.rows[last]
+		s.rows = s.rows[:last]
+		s.place(row)
+		if top {
+			s.heads = append(s.heads, s.list[first:]...)
 		}
-		if len(rows)-was > 1 {
-			slices.Reverse(rows[was:])
+		if len(s.rows)-last > 1 {
+			slices.Reverse(s.rows[last:])
+		}
+	}
+}
+
+// place gives the siblings of a row their slots in the open pod, and adds the rows of
+// what hangs on them.
+func (s *stream) place(row pieceRow) {
+	regions, list, at := &s.e.st.regions, s.list, s.open
+	for i := row.next; i < row.end; i++ {
+		r := regions.at(i)
+		if r.parent != row.parent {
+			break
+		}
+		r.pod, r.slot = at, uint32(len(list))
+		list = append(list, i)
+		if r.child != 0 {
+			s.rows = append(s.rows, pieceRow{r.child, regions.len(), i})
+		}
+		if r.weight > s.large || r.flags&flagRescan != 0 {
+			s.late = true
 		}
 	}
 	s.list = list
-	s.rows = rows
 }
 
 // flush encodes the open pod: nothing is added to it any more.
