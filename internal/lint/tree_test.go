@@ -40,6 +40,7 @@ var (
 		"podder/discover_map.go",
 		"podder/discover_map_keyed.go",
 		"podder/discover_map_plain.go",
+		"podder/discover_meet.go",
 		"podder/discover_region.go",
 		"podder/discover_settle.go",
 		"podder/discover_write.go",
