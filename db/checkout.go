@@ -99,7 +99,7 @@ func (ns *Namespace) restore(ctx context.Context, then, head *mvcc.Snapshot) err
 	}
 	ns.stored, ns.moved, ns.rebound = stored, restored.Moved, rebound
 	ns.base.move(head)
-	ns.followed = head.Version()
+	ns.base.followed.Pass(head.Version())
 	return nil
 }
 

@@ -70,7 +70,9 @@ const maxFollows = 10
 
 // behindCollect reports whether a collect took something away that the graph may
 // not know of.
-func (ns *Namespace) behindCollect() bool { return ns.d.store.LastCollect(ns.branch) > ns.followed }
+func (ns *Namespace) behindCollect() bool {
+	return ns.d.store.LastCollect(ns.branch) > ns.base.followed.Version()
+}
 
 // followCollects tells the graph what collects took away: of the base first, if
 // that has passed them, and then, if nobody else has touched what is live, of the
@@ -80,15 +82,15 @@ func (ns *Namespace) followCollects(ctx context.Context) error {
 		return nil
 	}
 	base := ns.base.version()
-	if ns.followed < base {
-		collected, _, err := ns.d.store.WrittenSince(ctx, ns.branch, ns.followed, base)
+	if followed := ns.base.followed.Version(); followed < base {
+		collected, _, err := ns.d.store.WrittenSince(ctx, ns.branch, followed, base)
 		if err != nil {
 			return err
 		}
 		if err := ns.graph.Follow(ctx, ns.base.sn, collected); err != nil {
 			return err
 		}
-		ns.followed = base
+		ns.base.followed.Pass(base)
 	}
 	if !ns.behindCollect() {
 		return nil
@@ -106,7 +108,7 @@ func (ns *Namespace) followCollects(ctx context.Context) error {
 
 // passTo makes head the base, if only collects wrote what is live.
 func (ns *Namespace) passTo(ctx context.Context, head *mvcc.Snapshot) (bool, error) {
-	collected, others, err := ns.d.store.WrittenSince(ctx, ns.branch, ns.followed, head.Version())
+	collected, others, err := ns.d.store.WrittenSince(ctx, ns.branch, ns.base.followed.Version(), head.Version())
 	if err != nil || slices.ContainsFunc(others, ns.graph.Holds) {
 		return false, err
 	}
@@ -134,7 +136,7 @@ func (ns *Namespace) passTo(ctx context.Context, head *mvcc.Snapshot) (bool, err
 	}
 	ns.stored = names
 	ns.base.move(head)
-	ns.followed = head.Version()
+	ns.base.followed.Pass(head.Version())
 	return true, nil
 }
 

@@ -161,6 +161,57 @@ func TestNamespaceIsBehindSeveralCollects(t *testing.T) {
 	}
 }
 
+// Retention folds the commit of a collect into one that others made after it, and what
+// the collect wrote would look like theirs: a namespace that has not followed the collect
+// yet would be in conflict with them.
+func TestNamespaceIsBehindCollectAndPrune(t *testing.T) {
+	for name, size := range collectSizes {
+		t.Run(name, func(t *testing.T) {
+			ctx, d := context.Background(), openSized(t, size)
+			ns := namespace(t, d)
+			shared := leaves(50, "shared")
+			x, y := &holder{Name: "x", Leaf: shared}, &holder{Name: "y", Leaf: shared}
+			set(t, ns, "x", x)
+			set(t, ns, "y", y)
+			save(t, ns)
+			x.Leaf, y.Leaf = nil, shared.Next // shared stays in a pod that the namespace holds
+			save(t, ns)
+			other := func(text string) db.Version {
+				t.Helper()
+				v, err := d.Update(ctx, func(ctx context.Context, tx *db.Tx) error { return tx.Put(ctx, "other", leaves(2, text)) })
+				if err != nil {
+					t.Fatal(err)
+				}
+				return v
+			}
+			prune := func() {
+				t.Helper()
+				would, err := d.Prune(ctx, db.PruneOptions{Policy: db.KeepLast(1), DryRun: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				did, err := d.Prune(ctx, db.PruneOptions{Policy: db.KeepLast(1)})
+				if err != nil || did.Versions != would.Versions || did.PodVersions != would.PodVersions {
+					t.Fatalf("removed %+v, a dry run said %+v: %v", did, would, err)
+				}
+			}
+			before := other("before")
+			if rep := collected(t, d); rep.Slots+rep.Pods == 0 {
+				t.Fatalf("collected %+v", rep)
+			}
+			other("between")
+			prune()
+			other("after")
+			y.Leaf.Text = "changed"
+			save(t, ns)
+			prune()
+			if _, err := d.At(ctx, before); !errors.Is(err, db.ErrVersionGone) {
+				t.Errorf("the namespace has followed the collect, but version %d is still kept: %v", before, err)
+			}
+		})
+	}
+}
+
 func TestCheckoutAndUndoAfterCollect(t *testing.T) {
 	for name, size := range collectSizes {
 		t.Run(name, func(t *testing.T) {

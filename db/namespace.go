@@ -33,8 +33,6 @@ type Namespace struct {
 	rebound map[string]pod.ID   // names that the next Save binds, after Checkout
 	last    SaveStats
 	moved   []string
-	// followed is the version up to which graph knows what collects took away.
-	followed Version
 }
 
 // variable is a live one.
@@ -70,17 +68,17 @@ func (d *DB) Namespace(ctx context.Context, branch string) (_ *Namespace, err er
 	if err != nil {
 		return nil, err
 	}
-	head, err := d.openHead(ctx, branch)
+	b, err := d.openBase(ctx, branch)
 	if err != nil {
 		return nil, err
 	}
-	names, err := namesAt(ctx, head)
+	names, err := namesAt(ctx, b.sn)
 	if err != nil {
-		head.Close()
+		b.close()
 		return nil, err
 	}
-	ns := &Namespace{d: d, branch: branch, graph: graph, base: &base{head}, stored: names,
-		live: map[string]variable{}, deleted: map[string]struct{}{}, rebound: map[string]pod.ID{}, followed: head.Version()}
+	ns := &Namespace{d: d, branch: branch, graph: graph, base: b, stored: names,
+		live: map[string]variable{}, deleted: map[string]struct{}{}, rebound: map[string]pod.ID{}}
 	ns.keepRefs()
 	runtime.AddCleanup(ns, (*base).close, ns.base)
 	return ns, nil
@@ -88,11 +86,33 @@ func (d *DB) Namespace(ctx context.Context, branch string) (_ *Namespace, err er
 
 // base keeps the version that a namespace rests on open, so that retention
 // keeps it, until the program has let go of the namespace.
-type base struct{ sn *mvcc.Snapshot }
+type base struct {
+	sn *mvcc.Snapshot
+	// followed is up to where the graph knows what collects took away.
+	followed *mvcc.Follower
+}
+
+// openBase returns a base that is the newest version of a branch.
+func (d *DB) openBase(ctx context.Context, branch string) (*base, error) {
+	f, err := d.store.FollowCollects(ctx, branch)
+	if err != nil {
+		return nil, err
+	}
+	head, err := d.openHead(ctx, branch)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	f.Pass(head.Version())
+	return &base{head, f}, nil
+}
 
 func (b *base) version() Version { return b.sn.Version() }
 
-func (b *base) close() { b.sn.Close() }
+func (b *base) close() {
+	b.sn.Close()
+	b.followed.Close()
+}
 
 // move makes sn the base.
 func (b *base) move(sn *mvcc.Snapshot) {

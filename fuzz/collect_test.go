@@ -53,9 +53,6 @@ func (c *collecting) open(fs *vfs.MemFS) (err error) {
 
 func (c *collecting) options(fs vfs.FS) *db.Options {
 	o := seededOptions(fs, c.rng.Uint64()&0xffff)
-	// With the index a Save of what had been let go of may be in conflict with a collect
-	// that wrote the same pod (docs/podding.md): the model knows no such conflict.
-	o.Index, o.VerifyEvery = false, 0
 	o.Types, o.PodTargetBytes = mintTypes(), []int{64, 256, 1024}[c.rng.IntN(3)]
 	return o
 }

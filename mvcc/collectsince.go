@@ -17,9 +17,9 @@ func (s *Store) LastCollect(branch string) Version {
 	return 0
 }
 
-// WrittenSince returns the pods that commits on a branch wrote after one version
-// up to another: those that only collects wrote, and the others. A pod may come
-// twice.
+// WrittenSince returns the pods that commits on a branch wrote after one version, up to
+// which a Follower knows, up to another: those that collects wrote, and the others. A pod
+// may come twice.
 func (s *Store) WrittenSince(ctx context.Context, branch string, after, upTo Version) (collected, others []pod.ID, err error) {
 	l := s.lines.Load().byName[branch]
 	if l == nil {

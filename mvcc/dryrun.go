@@ -17,7 +17,7 @@ func (s *Store) wouldPrune(ctx context.Context, keep rules) (_ PruneReport, err 
 	defer v.close()
 	ctx, end := s.lasting(ctx, &s.scans)
 	defer func() { err = end(err) }()
-	fixed, open := s.fixedVersions(), s.open.kept()
+	fixed := s.fixedVersions()
 	if err := v.addMerged(ctx, lines, heads, fixed); err != nil {
 		return report, err
 	}
@@ -28,9 +28,10 @@ func (s *Store) wouldPrune(ctx context.Context, keep rules) (_ PruneReport, err 
 			return report, err
 		}
 		gone := keep.victims(r.l, r.commits, s.o.Now().UnixNano())
-		for version := range gone {
-			if fixed[version] || open[version] {
-				delete(gone, version)
+		open, followed := s.open.kept(id)
+		for i, c := range r.commits {
+			if fixed[c.version] || open[c.version] || r.apart(i, followed) {
+				delete(gone, c.version)
 			}
 		}
 		report.Versions += uint64(len(gone))

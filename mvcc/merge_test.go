@@ -64,7 +64,7 @@ func TestMergeBase(t *testing.T) {
 		t.Errorf("with the empty database: %v", err)
 	}
 	before := s.open.gone.Load()
-	s.open.retire(func(map[Version]bool) *Set {
+	s.open.retire(0, func(map[Version]bool, Version) *Set {
 		gone := &Set{}
 		gone.Add(v5)
 		return gone

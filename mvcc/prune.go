@@ -18,7 +18,8 @@ type PruneOptions struct {
 	// KeepLast keeps that many of the newest commits made on each branch, at least
 	// 1 unless there are other rules, counting those that are not retired yet. What
 	// a branch forked from counts for the branch it was made on. Always kept are heads, versions
-	// that a branch begins at, those that were merged into others, those with tags, and those with open snapshots or transactions.
+	// that a branch begins at, those that were merged into others, those with tags, those with open snapshots or transactions,
+	// and commits of collects, with those just before them, that a Follower has not passed.
 	// Of a branch that was deleted nothing else is kept.
 	KeepLast int
 	// Tiers keep commits by time, KeepAll all; what any rule keeps stays. See

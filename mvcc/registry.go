@@ -15,6 +15,8 @@ import (
 type registry struct {
 	mu   sync.Mutex
 	open map[*Snapshot]struct{}
+	// followers are those who have to know what collects took away.
+	followers map[*Follower]struct{}
 	// gone are the retired versions, and those that are being retired. The set is
 	// swapped, never changed, and may be read without the lock.
 	gone atomic.Pointer[Set]
@@ -41,12 +43,12 @@ func (r *registry) remove(sn *Snapshot) {
 }
 
 // retire takes away what choose returns, which is told the versions with open
-// snapshots.
-func (r *registry) retire(choose func(open map[Version]bool) *Set) {
+// snapshots, and up to which one all followers of a line know.
+func (r *registry) retire(line uint32, choose func(open map[Version]bool, followed Version) *Set) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	after := r.gone.Load().Clone()
-	after.union(choose(r.versions()))
+	after.union(choose(r.versions(), r.following(line)))
 	r.gone.Store(after)
 }
 
@@ -57,11 +59,11 @@ func (r *registry) restore(before *Set) {
 	r.gone.Store(before)
 }
 
-// kept returns the versions with open snapshots.
-func (r *registry) kept() map[Version]bool {
+// kept returns what retire tells.
+func (r *registry) kept(line uint32) (open map[Version]bool, followed Version) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.versions()
+	return r.versions(), r.following(line)
 }
 
 func (r *registry) versions() map[Version]bool {

@@ -21,7 +21,8 @@ import (
 //     begins at (of a line that begins with a copy also its origin and the copy,
 //     deepbranch.go), versions with tags, and those that a kept commit took over in a merge. So every run has a target, and what a line inherits from
 //     another is what that one shows at a kept version.
-//  2. Versions with open snapshots are kept; bases of transactions are such. What
+//  2. Versions with open snapshots are kept; bases of transactions are such. Kept
+//     are also commits of collects that followers have not passed (follower.go). What
 //     is gone and what is open change under one lock (registry). A snapshot is
 //     registered first and reads the index then.
 //  3. An upkeep group is alone: nothing is queued when it is submitted, and no other
@@ -192,11 +193,11 @@ func (r *retirement) choose() map[Version]bool {
 	if len(r.commits) > 0 { // a fold is written again with each group: let it pay
 		most = max(most, 2*r.commits[0].weight)
 	}
-	r.s.open.retire(func(open map[Version]bool) *Set {
+	r.s.open.retire(r.l.id, func(open map[Version]bool, followed Version) *Set {
 		set, weight := &Set{}, uint64(0)
 		for ; r.next < len(r.commits); r.next++ {
 			c := r.commits[r.next]
-			if !r.victims[c.version] || fixed[c.version] || r.merged[c.version] || open[c.version] {
+			if !r.victims[c.version] || fixed[c.version] || r.merged[c.version] || open[c.version] || r.apart(r.next, followed) {
 				continue
 			}
 			if weight += c.weight; weight > most && len(gone) > 0 {
