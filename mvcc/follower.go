@@ -1,11 +1,6 @@
 package mvcc
 
-import (
-	"context"
-	"fmt"
-
-	"github.com/poddb/poddb/internal/dberr"
-)
+import "context"
 
 // Follower is somebody who has to know what collects on a branch took away since a
 // version, as WrittenSince says it. Folded into a commit of others, what a collect wrote
@@ -20,12 +15,9 @@ type Follower struct {
 
 // FollowCollects returns a follower that knows the branch up to its head.
 func (s *Store) FollowCollects(ctx context.Context, branch string) (*Follower, error) {
-	if err := ctx.Err(); err != nil {
+	l, err := s.lineNow(ctx, branch)
+	if err != nil {
 		return nil, err
-	}
-	l := s.lines.Load().byName[branch]
-	if l == nil {
-		return nil, fmt.Errorf("%w: branch %q", dberr.ErrNotFound, branch)
 	}
 	s.open.mu.Lock()
 	defer s.open.mu.Unlock()

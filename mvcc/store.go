@@ -96,17 +96,26 @@ func (s *Store) DatabaseID() [16]byte { return s.pager.State().DatabaseID }
 
 // Head returns the newest version of a branch: 0 if nothing was committed.
 func (s *Store) Head(ctx context.Context, branch string) (Version, error) {
-	if err := ctx.Err(); err != nil {
+	l, err := s.lineNow(ctx, branch)
+	if err != nil {
 		return 0, err
 	}
+	return l.head.Load().version, nil
+}
+
+// lineNow returns the line that a branch has now.
+func (s *Store) lineNow(ctx context.Context, branch string) (*line, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if s.closed.Load() {
-		return 0, dberr.ErrClosed
+		return nil, dberr.ErrClosed
 	}
 	l := s.lines.Load().byName[branch]
 	if l == nil {
-		return 0, fmt.Errorf("%w: branch %q", dberr.ErrNotFound, branch)
+		return nil, fmt.Errorf("%w: branch %q", dberr.ErrNotFound, branch)
 	}
-	return l.head.Load().version, nil
+	return l, nil
 }
 
 // writable says why nothing can be written.
