@@ -20,6 +20,8 @@ type edgeSets struct {
 	sets   []uint64
 	comps  int32
 	time   int32
+	// downward says that there was no need for nodes: sets are those of the slots.
+	downward bool
 }
 
 type edgeNode struct {
@@ -37,12 +39,45 @@ type edgeFrame struct {
 // compute fills the sets for the encoded slots of a pod; links are those of
 // encoder.links, of which those of slots[i] begin at starts[i].
 func (x *edgeSets) compute(starts, slots, links []uint32, refs int) {
+	if x.downward = x.down(starts, slots, links, refs); x.downward {
+		return
+	}
 	x.begin(starts, slots, links, refs)
 	for i := range x.nodes {
 		if x.nodes[i].index < 0 {
 			x.visit(int32(i), links)
 		}
 	}
+}
+
+// down fills the sets of a pod whose slots 0 and up are all encoded, and refer to slots
+// behind them only, as those of trees do: then each set is known when it is needed. It
+// reports false if the pod is not like that, or has many references.
+func (x *edgeSets) down(starts, slots, links []uint32, refs int) bool {
+	if refs > 64 {
+		return false
+	}
+	x.words = 1
+	x.sets = slices.Grow(x.sets[:0], len(slots))[:len(slots)]
+	sets, to := x.sets, len(links)
+	for i := len(sets) - 1; i >= 0; i-- {
+		from, set := int(starts[i]), uint64(0)
+		for _, l := range links[from:to] {
+			switch t := int(l >> 1); {
+			case l&1 != 0:
+				set |= 1 << (t & 63)
+			case t <= i || t >= len(sets):
+				return false
+			default:
+				set |= sets[t]
+			}
+		}
+		if slots[i] != uint32(i) {
+			return false
+		}
+		sets[i], to = set, from
+	}
+	return true
 }
 
 // begin makes a node of each encoded slot.
@@ -144,6 +179,9 @@ func (x *edgeSets) finish(v int32, links []uint32) {
 // fromFirst returns the edge set of the first encoded slot: of most pods nothing else
 // is exported, and then it is enough to go from slot to slot.
 func (x *edgeSets) fromFirst(starts, slots, links []uint32, refs, inUse int) pod.EdgeSet {
+	if x.down(starts, slots, links, refs) {
+		return edgeSetOf(x.sets[:1], inUse)
+	}
 	x.begin(starts, slots, links, refs)
 	x.sets = append(x.sets, make([]uint64, x.words)...)
 	x.nodes[0].index = 0
@@ -163,14 +201,21 @@ func (x *edgeSets) fromFirst(starts, slots, links []uint32, refs, inUse int) pod
 	return edgeSetOf(x.sets, inUse)
 }
 
-// set returns the edge set of a slot among inUse references.
-func (x *edgeSets) set(slot uint32, inUse int) pod.EdgeSet {
-	n := x.node(slot)
-	if n < 0 || inUse == 0 {
-		return pod.EdgeSet{}
+// set returns the edge set of a slot among inUse references, if there are some and the
+// slot is encoded.
+func (x *edgeSets) set(slot uint32, inUse int) (_ pod.EdgeSet, ok bool) {
+	from := int(slot)
+	if !x.downward {
+		n := x.node(slot)
+		if n < 0 {
+			return pod.EdgeSet{}, false
+		}
+		from = int(x.nodes[n].component) * x.words
 	}
-	from := int(x.nodes[n].component) * x.words
-	return edgeSetOf(x.sets[from:from+x.words], inUse)
+	if from >= len(x.sets) { // no references, or a slot that is not encoded
+		return pod.EdgeSet{}, false
+	}
+	return edgeSetOf(x.sets[from:from+x.words], inUse), true
 }
 
 // edgeSetOf returns a set of reference numbers, inUse of which there are.
@@ -239,11 +284,10 @@ func (e *encoder) exportsFrom(ps *podState, slots []uint32, marked []uint32) []p
 	e.sets.compute(e.starts, slots, e.links, len(e.refs))
 	for i := range list {
 		ex := &list[i]
-		if e.sets.node(uint32(ex.Slot)) >= 0 {
-			ex.Edges = e.sets.set(uint32(ex.Slot), inUse)
-			continue
+		var live bool
+		if ex.Edges, live = e.sets.set(uint32(ex.Slot), inUse); !live {
+			ex.Edges = e.deadEdges(ps, ex.Slot, inUse)
 		}
-		ex.Edges = e.deadEdges(ps, ex.Slot, inUse)
 	}
 	return list
 }

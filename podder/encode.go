@@ -17,27 +17,29 @@ type encoder struct {
 	*placer
 	ctx context.Context
 
-	cur     int32 // pod being written
-	edge    uint32
-	buf     []byte
-	runs    []uint32
-	out     []slotOut
-	links   []uint32 // what slots refer to: slot<<1, or number<<1 | 1
-	starts  []uint32 // in links, of each slot
-	refs    []pod.Ref
-	numbers refTable
-	used    []bool
-	free    uint32 // no unused number lies below it
-	steps   []uint64
-	entries []entryBytes
-	keys    []byte
-	change  pod.Change
-	writes  []pod.SlotWrite
-	slots   []uint32 // of out
-	marked  []uint32 // slots that are exported, and slot 0
-	sets    edgeSets
-	typeIDs []pod.TypeID // by 2*plan.number, + 1 for the entries of a map
-	err     error
+	cur  int32 // pod being written
+	edge uint32
+	// Edges below edgesKnown lead to regions as they are, through no forwarder.
+	edgesKnown uint32
+	buf        []byte
+	runs       []uint32
+	out        []slotOut
+	links      []uint32 // what slots refer to: slot<<1, or number<<1 | 1
+	starts     []uint32 // in links, of each slot
+	refs       []pod.Ref
+	numbers    refTable
+	used       []bool
+	free       uint32 // no unused number lies below it
+	steps      []uint64
+	entries    []entryBytes
+	keys       []byte
+	change     pod.Change
+	writes     []pod.SlotWrite
+	slots      []uint32 // of out
+	marked     []uint32 // slots that are exported, and slot 0
+	sets       edgeSets
+	typeIDs    []pod.TypeID // by 2*plan.number, + 1 for the entries of a map
+	err        error
 	// unplaced says that a reference led to a region without a place.
 	unplaced bool
 	saved    *Saved
@@ -88,90 +90,34 @@ func (e *encoder) take() *region {
 	return r
 }
 
-// value appends the stored form of the value of plan pl at p.
-func (e *encoder) value(pl *plan, p unsafe.Pointer) {
-	buf := e.buf
-	for k := range pl.ops {
-		o := &pl.ops[k]
-		at := unsafe.Add(p, o.off)
-		switch o.code {
-		case opString:
-			if s := *(*string)(at); len(s) < longString {
-				buf = appendShort(buf, s)
-				continue
-			}
-		case opInt64:
-			buf = binary.AppendVarint(buf, *(*int64)(at))
-			continue
-		case opRaw:
-			buf = appendRaw(buf, at, o.n)
-			continue
-		case opPointer:
-			switch q := *(*unsafe.Pointer)(at); {
-			case q == nil:
-				buf = append(buf, codeNil)
-			case o.sub.size == 0:
-				buf = append(buf, codeZeroSize)
-			default:
-				buf = e.whole(buf, q, o.sub, pod.SlotObject, 1)
-			}
-			continue
-		case opMap:
-			if q := *(*unsafe.Pointer)(at); q != nil {
-				buf = e.whole(buf, q, o.sub, pod.SlotMap, 1)
-			} else {
-				buf = append(buf, codeNil)
-			}
-			continue
-		case opSlice:
-			h := (*sliceWords)(at)
-			var refers bool
-			if buf, refers = appendSliceHead(buf, h, o.sub); refers {
-				buf = e.whole(buf, h.data, o.sub, pod.SlotArray, h.cap)
-			}
-			continue
-		}
-		e.buf = buf
-		e.rare(o, at)
-		buf = e.buf
-	}
-	e.buf = buf
-}
-
-// whole appends the code of the next reference to buf: mostly one to all of a region
-// of plan pl in the same pod.
-func (e *encoder) whole(buf []byte, q unsafe.Pointer, pl *plan, kind pod.Kind, count int) []byte {
-	if int32(e.edge) < e.edges.len() && len(e.st.forwards) == 0 {
-		r := e.st.regions.at(*e.edges.at(int32(e.edge)))
-		if r.addr == q && r.plan == pl && r.kind == kind && r.pod == e.cur && r.pod >= 0 {
-			e.edge++
-			e.links = append(e.links, r.slot<<1)
-			if code := codeBase + r.slot<<codeShift; code < 1<<14 {
-				if code < 1<<7 {
-					return append(buf, byte(code))
-				}
-				return append(buf, byte(code)|0x80, byte(code>>7))
-			}
-			return binary.AppendUvarint(buf, codeBase+uint64(r.slot)<<codeShift)
-		}
-	}
-	e.buf = buf
-	e.reference(q, part{typ: pl.typ, count: count, array: kind == pod.SlotArray})
-	return e.buf
-}
-
-// rare appends the stored form of what value does not.
-func (e *encoder) rare(o *op, at unsafe.Pointer) {
+// uncommon appends the stored form of the operation's value at p where common does not.
+func (e *encoder) uncommon(o *op, at unsafe.Pointer) {
 	switch o.code {
 	case opString:
 		e.str(*(*string)(at))
+	case opPointer:
+		e.pointer(*(*unsafe.Pointer)(at), o.sub)
+	case opAtomicPointer:
+		e.pointer(atomicPointer(at), o.sub)
+	case opMap:
+		if q := *(*unsafe.Pointer)(at); q != nil {
+			e.reference(q, part{typ: o.sub.typ, count: 1})
+		} else {
+			e.buf = append(e.buf, codeNil)
+		}
+	case opSlice:
+		h := (*sliceWords)(at)
+		var refers bool
+		if e.buf, refers = appendSliceHead(e.buf, h, o.sub); refers {
+			e.reference(h.data, part{typ: o.sub.typ, count: h.cap, array: true})
+		}
 	case opEface, opIface:
 		e.boxed(o.sub, at)
 	case opAtomicAny:
 		e.boxed(o.sub, unsafe.Pointer(e.loadedAny(at)))
 	case opArray:
-		for i := range o.n {
-			e.value(o.sub, unsafe.Add(at, uintptr(i)*o.sub.size))
+		if o.n > 0 {
+			e.values(o.sub, at, o.n)
 		}
 	case opCodec:
 		b, err := appendCodec(e.buf, o.codec, at)
@@ -179,15 +125,6 @@ func (e *encoder) rare(o *op, at unsafe.Pointer) {
 			e.fail(fmt.Errorf("%s: %w", o.codec.name(), err))
 		}
 		e.buf = b
-	case opAtomicPointer:
-		switch q := atomicPointer(at); {
-		case q == nil:
-			e.buf = append(e.buf, codeNil)
-		case o.sub.size == 0:
-			e.buf = append(e.buf, codeZeroSize)
-		default:
-			e.reference(q, part{typ: o.sub.typ, count: 1})
-		}
 	case opWeak:
 		e.weak(o, at)
 	case opRef:
@@ -197,6 +134,18 @@ func (e *encoder) rare(o *op, at unsafe.Pointer) {
 	case opNil, opRefuse, opBefore:
 	default:
 		e.buf = appendScalar(e.buf, o, at)
+	}
+}
+
+// pointer appends the code of a pointer to a value of plan pl.
+func (e *encoder) pointer(q unsafe.Pointer, pl *plan) {
+	switch {
+	case q == nil:
+		e.buf = append(e.buf, codeNil)
+	case pl.size == 0:
+		e.buf = append(e.buf, codeZeroSize)
+	default:
+		e.reference(q, part{typ: pl.typ, count: 1})
 	}
 }
 

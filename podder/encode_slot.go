@@ -109,14 +109,14 @@ func (e *encoder) array(r *region, o *slotOut) {
 		return
 	}
 	e.room(r)
-	one := e.value
-	if r.plan.flat {
-		one = e.fixed
-	}
 	for from := 0; from < sp.reach; from += sp.perRun {
-		start := len(e.buf)
-		for k := from; k < min(from+sp.perRun, sp.reach); k++ {
-			one(r.plan, unsafe.Add(r.addr, uintptr(k)*r.plan.size))
+		start, n := len(e.buf), min(sp.perRun, sp.reach-from)
+		if at := unsafe.Add(r.addr, uintptr(from)*r.plan.size); r.plan.flat {
+			for k := range n {
+				e.fixed(r.plan, unsafe.Add(at, uintptr(k)*r.plan.size))
+			}
+		} else {
+			e.values(r.plan, at, n)
 		}
 		e.runs = append(e.runs, uint32(len(e.buf)-start))
 	}

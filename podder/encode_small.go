@@ -3,8 +3,6 @@ package podder
 import (
 	"encoding/binary"
 	"unsafe"
-
-	"github.com/poddb/poddb/internal/pod"
 )
 
 // Small maps and short arrays, which most containers are, in their stored form as
@@ -17,44 +15,126 @@ func (e *encoder) smallMapSlot(r *region) int {
 	if r.extra >= 0 || r.written != 0 {
 		return 0
 	}
-	p := r.plan
-	m, g, ok := p.smallMap(r.addr)
+	_, g, ok := r.plan.smallMap(r.addr)
 	if !ok {
 		return 0
 	}
-	start := len(e.buf)
-	buf := append(e.buf, byte(m.used), 0)
 	var list [mapGroupSlots]plainEntry
-	n, last, sorted := 0, uint64(0), true
-	for g.full != 0 {
+	n := e.shortEntries(r.plan, g, &list)
+	if n == 0 {
+		if n, ok = e.groupEntries(r.plan, g, &list); !ok {
+			return 0
+		}
+	}
+	for k := 1; k < n; k++ {
+		if list[k-1].hash >= list[k].hash {
+			sortPlain(list[:n], e.keys)
+			break
+		}
+	}
+	e.buf = append(e.buf, byte(n), 0)
+	if e.buf, ok = appendRows(e.buf, e.keys, list[:n]); !ok {
+		for _, x := range list[:n] {
+			e.buf = append(e.buf, e.keys[x.from:x.end]...)
+		}
+	}
+	return mapHead
+}
+
+// groupEntries encodes the entries of a small map into keys, and lists them.
+func (e *encoder) groupEntries(p *plan, g mapGroup, list *[mapGroupSlots]plainEntry) (int, bool) {
+	n := 0
+	keys, ok := e.keys[:0], true
+	for ; g.full != 0; n++ {
 		var at unsafe.Pointer
 		at, g = g.next(p.layout.size)
-		from := len(buf)
-		if buf, ok = appendPlain(buf, p.key, at); !ok {
+		x := plainEntry{from: uint32(len(keys))}
+		if keys, ok = appendPlain(keys, p.key, at); !ok {
+			return 0, false
+		}
+		x.hash = e.eng.hashKey(keys[x.from:])
+		if keys, ok = appendPlain(keys, p.elem, unsafe.Add(at, p.layout.elem)); !ok { // in the slot
+			return 0, false
+		}
+		x.end = uint32(len(keys))
+		list[n] = x
+	}
+	e.keys = keys
+	return n, true
+}
+
+// shortEntries is groupEntries of short strings with an integer or a short string each,
+// as most small maps have. It returns 0 if they are something else.
+func (e *encoder) shortEntries(p *plan, g mapGroup, list *[mapGroupSlots]plainEntry) int {
+	const most = mapGroupSlots * 2 * commonMost
+	if cap(e.keys) < most+8 {
+		e.keys = make([]byte, 0, most+8)
+	}
+	e.keys = e.keys[:most]
+	n := p.shortEntries(unsafe.Pointer(unsafe.SliceData(e.keys)), g, list)
+	if n < 2 {
+		return n // there is nothing to order
+	}
+	for k := range list[:n] {
+		x := &list[k]
+		x.hash = e.eng.hashKey(e.keys[x.from : x.from+1+uint32(e.keys[x.from]>>1)])
+	}
+	return n
+}
+
+// shortEntries writes the entries without their hashes. It calls nothing, as common.
+func (p *plan) shortEntries(begin unsafe.Pointer, g mapGroup, list *[mapGroupSlots]plainEntry) int {
+	elem := p.elem.only
+	if p.key.only != opString || elem != opInt64 && elem != opString {
+		return 0
+	}
+	n, to := 0, begin
+	for ; g.full != 0; n++ {
+		var at unsafe.Pointer
+		at, g = g.next(p.layout.size)
+		s := *(*string)(at)
+		if len(s) > commonBytes {
 			return 0
 		}
-		hash := uint64(0)
-		if m.used > 1 {
-			hash = e.eng.hashKey(buf[from:])
+		x := &list[n&(mapGroupSlots-1)]
+		x.from = uint32(uintptr(to) - uintptr(begin))
+		*(*byte)(to) = byte(len(s)) << 1
+		copyFew(unsafe.Add(to, 1), unsafe.Pointer(unsafe.StringData(s)), len(s))
+		to = unsafe.Add(to, 1+len(s))
+		if at = unsafe.Add(at, p.layout.elem); elem == opInt64 { // in the slot
+			v := *(*int64)(at)
+			to = putUvarint(to, uint64(v<<1^v>>63))
+		} else {
+			if s = *(*string)(at); len(s) > commonBytes {
+				return 0
+			}
+			*(*byte)(to) = byte(len(s)) << 1
+			copyFew(unsafe.Add(to, 1), unsafe.Pointer(unsafe.StringData(s)), len(s))
+			to = unsafe.Add(to, 1+len(s))
 		}
-		if buf, ok = appendPlain(buf, p.elem, unsafe.Add(at, p.layout.elem)); !ok {
-			return 0
-		}
-		list[n] = plainEntry{hash, uint32(from - start), uint32(len(buf) - start)}
-		sorted = sorted && (n == 0 || last < hash)
-		last = hash
-		n++
+		x.end = uint32(uintptr(to) - uintptr(begin))
 	}
-	if !sorted {
-		sortPlain(list[:n], buf[start:])
-		e.keys = append(e.keys[:0], buf[start:]...)
-		buf = buf[:start+mapHead]
-		for k := range n {
-			buf = append(buf, e.keys[list[k].from:list[k].end]...)
-		}
+	return n
+}
+
+// appendRows appends the entries of a list, which lie in from. It copies in steps, so it
+// needs room for more than it appends, there and in dst; else it appends nothing.
+func appendRows(dst, from []byte, list []plainEntry) (_ []byte, ok bool) {
+	const step = 8
+	if cap(dst)-len(dst) < cap(from) || cap(from)-len(from) < step {
+		return dst, false
 	}
-	e.buf = buf
-	return mapHead
+	to, rows := unsafe.Add(unsafe.Pointer(unsafe.SliceData(dst)), len(dst)), unsafe.Pointer(unsafe.SliceData(from))
+	end := len(dst)
+	for k := range list {
+		row, n := unsafe.Add(rows, list[k].from), uintptr(list[k].end-list[k].from)
+		for i := uintptr(0); i < n; i += step {
+			*(*[step]byte)(unsafe.Add(to, i)) = *(*[step]byte)(unsafe.Add(row, i))
+		}
+		to = unsafe.Add(to, n)
+		end += int(n)
+	}
+	return dst[:end], true
 }
 
 // shortArray appends array region r in its stored form and returns how long the head of
@@ -74,22 +154,7 @@ func (e *encoder) shortArray(r *region) int {
 	buf = binary.AppendUvarint(buf, uint64(sp.reach))
 	buf = binary.AppendUvarint(buf, uint64(sp.perRun))
 	head := len(buf) - from
-	pl, at, one := r.plan, r.addr, r.plan.only
-	for k := 0; ; {
-		switch {
-		case one == opString && len(*(*string)(at)) < longString:
-			buf = appendShort(buf, *(*string)(at))
-		case one == opPointer && *(*unsafe.Pointer)(at) != nil && pl.ops[0].sub.size > 0:
-			buf = e.whole(buf, *(*unsafe.Pointer)(at), pl.ops[0].sub, pod.SlotObject, 1)
-		default:
-			e.buf = buf
-			e.value(pl, at)
-			buf = e.buf
-		}
-		if k++; k == sp.reach {
-			e.buf = buf
-			return head
-		}
-		at = unsafe.Add(at, pl.size) // not behind the last one: that may be another's memory
-	}
+	e.buf = buf
+	e.values(r.plan, r.addr, sp.reach)
+	return head
 }

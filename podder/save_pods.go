@@ -140,6 +140,10 @@ func (e *encoder) pod(i int32, moves []*move) error {
 // begin makes room for pod i, with the reference numbers it had.
 func (e *encoder) begin(i int32, ps *podState) {
 	e.cur, e.free = i, 0
+	e.edgesKnown = uint32(e.edges.len())
+	if len(e.st.forwards) > 0 {
+		e.edgesKnown = 0
+	}
 	e.buf, e.runs, e.out, e.links = e.buf[:0], e.runs[:0], e.out[:0], e.links[:0]
 	e.refs = append(e.refs[:0], ps.refs...)
 	e.used = append(e.used[:0], make([]bool, len(ps.refs))...)

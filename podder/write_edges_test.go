@@ -11,25 +11,32 @@ import (
 func TestEdgeSetsAreWhatEachSlotReaches(t *testing.T) {
 	r := rand.New(rand.NewPCG(testSeed(t), 3))
 	var x edgeSets
-	for range 300 {
+	downward := 0
+	for round := range 600 {
 		n, refs := 1+r.IntN(60), 1+r.IntN(150)
+		down := round%2 == 0 // mostly, as in a tree
 		starts := make([]uint32, n)
 		slots := make([]uint32, n)
 		var links []uint32
 		for i := range starts {
 			slots[i] = uint32(3*i + r.IntN(3))
+			if down {
+				slots[i] = uint32(i)
+			}
 			starts[i] = uint32(len(links))
 			for range r.IntN(4) {
 				if r.IntN(3) == 0 {
 					links = append(links, uint32(r.IntN(refs))<<1|1)
 				} else {
-					links = append(links, 0) // a slot, known when all are
+					links = append(links, uint32(i)<<1) // a slot, known when all are
 				}
 			}
 		}
 		used := map[uint32]bool{}
 		for i, l := range links {
-			if l&1 == 0 {
+			if from := int(l >> 1); l&1 == 0 && down && from < n-1 && r.IntN(500) > 0 {
+				links[i] = slots[from+1+r.IntN(n-1-from)] << 1
+			} else if l&1 == 0 {
 				links[i] = slots[r.IntN(n)] << 1
 			} else {
 				used[l>>1] = true
@@ -40,22 +47,37 @@ func TestEdgeSetsAreWhatEachSlotReaches(t *testing.T) {
 			first = x.fromFirst(starts, slots, links, refs, len(used))
 		}
 		x.compute(starts, slots, links, refs)
-		if want := x.set(slots[0], len(used)); first.All != want.All || !slices.Equal(first.List, want.List) {
+		if x.downward {
+			downward++
+		}
+		if want, _ := x.set(slots[0], len(used)); len(used) > 0 && (first.All != want.All || !slices.Equal(first.List, want.List)) {
 			t.Fatalf("the first slot reaches %v, or %v", first, want)
 		}
 		for i, s := range slots {
 			want := naiveReach(starts, slots, links, i)
-			got := x.set(s, len(used))
+			got, live := x.set(s, len(used))
+			if !live && len(used) > 0 {
+				t.Fatalf("slot %d is encoded", s)
+			}
+			if len(used) == 0 {
+				continue
+			}
 			if got.All {
 				if len(want) != len(used) {
 					t.Fatalf("slot %d: All of %d, it reaches %v", s, len(used), want)
 				}
 				continue
 			}
-			if !slices.Equal(got.List, want) || len(want) == len(used) && len(used) > 0 {
+			if !slices.Equal(got.List, want) || len(want) == len(used) {
 				t.Fatalf("slot %d: %v, it reaches %v of %d", s, got, want, len(used))
 			}
 		}
+		if _, live := x.set(slots[n-1]+1, len(used)); live {
+			t.Fatalf("slot %d is not encoded", slots[n-1]+1)
+		}
+	}
+	if downward < 20 || downward > 280 {
+		t.Errorf("%d of 600 pods were taken for such that refer downwards only", downward)
 	}
 }
 

@@ -48,6 +48,7 @@ var (
 		"podder/encode_map.go",
 		"podder/encode_slot.go",
 		"podder/encode_small.go",
+		"podder/encode_values.go",
 		"podder/fetch.go",
 		"podder/forwards.go",
 		"podder/fingerprint.go",

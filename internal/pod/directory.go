@@ -2,6 +2,7 @@ package pod
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/poddb/poddb/internal/binenc"
 )
@@ -48,153 +49,192 @@ type group struct {
 }
 
 func appendDirectory(dst []byte, slots []Data) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(slots)))
-	var room [256]byte
-	w := DirectoryWriter{groups: dst, lengths: room[:0]}
+	var room [128]dirSlot
+	w := DirectoryWriter{slots: room[:0]}
 	for i := range slots {
 		s := &slots[i]
 		w.Add(s.Kind, s.Type, len(s.Bytes), s.Runs)
 	}
-	w.close()
-	return w.groups
+	return w.appendTo(dst)
 }
 
 // appendSlot appends the group of one slot.
 func appendSlot(dst []byte, s *Data) []byte {
-	var room [256]byte
-	w := DirectoryWriter{groups: dst, lengths: room[:0]}
+	var room [1]dirSlot
+	w := DirectoryWriter{slots: room[:0]}
 	w.Add(s.Kind, s.Type, len(s.Bytes), s.Runs)
-	w.close()
-	return w.groups
+	return w.appendGroup(dst, w.slots)
 }
 
-// DirectoryWriter writes a slot directory, slot after slot. The zero value is ready
-// to use; Reset makes it so again.
+// DirectoryWriter takes the slots of a directory, one after the other, and writes it
+// when it has all. The zero value is ready to use; Reset makes it so again.
 type DirectoryWriter struct {
-	groups []byte // the open one, while it has one slot, as if no other would follow
-	slots  int
-	open   group
-	start  int // of the open group
-	first  int // length of the open group's first slot
-	// lengths of the open group if it has several slots; of one they begin at one.
-	lengths []byte
-	one     int
+	slots []dirSlot
+	long  []byte // lengths that are too long for a dirSlot
+	ends  []int  // of each of them
+}
+
+// dirSlot is a slot of a directory. Neighbours of one kind and type that are in runs, or
+// are not, are a group.
+type dirSlot struct {
+	group uint64 // type<<8 | groupInRuns | kind, which are the first bytes of most groups of one
+	// length is what is stored of the length or those of the runs, the first byte lowest,
+	// and how many bytes that is<<56; or, with 0 there, which one of the long ones it is.
+	length uint64
 }
 
 // Reset forgets all slots.
-func (w *DirectoryWriter) Reset() {
-	*w = DirectoryWriter{groups: w.groups[:0], lengths: w.lengths[:0]}
-}
+func (w *DirectoryWriter) Reset() { w.slots, w.long, w.ends = w.slots[:0], w.long[:0], w.ends[:0] }
 
 // Add adds the next slot, with n bytes in runs; no runs are one.
 func (w *DirectoryWriter) Add(kind Kind, typ TypeID, n int, runs []uint32) {
-	g := &w.open
-	inRuns := runs != nil
 	switch {
-	case g.count == 0 || g.kind != kind || g.typ != typ || g.inRuns != inRuns || kind == SlotFree && g.count == mostFree:
-		w.begin(kind, typ, inRuns)
-		if w.first = n; kind == SlotFree {
-			return
-		}
-		if inRuns {
-			w.groups = appendRuns(w.groups, runs)
-		} else {
-			w.groups = binary.AppendUvarint(w.groups, uint64(n))
-		}
-		return
 	case kind == SlotFree:
-		w.groups[w.start] += 1 << 4
-	default:
-		w.several()
-		g.equal = g.equal && n == w.first
-		if inRuns {
-			w.lengths = appendRuns(w.lengths, runs)
-		} else {
-			w.lengths = binary.AppendUvarint(w.lengths, uint64(n))
+		w.slots = append(w.slots, dirSlot{group: uint64(typ) << 8})
+	case runs == nil:
+		length, bytes := uint64(n), uint64(1)
+		if n >= 0x80 {
+			length, bytes = 0, 0
+			for x := uint64(n); x > 0; x >>= 7 { // at most 7 bytes, as maxBody is
+				length |= (x&0x7f | 0x80) << (8 * bytes)
+				bytes++
+			}
+			length &^= 0x80 << (8 * (bytes - 1))
 		}
+		w.slots = append(w.slots, dirSlot{uint64(typ)<<8 | uint64(kind), bytes<<56 | length})
+	default:
+		w.slots = append(w.slots, dirSlot{uint64(typ)<<8 | groupInRuns | uint64(kind), uint64(len(w.ends))})
+		w.long = appendRuns(w.long, runs)
+		w.ends = append(w.ends, len(w.long))
 	}
-	g.count++
-	w.slots++
 }
 
 // AddTwo is Add of a slot with two runs. Mostly, and then it is quick, the first is a
 // short head and the second not long: codes of one byte, and one or two.
 func (w *DirectoryWriter) AddTwo(kind Kind, typ TypeID, first, second uint32) {
 	if first == 0 || first == second || first >= 1<<5 || second >= 1<<12 {
-		w.Add(kind, typ, int(first)+int(second), []uint32{first, second})
+		w.Add(kind, typ, 0, []uint32{first, second})
 		return
 	}
-	g := &w.open
-	to := &w.lengths
-	if g.count == 0 || g.kind != kind || g.typ != typ || !g.inRuns {
-		w.begin(kind, typ, true)
-		to = &w.groups
-	} else {
-		w.several()
-		g.count++
-		w.slots++
+	d := int64(second) - int64(first)
+	z := uint64(d<<1^d>>63) << 1
+	length := 3<<56 | z<<16 | uint64(first)<<10 | 2
+	if z >= 0x80 {
+		length = 4<<56 | z>>7<<24 | (z&0x7f|0x80)<<16 | uint64(first)<<10 | 2
 	}
-	d := int32(second) - int32(first)
-	if z := uint32(d<<1^d>>31) << 1; z < 0x80 {
-		*to = append(*to, 2, byte(first)<<2, byte(z))
-	} else {
-		*to = append(*to, 2, byte(first)<<2, byte(z)|0x80, byte(z>>7))
+	w.slots = append(w.slots, dirSlot{uint64(typ)<<8 | groupInRuns | uint64(kind), length})
+}
+
+// appendTo appends the directory.
+func (w *DirectoryWriter) appendTo(dst []byte) []byte {
+	slots := w.slots
+	dst = binary.AppendUvarint(slices.Grow(dst, 16+4*len(slots)), uint64(len(slots)))
+	for {
+		if dst, slots = appendShort(dst, slots); len(slots) == 0 {
+			return dst
+		}
+		n := sameGroup(slots)
+		dst = w.appendGroup(dst, slots[:n])
+		slots = slots[n:]
 	}
 }
 
-// begin writes the head of a group of one slot.
-func (w *DirectoryWriter) begin(kind Kind, typ TypeID, inRuns bool) {
-	if w.open.count > 1 {
-		w.close()
+// sameGroup returns how many of the slots make the first group.
+func sameGroup(slots []dirSlot) int {
+	n := 1
+	for n < len(slots) && slots[n].group == slots[0].group {
+		n++
 	}
-	w.open = group{kind: kind, typ: typ, count: 1, inRuns: inRuns, equal: !inRuns}
-	w.slots++
-	w.start = len(w.groups)
-	b := byte(kind)
-	if inRuns {
-		b |= groupInRuns
+	return n
+}
+
+// appendShort is appendGroup of as many groups as have short codes, and room in dst for
+// 8 bytes at a time. It returns the slots that are left.
+func appendShort(dst []byte, slots []dirSlot) ([]byte, []dirSlot) {
+	room, at := dst[:cap(dst)], len(dst)
+	for len(slots) > 0 {
+		first := slots[0]
+		if first.group >= 0x80<<8 || first.length>>56-1 >= 6 || len(room)-at < 8 {
+			break
+		}
+		if len(slots) == 1 || slots[1].group != first.group {
+			binary.LittleEndian.PutUint64(room[at:], first.group|first.length<<16)
+			at += 2 + int(first.length>>56)
+			slots = slots[1:]
+			continue
+		}
+		n, equal := 1, first.group&groupInRuns == 0 && first.length != 1<<56
+		for n < len(slots) && slots[n].group == first.group && slots[n].length>>56 > 0 {
+			equal = equal && slots[n].length == first.length
+			n++
+		}
+		if n > 0x80 || len(room)-at < 8+8*n || n < len(slots) && slots[n].group == first.group {
+			break
+		}
+		head := first.group&0xff | groupSeveral | uint64(n-2)<<8 | first.group>>8<<16
+		lengths := slots[:n]
+		if slots = slots[n:]; equal {
+			head, lengths = head|groupEqual, lengths[:1]
+		}
+		binary.LittleEndian.PutUint64(room[at:], head)
+		at += 3
+		for _, x := range lengths {
+			binary.LittleEndian.PutUint64(room[at:], x.length)
+			at += int(x.length >> 56)
+		}
 	}
+	return dst[:at], slots
+}
+
+// appendGroup appends the group of some slots.
+func (w *DirectoryWriter) appendGroup(dst []byte, slots []dirSlot) []byte {
+	head, typ := byte(slots[0].group), slots[0].group>>8
 	switch {
-	case kind == SlotFree:
-		w.groups = append(w.groups, b)
-	case typ < 0x80:
-		w.groups = append(w.groups, b, byte(typ))
+	case Kind(head) == SlotFree:
+		for n := len(slots); n > 0; n -= mostFree {
+			dst = append(dst, byte(min(n, mostFree)-1)<<4)
+		}
+		return dst
+	case len(slots) == 1:
+		dst = binary.AppendUvarint(append(dst, head), typ)
 	default:
-		w.groups = binary.AppendUvarint(append(w.groups, b), uint64(typ))
+		head |= groupSeveral
+		if head&groupInRuns == 0 && equalLengths(slots) {
+			head |= groupEqual
+		}
+		dst = binary.AppendUvarint(append(dst, head), uint64(len(slots)-2))
+		dst = binary.AppendUvarint(dst, typ)
+		if head&groupEqual != 0 {
+			slots = slots[:1]
+		}
 	}
-	w.one = len(w.groups)
+	for i := range slots {
+		x := slots[i].length
+		n := x >> 56
+		if n > 0 {
+			for ; n > 0; n-- {
+				dst = append(dst, byte(x))
+				x >>= 8
+			}
+			continue
+		}
+		from := 0
+		if x > 0 {
+			from = w.ends[x-1]
+		}
+		dst = append(dst, w.long[from:w.ends[x]]...)
+	}
+	return dst
 }
 
-// several makes the open group one of several slots.
-func (w *DirectoryWriter) several() {
-	if w.open.count == 1 {
-		w.lengths = append(w.lengths[:0], w.groups[w.one:]...)
-		w.groups = w.groups[:w.start]
+// equalLengths reports whether slots that are not in runs are equally long, and not empty.
+func equalLengths(slots []dirSlot) bool {
+	for i := range slots {
+		if slots[i].length != slots[0].length {
+			return false
+		}
 	}
-}
-
-// close writes the open group if it has several slots.
-func (w *DirectoryWriter) close() {
-	g := &w.open
-	if g.count < 2 || g.kind == SlotFree {
-		return
-	}
-	b := byte(g.kind) | groupSeveral
-	if g.equal = g.equal && w.first > 0; g.equal {
-		b |= groupEqual
-	}
-	if g.inRuns {
-		b |= groupInRuns
-	}
-	w.groups = append(w.groups, b)
-	w.groups = binary.AppendUvarint(w.groups, uint64(g.count-2))
-	w.groups = binary.AppendUvarint(w.groups, uint64(g.typ))
-	if g.equal {
-		w.groups = binary.AppendUvarint(w.groups, uint64(w.first))
-	} else {
-		w.groups = append(w.groups, w.lengths...)
-	}
-	g.count = 0
+	return slots[0].length != 1<<56
 }
 
 func appendRuns(dst []byte, runs []uint32) []byte {

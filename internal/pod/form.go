@@ -112,11 +112,8 @@ func AppendWholeHead(dst []byte, p *Pod) []byte {
 
 // AppendWholeHeadOf is AppendWholeHead of a pod whose slots were added to w.
 func AppendWholeHeadOf(dst []byte, refs []Ref, exports []Export, w *DirectoryWriter) []byte {
-	w.close()
 	dst = append(dst, formatVersion<<4|byte(bodyWhole))
-	dst = appendExports(appendRefs(dst, refs), exports)
-	dst = binary.AppendUvarint(dst, uint64(w.slots))
-	return append(dst, w.groups...)
+	return w.appendTo(appendExports(appendRefs(dst, refs), exports))
 }
 
 // AppendWholeShared appends the version that is p with its body, as Body
