@@ -25,6 +25,8 @@ import (
 //
 // replays one; -args -rows.big builds the big ones in full size.
 
+var deep = flag.Bool("db.deep", false, "all seeds of the random tests, not some of them")
+
 var bigRows = flag.Bool("rows.big", false, "the deep and long rows in full size: 10,000,000 and 1,000,000")
 
 // row is one case. The variables are the exported fields of a struct.
