@@ -103,7 +103,11 @@ func TestSalvageOfOneLeafOrBlock(t *testing.T) {
 	fs, m := salvageModel(t, 3, true)
 	size := must(fs.Stat("dir/a.pod"))(t).Size
 	most, all, pages := 0, 0, 0
-	for off := int64(8192); off < size; off += 4096 * 11 {
+	stride := int64(4096 * 37)
+	if *deepFlag {
+		stride = 4096 * 11
+	}
+	for off := int64(8192); off < size; off += stride {
 		image := fs.Crash(vfs.CrashKeepAll, 1)
 		zero(t, image, off, 4096)
 		rep, err := salvage(image)
@@ -288,7 +292,7 @@ func TestSalvageOfOneTreePageAfterRetention(t *testing.T) {
 	lost := 0
 	for level, pages := range treePages(t, fs) {
 		for i, off := range pages {
-			if testing.Short() && i%4 != 0 {
+			if !*deepFlag && i%3 != 0 {
 				continue
 			}
 			image := fs.Crash(vfs.CrashKeepAll, 1)

@@ -16,7 +16,8 @@ import (
 
 var (
 	salvageSeed    = flag.Uint64("mvcc.salvage", 0, "seed of one damage of the salvage test; 0 = many")
-	salvageDamages = flag.Int("mvcc.damages", 150, "damages of the salvage test")
+	salvageDamages = flag.Int("mvcc.damages", 50, "damages of the salvage test")
+	deepFlag       = flag.Bool("mvcc.deep", false, "salvage after three times as many destroyed pages")
 )
 
 // salvageModel makes a database with branches, shared bodies, patches, big

@@ -166,8 +166,8 @@ func TestAfterACrashAtAnyOperationTheStateIsTheAcknowledgedOne(t *testing.T) {
 			seed := seeded(t, uint64(pageSize)).Uint64()
 			ops := crashOps(t, seed, pageSize)
 			lost, tried := 0, 0
-			step := pageSize / 4096 // every operation with small pages
-			if testing.Short() {
+			step := pageSize / 4096
+			if !*deepFlag {
 				step *= 5
 			}
 			for n := 1; n <= ops; n += step {

@@ -15,7 +15,10 @@ import (
 	"github.com/poddb/poddb/internal/vfs"
 )
 
-var seedFlag = flag.Uint64("pager.seed", 0, "replay a random test with this seed")
+var (
+	seedFlag = flag.Uint64("pager.seed", 0, "replay a random test with this seed")
+	deepFlag = flag.Bool("pager.deep", false, "crash at every operation, not at one in five")
+)
 
 // seeded returns a random source and prints how to replay a failure.
 func seeded(t testing.TB, seed uint64) *rand.Rand {
