@@ -152,6 +152,14 @@ var crashImages = []struct {
 	{vfs.CrashMix, 1}, {vfs.CrashMix, 2},
 }
 
+// everySo is the step between operations that are tried: n, or all with -pager.deep.
+func everySo(n int) int {
+	if *deepFlag {
+		return 1
+	}
+	return n
+}
+
 func crashOps(t *testing.T, seed uint64, pageSize int) int {
 	mem := newFS(t)
 	if err := newHistory().run(testOptions(mem, pageSize), rand.New(rand.NewPCG(seed, 2))); err != nil {
@@ -166,10 +174,7 @@ func TestAfterACrashAtAnyOperationTheStateIsTheAcknowledgedOne(t *testing.T) {
 			seed := seeded(t, uint64(pageSize)).Uint64()
 			ops := crashOps(t, seed, pageSize)
 			lost, tried := 0, 0
-			step := pageSize / 4096
-			if !*deepFlag {
-				step *= 5
-			}
+			step := pageSize / 4096 * everySo(5)
 			for n := 1; n <= ops; n += step {
 				tried++
 				mem := newFS(t)
@@ -369,7 +374,7 @@ func TestWhatAReopenAfterAProcessDeathRestsOnSurvivesAPowerCut(t *testing.T) {
 	seed := seeded(t, 78).Uint64()
 	ops := crashOps(t, seed, pageSize)
 	for n := 1; n <= ops; n++ {
-		if n > 30 && n%4 != 0 { // creation and the first session whole
+		if n > 30 && n%(4*everySo(3)) != 0 { // creation and the first session whole
 			continue
 		}
 		mem := newFS(t)
@@ -502,7 +507,7 @@ func TestTheOlderMetaIsAFullRootWhileABatchWrites(t *testing.T) {
 	const pageSize = 8192
 	seed := seeded(t, 79).Uint64()
 	ops := crashOps(t, seed, pageSize)
-	for n := 30; n <= ops; n++ {
+	for n := 30; n <= ops; n += everySo(5) {
 		mem := newFS(t)
 		mem.CrashAt(n)
 		h := newHistory()

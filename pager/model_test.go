@@ -17,7 +17,7 @@ import (
 
 var (
 	seedFlag = flag.Uint64("pager.seed", 0, "replay a random test with this seed")
-	deepFlag = flag.Bool("pager.deep", false, "crash at every operation, not at one in five")
+	deepFlag = flag.Bool("pager.deep", false, "crash at every operation, not at some of them")
 )
 
 // seeded returns a random source and prints how to replay a failure.
