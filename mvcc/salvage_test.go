@@ -17,7 +17,7 @@ import (
 var (
 	salvageSeed    = flag.Uint64("mvcc.salvage", 0, "seed of one damage of the salvage test; 0 = many")
 	salvageDamages = flag.Int("mvcc.damages", 50, "damages of the salvage test")
-	deepFlag       = flag.Bool("mvcc.deep", false, "salvage after three times as many destroyed pages")
+	deepFlag       = flag.Bool("mvcc.deep", false, "three times as many damages and destroyed pages in the salvage tests")
 )
 
 // salvageModel makes a database with branches, shared bodies, patches, big
@@ -260,7 +260,10 @@ func TestSalvageOfDamage(t *testing.T) {
 	seeds := []uint64{*salvageSeed}
 	if *salvageSeed == 0 {
 		n := *salvageDamages
-		if testing.Short() {
+		switch {
+		case *deepFlag:
+			n *= 3
+		case testing.Short():
 			n /= 10
 		}
 		seeds = seeds[:0]

@@ -46,7 +46,7 @@ func TestOneFlippedBitAnywhereIsATypedErrorOrHarmless(t *testing.T) {
 	step := int64(1)
 	for off := int64(0); off < info.Size; off += step {
 		if step = 1; off >= metaArea {
-			step = 1 + int64(r.IntN(23))
+			step = 1 + int64(r.IntN(23*everySo(4)))
 		}
 		image := mem.Crash(vfs.CrashKeepAll, 1)
 		f, err := image.Open(testPath, vfs.ReadWrite)
