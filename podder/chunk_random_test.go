@@ -31,11 +31,7 @@ type chunkVersion struct {
 }
 
 func TestRandomEditsOfContainersInChunks(t *testing.T) {
-	seeds := uint64(16)
-	if testing.Short() { // the race detector's run
-		seeds = 4
-	}
-	for seed := range seeds {
+	for seed := range sample(16, 6, 2) {
 		t.Run(fmt.Sprintf("seed_%d", seed), func(t *testing.T) {
 			t.Logf("replay with: go test ./podder -run '^TestRandomEditsOfContainersInChunks$/^seed_%d$'", seed)
 			r := rand.New(rand.NewPCG(seed, 11))

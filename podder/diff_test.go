@@ -108,7 +108,7 @@ type diffNode struct {
 // diff has one change for each edit, with the values of that edit, at a path that leads to it;
 // and the other way round the same with old and new exchanged.
 func TestDiffOfRandomGraphsNamesTheEdits(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range sample(40, 15, 4) {
 		rng := rand.New(rand.NewPCG(seed, 6))
 		w := newDiffWorld(t)
 		var nodes []*diffNode
@@ -327,11 +327,7 @@ func TestDiffOfDamagedPods(t *testing.T) {
 	nodes[30].ID, nodes[40].Links, nodes[50].By["new"] = -1, nil, &diffNode{ID: 1000}
 	b := w.save()
 	failed := 0
-	seeds := uint64(400)
-	if testing.Short() {
-		seeds = 100
-	}
-	for seed := range seeds {
+	for seed := range sample(400, 200, 50) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		bad := &countingSource{fakeStore: &fakeStore{pods: maps.Clone(b.pods), types: b.types, names: b.names, key: b.key}}
 		for range 1 + rng.IntN(3) {

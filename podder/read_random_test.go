@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"math"
@@ -272,6 +273,20 @@ func (s *fakeStore) snapshot() *fakeStore {
 	return &c
 }
 
+var deepFlag = flag.Bool("podder.deep", false, "all seeds of the random tests, not some of them")
+
+// sample is how many seeds a random test tries: all with -podder.deep, some in
+// go test, few with -short, as the race detector runs it.
+func sample(all, some, few uint64) uint64 {
+	switch {
+	case *deepFlag:
+		return all
+	case testing.Short():
+		return few
+	}
+	return some
+}
+
 // TestRandomGraphsComeBack saves random graphs, changes them, and checks for
 // each version: decoding gives an isomorphic graph; loading into a new graph
 // and saving writes nothing, also when the variables come one after the other;
@@ -279,11 +294,7 @@ func (s *fakeStore) snapshot() *fakeStore {
 // makes it the newest. Replay: go test -run TestRandomGraphsComeBack, seed as
 // printed.
 func TestRandomGraphsComeBack(t *testing.T) {
-	seeds := uint64(150)
-	if testing.Short() {
-		seeds = 15
-	}
-	for seed := range seeds {
+	for seed := range sample(150, 40, 5) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { randomGraph(t, seed) })
 	}
 }

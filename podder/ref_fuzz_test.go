@@ -117,12 +117,9 @@ func FuzzRefs(f *testing.F) {
 // without, and never with a panic.
 func TestDamagedRefs(t *testing.T) {
 	stores := refStores(t)
-	n := 4000
-	if testing.Short() {
-		n = 600
-	}
+	n := sample(4000, 1000, 200)
 	failed := 0
-	for seed := range uint64(n) {
+	for seed := range n {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		h := stores[seed%2]
 		all := h.slots()
@@ -162,7 +159,7 @@ func TestDamagedRefs(t *testing.T) {
 			failed++
 		}
 	}
-	if failed < n/10 {
+	if failed < int(n)/10 {
 		t.Fatalf("only %d of %d stores were damaged", failed, n)
 	}
 }

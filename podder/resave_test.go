@@ -29,12 +29,8 @@ func indexed(s *fakeStore) Config {
 // compared. Some saves are aborted, some fail in the sink: the next one finds the same
 // changes again.
 func TestSavesWithoutAWalkMissNothing(t *testing.T) {
-	seeds := uint64(25)
-	if testing.Short() {
-		seeds = 4
-	}
 	resaves, saves := 0, 0
-	for seed := range seeds {
+	for seed := range sample(25, 10, 2) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			n, m := resaveRandom(t, seed)
 			resaves, saves = resaves+n, saves+m
