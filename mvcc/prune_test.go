@@ -170,7 +170,10 @@ func TestReadersBesidePrune(t *testing.T) {
 		}
 	}
 	must(tx.Commit(bg, CommitInfo{}))(t)
-	const commits = 250
+	commits := 250
+	if testing.Short() {
+		commits = 100
+	}
 	var over atomic.Bool
 	var wg sync.WaitGroup
 	var reads atomic.Int64

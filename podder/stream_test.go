@@ -80,11 +80,7 @@ func firstSave(t *testing.T, cfg Config, types map[string]pod.TypeID, late bool,
 func TestPodsEncodedEarlyAreThoseEncodedLate(t *testing.T) {
 	seed := testSeed(t)
 	r := rand.New(rand.NewPCG(seed, 7))
-	rounds := 12
-	if testing.Short() {
-		rounds = 5
-	}
-	for round := range rounds {
+	for round := range int(sample(12, 6, 3)) {
 		cfg := Config{TargetBytes: 64 << r.IntN(9)}
 		tree := rateTree(0, 1+r.IntN(3000))
 		users := rateUsers(1 + r.IntN(300))

@@ -109,7 +109,7 @@ func TestBytesDoNotDependOnAddressesMapOrderOrProcessors(t *testing.T) {
 func TestRandomGraphsRoundTripAndStayQuiet(t *testing.T) {
 	seed := testSeed(t)
 	r := rand.New(rand.NewPCG(seed, 1))
-	for range 8 {
+	for range sample(8, 4, 2) {
 		n := 2 + r.IntN(2000)
 		x := dGraph(n, r)
 		cfg := Config{TargetBytes: 64 << r.IntN(10)}
