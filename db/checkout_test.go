@@ -319,6 +319,28 @@ func TestCheckoutGivesVariablesTheTypeThatOthersKnow(t *testing.T) {
 	save(t, ns)
 }
 
+// TestCheckoutGivesSharedObjectsTheTypeThatTheyHad: a variable that has another type now is
+// the first to reach an object, to which another one refers as what it is.
+func TestCheckoutGivesSharedObjectsTheTypeThatTheyHad(t *testing.T) {
+	type box struct{ Any any }
+	ctx := context.Background()
+	ns := namespace(t, openMemory(t))
+	shared := &box{Any: 7}
+	set(t, ns, "a", shared)
+	b := &box{Any: shared}
+	set(t, ns, "b", b)
+	v1 := save(t, ns)
+	b.Any = nil
+	set(t, ns, "a", &struct{ Other int }{1}) // into which any struct converts
+	save(t, ns)
+	checkout(t, ns, v1)
+	a := must(db.Get[*box](ctx, ns, "a"))(t)
+	if b.Any != any(a) || a.Any != any(7) {
+		t.Errorf("b refers to %v, want %p; that is %v", b.Any, a, *a)
+	}
+	save(t, ns)
+}
+
 func TestCheckoutOfUnknownTypesNamesTheVariables(t *testing.T) {
 	ctx := context.Background()
 	d := openMemory(t)

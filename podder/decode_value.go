@@ -270,7 +270,7 @@ func (l *loader) fits(s *spot, t reflect.Type) bool {
 // wrongTarget refuses a reference. What does not fit because types have changed
 // is the program's business, everything else is damage.
 func (l *loader) wrongTarget(want string, s *spot, loose bool) {
-	if s.typ != nil && (loose || s.cut || s.plan == nil || s.plan.changed) {
+	if s.typ != nil && (loose || s.cut || s.plan == nil || s.plan.changed || !l.reg.textIs(s.plan.node.text, s.typ)) {
 		stored := l.reg.typeText(s.typ)
 		if s.plan != nil {
 			stored = s.plan.node.text + ", now " + stored
