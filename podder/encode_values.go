@@ -111,8 +111,8 @@ values:
 				if kind == pod.SlotArray {
 					h := (*sliceWords)(from)
 					behind := h.cap - h.len
-					if uint(h.len) >= 0x80-2 || uint(behind) >= 0x80 {
-						break values
+					if h.cap == 0 || uint(h.len) >= 0x80-2 || uint(behind) >= 0x80 {
+						break values // without capacity it refers to nothing, wherever it points
 					}
 					*(*[2]byte)(to) = [2]byte{byte(h.len) + 2, byte(behind)}
 					to = unsafe.Add(to, 2)
