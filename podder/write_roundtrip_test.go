@@ -254,3 +254,21 @@ func TestSaveRunsBesideLocksAndAtomicsInUse(t *testing.T) {
 		t.Error("atomics came back as something else")
 	}
 }
+
+// A slice without capacity refers to nothing, though it may point to where an array
+// begins that the next slice refers to.
+func TestASliceWithoutCapacityRefersToNothing(t *testing.T) {
+	type both struct {
+		Empty, All []string
+		Next       *both
+	}
+	s := newFakeStore()
+	g := mustGraph(t, s.config())
+	var v *both
+	for range 20 {
+		list := []string{"a", "b", "c"}
+		v = &both{list[:0:0], list, v}
+	}
+	mustSave(t, g, s, "v", v)
+	reload(t, s, s.config(), "v", v)
+}
