@@ -54,9 +54,12 @@ func (pl *plan) next(p unsafe.Pointer, n int, o *op) (unsafe.Pointer, int, *op) 
 // operation o on, until it comes to something uncommon or may lack room. It returns
 // where it is.
 func (e *encoder) common(pl *plan, p unsafe.Pointer, n int, o *op) (unsafe.Pointer, int, *op) {
+	room := cap(e.buf) - commonMost*len(pl.ops)
+	if len(e.buf) >= room {
+		return p, n, o // where the buffer ends may be another's memory, so there is no pointer to it
+	}
 	w, begin, last := e.walk, unsafe.Pointer(unsafe.SliceData(e.buf)), &pl.ops[len(pl.ops)-1]
 	to := unsafe.Add(begin, len(e.buf)) // inside the buffer, since there is more room than is used
-	room := cap(e.buf) - commonMost*len(pl.ops)
 values:
 	for n > 0 && int(uintptr(to)-uintptr(begin)) < room {
 		for {
