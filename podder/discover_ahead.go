@@ -12,39 +12,32 @@ import (
 // then all that they lead to. Nothing is read that a visit would not read, but for
 // a byte at each place.
 
-// Siblings that lie one behind the other were made in a row, and mostly so was what
-// they lead to: the processor fetches that by itself.
-
-// apart is the distance from which siblings are taken to lie anywhere.
-const apart = 64 << 10
-
 // lookAheadRegions is how many siblings are looked at together.
 const lookAheadRegions = 8
 
-// touches bounds the places that are touched together.
-const touches = 64
+// touches bounds the places that are touched together, maxAheadMaps the maps of which the
+// groups are.
+const (
+	touches      = 64
+	maxAheadMaps = 16
+)
 
-// inARow reports whether regions i, up to end, seem to lie one behind the other.
-func (w *walk) inARow(i, end int32) bool {
-	first, last := uintptr(w.st.regions.at(i).addr), uintptr(w.st.regions.at(end-1).addr)
-	return last-first < apart*uintptr(end-i)
+// aheadMap is a map and the size of its slots.
+type aheadMap struct {
+	header unsafe.Pointer
+	slot   uintptr
 }
 
-// lookAhead touches what objects i, up to end, refer to.
+// lookAhead touches what objects i, up to end, refer to. That pays also where they lie one
+// behind the other: what maps and slices have is then in many rows beside each other, more
+// than the processor follows by itself.
 func (w *walk) lookAhead(i, end int32) {
 	if !mayTouch {
 		return
 	}
 	end = min(end, i+lookAheadRegions)
-	if !w.inARow(i, end) {
-		w.lookApart(i, end)
-	}
-}
-
-// lookApart is lookAhead of objects that lie anywhere.
-func (w *walk) lookApart(i, end int32) {
 	var at [touches]unsafe.Pointer
-	var maps [touches]unsafe.Pointer
+	var maps [maxAheadMaps]aheadMap
 	n, m := 0, 0
 	for ; i < end; i++ {
 		r := w.st.regions.at(i)
@@ -59,25 +52,30 @@ func (w *walk) lookApart(i, end int32) {
 					at[n] = unsafe.Pointer(unsafe.StringData(*s))
 					n++
 				}
-			case opPointer, opSlice:
-				// A slice is three words, the first of them its pointer.
+			case opPointer:
 				if p := *(*unsafe.Pointer)(unsafe.Add(r.addr, o.off)); n < touches && p != nil && o.sub.size > 0 {
 					at[n] = p
 					n++
 				}
+			case opSlice:
+				if h := (*sliceWords)(unsafe.Add(r.addr, o.off)); n < touches && h.cap > 0 && o.sub.size > 0 {
+					at[n] = h.data
+					n++
+				}
 			case opMap:
-				if p := *(*unsafe.Pointer)(unsafe.Add(r.addr, o.off)); m < touches && p != nil && o.sub.layout.inGroup {
-					maps[m] = p
+				if p := *(*unsafe.Pointer)(unsafe.Add(r.addr, o.off)); m < maxAheadMaps && p != nil && o.sub.layout.inGroup {
+					maps[m] = aheadMap{p, o.sub.layout.size}
 					m++
 				}
 			}
 		}
 	}
 	sum := byte(0)
-	for _, p := range maps[:m] {
-		if g := (*goMap)(p); g.used > 0 && g.dir != nil && n < touches {
+	for _, x := range maps[:m] {
+		if g := (*goMap)(x.header); g.used > 0 && g.dir != nil && g.dirLen == 0 && n+1 < touches {
 			at[n] = g.dir
-			n++
+			at[n+1] = unsafe.Add(g.dir, mapGroupHead+uintptr(min(g.used, mapGroupSlots)-1)*x.slot) // mostly the last entry
+			n += 2
 		}
 	}
 	for _, p := range at[:n] {

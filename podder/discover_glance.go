@@ -3,71 +3,64 @@ package podder
 import (
 	"math/bits"
 	"unsafe"
-
-	"github.com/poddb/poddb/internal/pod"
 )
 
 // A first save encodes a region soon after it was met, when the pod that it is in is
 // full, from memory that is still in the cache. Of regions that lead nowhere it
 // needs to know but the size before that.
 
-// glance notes the size of region r if it leads nowhere, as far as that is easily
-// seen, and reports whether it does.
-func (w *walk) glance(r *region) bool {
-	p := r.plan
-	switch r.kind {
-	case pod.SlotObject:
-		if !p.plain {
-			return false
-		}
-		n := p.shortStrings(r.addr)
-		if n < 0 {
-			return false
-		}
-		r.weight = clampWeight(p.est + n)
-		return true
-	case pod.SlotArray:
-		if !p.plain || p.flat {
-			return false
-		}
-		sum, n := 0, w.st.spans.at(r.extra).reach
-		if n > maxGlance {
-			return false
-		}
-		for k := range n {
-			more := p.shortStrings(unsafe.Add(r.addr, uintptr(k)*p.size))
-			if more < 0 {
-				return false
-			}
-			sum += more
-		}
-		r.weight = clampWeight(n*p.est + sum)
-		return true
-	case pod.SlotMap:
-		m, g, ok := p.smallMap(r.addr)
-		if !ok {
-			return false
-		}
-		sum := mapHead + int(m.used)*(p.key.est+p.elem.est)
-		for g.full != 0 {
-			var at unsafe.Pointer
-			at, g = g.next(p.layout.size)
-			key, elem := p.key.shortStrings(at), 0
-			if len(p.elem.refs) > 0 {
-				elem = p.elem.shortStrings(unsafe.Add(at, p.layout.elem))
-			}
-			if key < 0 || elem < 0 {
-				return false
-			}
-			sum += key + elem
-		}
-		if sum > smallBytes {
-			return false
-		}
-		r.weight = clampWeight(sum)
-		return true
+// notSeen is what glances return of what leads to other regions, or perhaps does.
+const notSeen = -1
+
+// glanceObject returns the stored size of the plain object at an address.
+func (p *plan) glanceObject(at unsafe.Pointer) int {
+	n := p.shortStrings(at)
+	if n < 0 {
+		return notSeen
 	}
-	return false
+	return p.est + n
+}
+
+// glanceArray returns the stored size of n plain elements at an address.
+func (p *plan) glanceArray(at unsafe.Pointer, n int) int {
+	if n > maxGlance {
+		return notSeen
+	}
+	sum := n * p.est
+	for ; n > 0; n-- {
+		more := p.shortStrings(at)
+		if more < 0 {
+			return notSeen
+		}
+		if sum += more; n > 1 { // not behind the last one: that may be another's memory
+			at = unsafe.Add(at, p.size)
+		}
+	}
+	return sum
+}
+
+// glanceMap returns the stored size of the map at an address.
+func (p *plan) glanceMap(at unsafe.Pointer) int {
+	m, g, ok := p.smallMap(at)
+	if !ok {
+		return notSeen
+	}
+	sum := mapHead + int(m.used)*(p.key.est+p.elem.est)
+	for g.full != 0 {
+		at, g = g.next(p.layout.size)
+		key, elem := p.key.shortStrings(at), 0
+		if len(p.elem.refs) > 0 {
+			elem = p.elem.shortStrings(unsafe.Add(at, p.layout.elem)) // of the same slot
+		}
+		if key < 0 || elem < 0 {
+			return notSeen
+		}
+		sum += key + elem
+	}
+	if sum > smallBytes {
+		return notSeen
+	}
+	return sum
 }
 
 // maxGlance bounds the elements that are looked at before it is their turn.

@@ -15,7 +15,7 @@ func (w *walk) pointer(at, q unsafe.Pointer, p *plan) {
 	if w.first && !w.eng.sentinels.near(q) {
 		if r, i := w.meet(q, p, pod.SlotObject, p.size); r != nil {
 			if p.plain && !p.flat {
-				w.leaf(i, r)
+				w.leaf(i, r, p.glanceObject(q))
 			}
 			return
 		}
@@ -27,9 +27,10 @@ func (w *walk) pointer(at, q unsafe.Pointer, p *plan) {
 func (w *walk) array(at unsafe.Pointer, h *sliceWords, elem *plan, keep int) {
 	if w.first && !w.eng.sentinels.near(h.data) {
 		if r, i := w.meet(h.data, elem, pod.SlotArray, uintptr(h.cap)*elem.size); r != nil {
-			r.extra = w.st.spans.put(span{count: h.cap, reach: reachOf(h, elem, keep)})
+			reach := reachOf(h, elem, keep)
+			r.extra = w.st.spans.put(span{count: h.cap, reach: reach})
 			if elem.plain && !elem.flat {
-				w.leaf(i, r)
+				w.leaf(i, r, elem.glanceArray(h.data, reach))
 			}
 			return
 		}
@@ -42,7 +43,7 @@ func (w *walk) mapAt(at, q unsafe.Pointer, p *plan) {
 	if w.first {
 		if r, i := w.meet(q, p, pod.SlotMap, mapHeaderBytes); r != nil {
 			if p.key.plain && p.elem.plain {
-				w.leaf(i, r)
+				w.leaf(i, r, p.glanceMap(q))
 			}
 			return
 		}
@@ -50,16 +51,22 @@ func (w *walk) mapAt(at, q unsafe.Pointer, p *plan) {
 	w.edge(w.mapHeader(at, q, p))
 }
 
-// leaf visits region i, which leads nowhere but to long strings: at once, or after the
-// current one. Its memory is near that of who refers to it.
-func (w *walk) leaf(i int32, r *region) {
-	if w.stream == nil {
+// leaf visits region i, which leads nowhere but to long strings and whose stored size a
+// glance has told, if it could: at once, or after the current one. Its memory is near that
+// of who refers to it.
+func (w *walk) leaf(i int32, r *region, size int) {
+	switch {
+	case w.stream == nil:
 		w.soon(i)
-	} else if w.glance(r) || r.kind == pod.SlotMap && w.scanPlain(i) {
-		r.flags |= flagScanned
-		r.edge = uint32(w.edges.len())
-		r.edgeEnd = r.edge
+		return
+	case size != notSeen:
+		r.weight = clampWeight(size)
+	case r.kind != pod.SlotMap || !w.scanPlain(i):
+		return
 	}
+	r.flags |= flagScanned
+	r.edge = uint32(w.edges.n)
+	r.edgeEnd = r.edge
 }
 
 // meet makes a region for the memory of an object, array or map at q and notes the
