@@ -84,9 +84,10 @@ values:
 				x := *(*int64)(from)
 				to = putUvarint(to, uint64(x<<1^x>>63))
 			default:
-				q, kind := *(*unsafe.Pointer)(from), pod.SlotArray
+				var kind pod.Kind
 				switch o.code {
 				case opSlice:
+					kind = pod.SlotArray
 				case opPointer:
 					kind = pod.SlotObject
 				case opMap:
@@ -94,6 +95,7 @@ values:
 				default:
 					break values
 				}
+				q := *(*unsafe.Pointer)(from) // not before: only now it is known to be one
 				if q == nil {
 					*(*byte)(to) = codeNil // as of a slice
 					to = unsafe.Add(to, 1)
