@@ -18,6 +18,7 @@ import (
 // place everything as later saves do.
 type stream struct {
 	e      *encoder
+	regs   *regionList // of the state
 	target uint32
 	last   bool    // no save follows: nothing is noted of what was encoded
 	wait   bool    // encode nothing yet
@@ -65,7 +66,7 @@ const (
 
 func newStream(e *encoder, last, wait bool) *stream {
 	e.st.types = map[typeKey]pod.TypeID{}
-	s := &stream{e: e, target: uint32(e.cfg.TargetBytes), open: -1, last: last, wait: wait}
+	s := &stream{e: e, regs: &e.st.regions, target: uint32(e.cfg.TargetBytes), open: -1, last: last, wait: wait}
 	s.large = uint32(chunkFrom * e.cfg.TargetBytes)
 	s.sink, _ = e.sink.(pod.WholeSink)
 	return s
@@ -74,7 +75,7 @@ func newStream(e *encoder, last, wait bool) *stream {
 // done takes region i, of which everything below is known, and then those above
 // it of which it was the last.
 func (s *stream) done(i int32, r *region) {
-	regions := &s.e.st.regions
+	regions := s.regs
 	n := regions.len()
 	for {
 		own, below := r.weight+slotOverhead, r.size
@@ -134,7 +135,7 @@ func (s *stream) cut(head, end int32, size uint32) {
 		s.sealed = append(s.sealed, sealedPod{})
 	}
 	s.bytes += size
-	s.rows = append(s.rows[:0], pieceRow{head, end, s.e.st.regions.at(head).parent})
+	s.rows = append(s.rows[:0], pieceRow{head, end, s.regs.at(head).parent})
 	for first, top := len(s.list), true; len(s.rows) > 0; top = false {
 		last := len(s.rows) - 1
 		row := s.rows[last]
@@ -152,7 +153,7 @@ func (s *stream) cut(head, end int32, size uint32) {
 // place gives the siblings of a row their slots in the open pod, and adds the rows of
 // what hangs on them.
 func (s *stream) place(row pieceRow) {
-	regions, list, at := &s.e.st.regions, s.list, s.open
+	regions, list, at := s.regs, s.list, s.open
 	for i := row.next; i < row.end; i++ {
 		r := regions.at(i)
 		if r.parent != row.parent {
