@@ -15,17 +15,39 @@ import (
 // lookAheadRegions is how many siblings are looked at together.
 const lookAheadRegions = 8
 
-// touches bounds the places that are touched together, maxAheadMaps the maps of which the
-// groups are.
+// touches bounds the places that are touched together, maxAheadMaps the maps among them.
 const (
 	touches      = 64
 	maxAheadMaps = 16
 )
 
+// aheadRef is a reference whose target may be touched: where its pointer is in the value,
+// and a word that is 0 if there is nothing behind that. Of a map it is the size of
+// its slots, too.
+type aheadRef struct{ off, some, slot uintptr }
+
 // aheadMap is a map and the size of its slots.
 type aheadMap struct {
-	header unsafe.Pointer
+	header *goMap
 	slot   uintptr
+}
+
+// aheadRefs returns those among the references of a plan. What a map has is known when all
+// types are.
+func aheadRefs(refs []op) (list []aheadRef) {
+	for k := range refs {
+		switch o := &refs[k]; {
+		case o.code == opString:
+			list = append(list, aheadRef{o.off, o.off + unsafe.Offsetof(sliceWords{}.len), 0})
+		case o.code == opPointer && o.sub.size > 0:
+			list = append(list, aheadRef{o.off, o.off, 0})
+		case o.code == opSlice && o.sub.size > 0:
+			list = append(list, aheadRef{o.off, o.off + unsafe.Offsetof(sliceWords{}.cap), 0})
+		case o.code == opMap && o.sub.layout.inGroup:
+			list = append(list, aheadRef{o.off, o.off, o.sub.layout.size})
+		}
+	}
+	return list[:min(len(list), touches)]
 }
 
 // lookAhead touches what objects i, up to end, refer to. That pays also where they lie one
@@ -44,39 +66,36 @@ func (w *walk) lookAhead(i, end int32) {
 		if r.kind != pod.SlotObject || r.flags&flagScanned != 0 {
 			continue
 		}
-		for k := range r.plan.refs {
-			o := &r.plan.refs[k]
-			switch o.code {
-			case opString:
-				if s := (*string)(unsafe.Add(r.addr, o.off)); n < touches && len(*s) > 0 {
-					at[n] = unsafe.Pointer(unsafe.StringData(*s))
-					n++
-				}
-			case opPointer:
-				if p := *(*unsafe.Pointer)(unsafe.Add(r.addr, o.off)); n < touches && p != nil && o.sub.size > 0 {
-					at[n] = p
-					n++
-				}
-			case opSlice:
-				if h := (*sliceWords)(unsafe.Add(r.addr, o.off)); n < touches && h.cap > 0 && o.sub.size > 0 {
-					at[n] = h.data
-					n++
-				}
-			case opMap:
-				if p := *(*unsafe.Pointer)(unsafe.Add(r.addr, o.off)); m < maxAheadMaps && p != nil && o.sub.layout.inGroup {
-					maps[m] = aheadMap{p, o.sub.layout.size}
-					m++
-				}
+		refs := r.plan.ahead
+		if n+len(refs) > touches {
+			break
+		}
+		for k := range refs {
+			x := &refs[k]
+			p := *(*unsafe.Pointer)(unsafe.Add(r.addr, x.off))
+			if p == nil || *(*uintptr)(unsafe.Add(r.addr, x.some)) == 0 {
+				continue
+			}
+			if x.slot == 0 {
+				at[n] = p
+				n++
+				continue
+			}
+			if m < maxAheadMaps {
+				maps[m] = aheadMap{(*goMap)(p), x.slot}
+				m++
 			}
 		}
 	}
 	sum := byte(0)
 	for _, x := range maps[:m] {
-		if g := (*goMap)(x.header); g.used > 0 && g.dir != nil && g.dirLen == 0 && n+1 < touches {
-			at[n] = g.dir
-			at[n+1] = unsafe.Add(g.dir, mapGroupHead+uintptr(min(g.used, mapGroupSlots)-1)*x.slot) // mostly the last entry
-			n += 2
+		g := x.header
+		if g.used == 0 || g.dir == nil || g.dirLen != 0 {
+			continue
 		}
+		sum += *(*byte)(g.dir)
+		// Mostly that is the last entry.
+		sum += *(*byte)(unsafe.Add(g.dir, mapGroupHead+uintptr(min(g.used, mapGroupSlots)-1)*x.slot))
 	}
 	for _, p := range at[:n] {
 		sum += *(*byte)(p)

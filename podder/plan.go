@@ -18,6 +18,7 @@ type plan struct {
 	size   uintptr
 	ops    []op // all, in the order of the stored form
 	refs   []op // those that lead to other regions or may be refused
+	ahead  []aheadRef
 	// est is the stored size of a value without what strings, interfaces and
 	// maps add.
 	est     int
@@ -213,6 +214,7 @@ func (e *engine) complete(p *plan) {
 		p.est += p.ops[i].estimate()
 		p.rerun = p.rerun || p.ops[i].reruns()
 	}
+	p.ahead = aheadRefs(p.refs)
 	p.plain, p.writable = p.onlyPlain(), p.onlyWritable()
 	if p.only = opArray; len(p.ops) == 1 && p.ops[0].off == 0 {
 		p.only = p.ops[0].code
