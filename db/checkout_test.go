@@ -126,7 +126,7 @@ func TestCheckoutBringsBackDeletedVariables(t *testing.T) {
 // it: pods that no name reaches any more may still refer to it.
 func TestSaveAfterCheckoutKeepsWhatTheHeadExports(t *testing.T) {
 	ctx := context.Background()
-	d := must(db.OpenMemory(ctx, &db.Options{Types: testTypes(), Index: true, VerifyEvery: 1, PodTargetBytes: 128}))(t)
+	d := must(db.OpenMemory(ctx, &db.Options{Types: testTypes(), VerifyEvery: 1, PodTargetBytes: 128}))(t)
 	defer d.Close()
 	ns := namespace(t, d)
 	people := make([]*person, 40)
@@ -402,7 +402,7 @@ func TestRandomCheckoutsKeepIdentity(t *testing.T) {
 
 func randomCheckouts(t *testing.T, r *rand.Rand) {
 	ctx := context.Background()
-	d := must(db.OpenMemory(ctx, &db.Options{Types: testTypes(), Index: true, VerifyEvery: 1, PodTargetBytes: []int{64, 200, 0}[r.IntN(3)]}))(t)
+	d := must(db.OpenMemory(ctx, &db.Options{Types: testTypes(), VerifyEvery: 1, PodTargetBytes: []int{64, 200, 0}[r.IntN(3)]}))(t)
 	defer d.Close()
 	ns := namespace(t, d)
 	var list []*ident

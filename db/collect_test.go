@@ -307,7 +307,7 @@ func TestCollectMisuse(t *testing.T) {
 
 func openSized(t *testing.T, target int) *db.DB {
 	t.Helper()
-	d := must(db.OpenMemory(context.Background(), &db.Options{Types: testTypes(), Index: true, VerifyEvery: 1, PodTargetBytes: target}))(t)
+	d := must(db.OpenMemory(context.Background(), &db.Options{Types: testTypes(), VerifyEvery: 1, PodTargetBytes: target}))(t)
 	t.Cleanup(func() { d.Close() })
 	return d
 }

@@ -31,7 +31,7 @@ type DB struct {
 	path   string
 	store  *mvcc.Store
 	conf   podder.Config
-	index  bool         // of namespaces: Options.Index
+	index  bool         // of namespaces: not Options.NoIndex
 	graphs *podder.Pool // for transactions
 
 	// Replaced by tests.

@@ -141,7 +141,7 @@ func TestFidelity(t *testing.T) {
 }
 
 func (r *row) options(more ...db.TypeEntry) *db.Options {
-	return &db.Options{Types: db.Types(append(slices.Clone(r.types), more...)...), Index: true, VerifyEvery: 1}
+	return &db.Options{Types: db.Types(append(slices.Clone(r.types), more...)...), VerifyEvery: 1}
 }
 
 // bind makes the variables of a namespace those of a struct; nil is none.

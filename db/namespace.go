@@ -50,7 +50,7 @@ type SaveStats struct {
 	Bytes       int64 // bytes of the stored pod versions, before the log's framing
 	// Walked: the save looked at everything that the variables reach. The first two of
 	// a namespace do, and one after a checkout, after variables were deleted or bound to
-	// another type, when much has become garbage, without Options.Index, and for a few rare
+	// another type, when much has become garbage, with Options.NoIndex, and for a few rare
 	// kinds of values.
 	Walked bool
 	// IndexBytes is the memory of the fingerprints by which the next Save finds what

@@ -37,7 +37,7 @@ func testTypes() db.TypeSet { return db.Types(db.Type[person]("test.person")) }
 
 func openMemory(t *testing.T) *db.DB {
 	t.Helper()
-	d := must(db.OpenMemory(context.Background(), &db.Options{Types: testTypes(), Index: true, VerifyEvery: 1}))(t)
+	d := must(db.OpenMemory(context.Background(), &db.Options{Types: testTypes(), VerifyEvery: 1}))(t)
 	t.Cleanup(func() {
 		verifyClean(t, d)
 		if err := d.Close(); err != nil {
@@ -410,7 +410,7 @@ func TestConflictWhenALiveVariableWasBoundOrDeletedElsewhere(t *testing.T) {
 // From the third save on a namespace looks only at what changed, and says so; Trim lets
 // go of what is not reached, and the save after it looks at everything.
 func TestLaterSavesDoNotWalk(t *testing.T) {
-	d := must(db.OpenMemory(context.Background(), &db.Options{Types: testTypes(), Index: true, VerifyEvery: 1}))(t)
+	d := must(db.OpenMemory(context.Background(), &db.Options{Types: testTypes(), VerifyEvery: 1}))(t)
 	defer d.Close()
 	ns := namespace(t, d)
 	big := &leaf{Text: "big"}

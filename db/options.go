@@ -36,14 +36,15 @@ type Options struct {
 	// make saves of scattered changes write less, large ones loads read faster.
 	// A larger single object is a pod of its own. 0 means 8 KiB.
 	PodTargetBytes int
-	// Index has saves of a namespace, from the third on, compare what is in memory with
-	// fingerprints of what it was when it was stored, and look only at what differs. It is
-	// not the default yet, because what such a save missed would not be stored, and it is
-	// new: VerifyEvery checks it. It takes 16 bytes of memory for each
-	// object, array and map and 8 for each string and each value in an interface, and keeps up to
-	// an eighth more objects alive than the variables reach, until a save that walks, a
-	// load or Trim.
-	Index bool
+	// NoIndex has every save of a namespace look at everything that its variables reach.
+	// Else, from the third on, saves compare what is in memory with fingerprints of what it
+	// was when it was stored, and look only at what differs. What those cannot see is
+	// memory that the language calls immutable (the bytes of a string, a value in an
+	// interface) and that unsafe code writes: VerifyEvery finds it. Fingerprints take 16
+	// bytes of memory for each object, array and map and 8 for each string and each value in
+	// an interface, and keep up to an eighth more objects alive than the variables reach,
+	// until a save that walks, a load or Trim.
+	NoIndex bool
 	// IndexBytes bounds the memory for fingerprints of one namespace; one that needs
 	// more does without, and its saves walk (SaveStats.IndexBytes is 0 then). 0 is no bound.
 	IndexBytes int64
@@ -185,7 +186,7 @@ func (o Options) podding(reg *podder.Registry, secret [32]byte) podder.Config {
 		TargetBytes:     o.PodTargetBytes,
 		ZeroUnsupported: o.OnUnsupported == ZeroUnsupported,
 		Warn:            o.warn(),
-		Index:           o.Index,
+		Index:           !o.NoIndex,
 		IndexBytes:      o.IndexBytes,
 		VerifyEvery:     o.VerifyEvery,
 	}

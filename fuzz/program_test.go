@@ -32,7 +32,7 @@ func types() db.TypeSet { return db.Types(db.Type[node]("fuzz.node")) }
 func dbOptions(fs vfs.FS) *db.Options {
 	// Small pods and pages make many of both. A save that does without a walk is followed by
 	// one.
-	return &db.Options{FS: fs, Types: types(), PageSize: 4096, PodTargetBytes: 256, CheckpointBytes: -1, Index: true, VerifyEvery: 1}
+	return &db.Options{FS: fs, Types: types(), PageSize: 4096, PodTargetBytes: 256, CheckpointBytes: -1, VerifyEvery: 1}
 }
 
 // seededOptions replace the random source, so that operation n is the same

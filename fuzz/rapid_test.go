@@ -137,8 +137,8 @@ func (p *programme) open(t *rapid.T) {
 		FS: p.mem, PageSize: 4096, Rand: rand.NewChaCha8(key),
 		CheckpointBytes: rapid.SampledFrom([]int64{4 << 10, -1}).Draw(t, "checkpoint"),
 		PodTargetBytes:  rapid.SampledFrom([]int{64, 8 << 10}).Draw(t, "target"),
-		Index:           true, VerifyEvery: 1,
-		Types: db.Types(db.Type[modelDoc]("model.doc"), db.Type[modelCell]("model.cell")),
+		VerifyEvery:     1,
+		Types:           db.Types(db.Type[modelDoc]("model.doc"), db.Type[modelCell]("model.cell")),
 	})
 	must(t, err)
 	p.d = d

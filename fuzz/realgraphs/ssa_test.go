@@ -39,7 +39,7 @@ func ssaOptions(t *testing.T) *db.Options {
 	} {
 		entries = append(entries, db.TypeOf(reflect.TypeOf(x), ""))
 	}
-	return &db.Options{Types: o.Types.With(entries...), OnUnsupported: db.ZeroUnsupported, Index: true, VerifyEvery: 1}
+	return &db.Options{Types: o.Types.With(entries...), OnUnsupported: db.ZeroUnsupported, VerifyEvery: 1}
 }
 
 // A program in SSA form prints the same instructions, with the same operands,

@@ -81,7 +81,7 @@ func TestTemplatesExecuteTheSame(t *testing.T) {
 		entries = append(entries, db.TypeOf(reflect.TypeOf(x), ""))
 	}
 	options := func(*testing.T) *db.Options {
-		return &db.Options{Types: db.Types(entries...), Index: true, VerifyEvery: 1}
+		return &db.Options{Types: db.Types(entries...), VerifyEvery: 1}
 	}
 	survives(t, of(options, func(t *testing.T) *parsed {
 		x := template.Must(template.New("main").Funcs(funcs).Parse(strings.ReplaceAll(templates, "{{nil | isnil}}", "{{isnil .None}}")))
@@ -119,7 +119,7 @@ func TestRegularExpressionsCompileToTheSame(t *testing.T) {
 	}
 	// Compiled programs share memory with the expressions that they come from.
 	options := func(*testing.T) *db.Options {
-		return &db.Options{Types: db.Types(db.Type[syntax.Regexp]("")), Index: true, VerifyEvery: 1}
+		return &db.Options{Types: db.Types(db.Type[syntax.Regexp]("")), VerifyEvery: 1}
 	}
 	survives(t, of(options, func(t *testing.T) *expressions {
 		v := &expressions{All: &[]*syntax.Regexp{}, Programs: map[string]*syntax.Prog{}}
@@ -177,7 +177,7 @@ func TestContainersThatHoldEachOtherWorkOn(t *testing.T) {
 		Queue *queue
 	}
 	options := func(*testing.T) *db.Options {
-		return &db.Options{Types: db.Types(db.Type[task]("task")), Index: true, VerifyEvery: 1}
+		return &db.Options{Types: db.Types(db.Type[task]("task")), VerifyEvery: 1}
 	}
 	survives(t, of(options, func(t *testing.T) *containers {
 		v := &containers{list.New(), ring.New(7), &queue{}}

@@ -88,7 +88,7 @@ func typesOptions(t *testing.T) *db.Options {
 	} {
 		entries = append(entries, db.TypeOf(reflect.TypeOf(v), ""))
 	}
-	return &db.Options{Types: db.Types(entries...), Index: true, VerifyEvery: 1}
+	return &db.Options{Types: db.Types(entries...), VerifyEvery: 1}
 }
 
 // universe names every object that the universe of go/types consists of, by the
