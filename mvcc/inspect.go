@@ -41,12 +41,17 @@ const (
 	outrunTries = 2000
 	outrunSwift = 20
 	outrunPause = 2 * time.Millisecond
+
+	// A file that somebody is about to make is there a little before its writer says that
+	// it is; a file whose making ended early looks the same.
+	unfinishedTries = 400
 )
 
 // outrun is an error that may come from what a writer did meanwhile.
 type outrun struct {
 	error
 	moved bool // the metas did change
+	most  int  // tries, if they did not
 }
 
 func (e *outrun) Unwrap() error { return e.error }
@@ -64,7 +69,7 @@ func openBeside(ctx context.Context, o Options) (*Store, error) {
 			return nil, ctx.Err()
 		}
 		if !again.moved {
-			if tries++; tries == outrunTries {
+			if tries++; tries >= again.most {
 				return nil, again.error
 			}
 			if tries < outrunSwift {
@@ -85,15 +90,18 @@ func (s *Store) outrun(err error, attended bool) error {
 		return err
 	}
 	if moved, failed := s.pager.Moved(); failed == nil && moved {
-		return &outrun{err, true}
+		return &outrun{err, true, 0}
 	}
 	now := s.pager.Attended()
 	fleeting := errors.Is(err, dberr.ErrLogMissing) || errors.Is(err, fs.ErrNotExist) ||
 		errors.Is(err, dberr.ErrSnapshotTooOld) || errors.Is(err, errUnfinished)
 	// Close cuts its log and removes it, and may be done with that by now.
 	closed := attended && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, fs.ErrNotExist))
-	if now && (!attended || fleeting) || closed {
-		return &outrun{err, false}
+	switch {
+	case now && (!attended || fleeting) || closed:
+		return &outrun{err, false, outrunTries}
+	case errors.Is(err, errUnfinished):
+		return &outrun{err, false, unfinishedTries}
 	}
 	return err
 }
@@ -110,7 +118,7 @@ func (s *Store) replayBeside(ctx context.Context, attended bool) error {
 		err = fmt.Errorf("%w: %s", dberr.ErrLogMissing, s.logDir())
 	}
 	if err == nil && !attended && s.pager.Attended() {
-		return &outrun{fmt.Errorf("%w: a writer came", dberr.ErrConflict), false}
+		return &outrun{fmt.Errorf("%w: a writer came", dberr.ErrConflict), false, outrunTries}
 	}
 	return err
 }

@@ -428,3 +428,21 @@ func TestInspectWaitsForACreator(t *testing.T) {
 		t.Errorf("beside a creator at work: %v, expected to wait until the deadline", err)
 	}
 }
+
+// One that comes before the creator can be seen waits a little, too: a file whose making
+// ended early looks the same.
+func TestInspectWaitsForACreatorThatIsNotSeen(t *testing.T) {
+	o := testOptions(newFS(t))
+	creator := must(pager.Open(bg, pager.Options{FS: o.FS, Path: o.Path, PageSize: o.PageSize, Rand: rand.Uint64}))(t)
+	if err := creator.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(bg, 50*time.Millisecond)
+	defer cancel()
+	if _, err := Open(ctx, inspectOptions(o)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("of a file that may yet be made: %v, expected to wait until the deadline", err)
+	}
+	if _, err := Open(bg, inspectOptions(o)); !errors.Is(err, errUnfinished) {
+		t.Errorf("of a file that nobody makes: %v", err)
+	}
+}
