@@ -109,6 +109,8 @@ type programme struct {
 	gone   map[db.Version]bool
 	// held are versions that namespaces may still show: the garbage collector ends them.
 	held map[db.Version]bool
+	// followed is, by branch, the version up to which all of them know what collects took away.
+	followed map[string]db.Version
 	// collected are the versions that Collect committed.
 	collected map[db.Version]bool
 	cells     int // made so far
@@ -119,7 +121,7 @@ type programme struct {
 func newProgramme(t *rapid.T) *programme {
 	p := &programme{
 		ctx: context.Background(), mem: vfs.NewMem(), states: map[db.Version]versionState{0: {}},
-		lines: map[string]*lineState{"main": {}}, tags: map[string]db.Version{}, gone: map[db.Version]bool{}, collected: map[db.Version]bool{}, held: map[db.Version]bool{},
+		lines: map[string]*lineState{"main": {}}, tags: map[string]db.Version{}, gone: map[db.Version]bool{}, collected: map[db.Version]bool{}, held: map[db.Version]bool{}, followed: map[string]db.Version{},
 		seed: rapid.Uint64().Draw(t, "seed"),
 	}
 	p.open(t)
@@ -143,6 +145,7 @@ func (p *programme) open(t *rapid.T) {
 	must(t, err)
 	p.d = d
 	clear(p.held)
+	clear(p.followed)
 }
 
 func must(t *rapid.T, err error) {
@@ -287,6 +290,9 @@ func (p *programme) save(t *rapid.T) {
 	s := p.states[p.lines[branch].head()].clone()
 	p.edit(t, doc, name, s)
 	p.held[ns.Base()] = true
+	if v, ok := p.followed[branch]; !ok || ns.Base() < v {
+		p.followed[branch] = ns.Base()
+	}
 	v, err := ns.Save(p.ctx)
 	must(t, err)
 	p.held[ns.Base()] = true
@@ -364,9 +370,28 @@ func (p *programme) promised(last int) map[db.Version]bool {
 	return keep
 }
 
+// mayStay are versions that namespaces may keep: those that they show, and collects that
+// they have not followed with the versions just before them.
+func (p *programme) mayStay() map[db.Version]bool {
+	stay := maps.Clone(p.held)
+	for branch, followed := range p.followed {
+		before := db.Version(0)
+		for _, v := range p.lines[branch].versions {
+			if p.gone[v] {
+				continue
+			}
+			if p.collected[v] && v > followed {
+				stay[before], stay[v] = true, true
+			}
+			before = v
+		}
+	}
+	return stay
+}
+
 func (p *programme) prune(t *rapid.T) {
 	last := rapid.IntRange(1, 6).Draw(t, "last")
-	keep := p.promised(last)
+	keep, stay := p.promised(last), p.mayStay()
 	rep, err := p.d.Prune(p.ctx, db.PruneOptions{Policy: db.KeepLast(last)})
 	must(t, err)
 	taken := 0
@@ -377,7 +402,7 @@ func (p *programme) prune(t *rapid.T) {
 		s, err := p.d.At(p.ctx, v)
 		if err == nil {
 			s.Close()
-			if p.held[v] {
+			if stay[v] {
 				continue
 			}
 			t.Fatalf("version %d was to go, and is there", v)
