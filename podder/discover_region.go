@@ -211,7 +211,9 @@ func (w *walk) add(c candidate) int32 {
 	case pod.SlotArray:
 		r.extra = w.st.spans.put(span{count: c.count, reach: c.reach})
 	}
-	index.add(w.st, i)
+	if w.st.size(r) > 0 {
+		index.add(w.st, i)
+	}
 	if c.leaf() {
 		w.soon(i)
 	}

@@ -99,7 +99,7 @@ func (w *walk) visitRow() {
 			w.stream.done(i, r)
 		}
 		i++
-		more = i < stop && len(w.grown) == 0
+		more = i < stop && len(w.grown) == 0 && w.edges.n <= maxEdges
 	}
 }
 

@@ -101,8 +101,9 @@ values:
 					to = unsafe.Add(to, 1)
 					break
 				}
-				// A reference, mostly to all of a region in the same pod.
-				if e.edge >= e.edgesKnown {
+				// A reference, mostly to all of a region in the same pod. To what has no
+				// size there is none: the next one belongs to something behind it.
+				if o.sub.size == 0 || e.edge >= e.edgesKnown {
 					break values
 				}
 				r := w.st.regions.at(*w.edges.at(int32(e.edge)))

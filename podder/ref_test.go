@@ -430,3 +430,49 @@ func TestRefsCannotBeLoadedInTheMidstOfALoad(t *testing.T) {
 		t.Fatal("afterwards")
 	}
 }
+
+// A type that had fields and has none any more: pointers to it lead to no region, though a
+// Ref that is not loaded does, and the references behind them are theirs.
+func TestPointersToWhatHasNoFieldsAnyMore(t *testing.T) {
+	type (
+		wasEmpty struct{ A int }
+		isEmpty  struct{}
+		other    struct{ N int }
+		was      struct {
+			P *wasEmpty
+			R Ref[wasEmpty]
+			Q *other
+			S string
+		}
+		is struct {
+			P *isEmpty
+			R Ref[isEmpty]
+			Q *other
+			S string
+		}
+	)
+	pairs := []pair{{"empty", wasEmpty{}, isEmpty{}}, {"root", was{}, is{}}, {"other", other{}, other{}}}
+	s := newFakeStore()
+	var list []*was
+	for i := range 100 {
+		x := &wasEmpty{7}
+		list = append(list, &was{x, NewRef(x), &other{i}, "a text that takes a little room in the pod"})
+	}
+	mustSave(t, mustGraph(t, configOf(t, s, pairs, false)), s, "x", &list)
+	g := mustGraph(t, configOf(t, s, pairs, true))
+	keepRefs(g, s) // which stay unloaded
+	want := []reflect.Type{reflect.TypeFor[*[]*is]()}
+	vs, err := g.Load(context.Background(), s, []string{"x"}, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSave(t, g, s, "x", vs[0].Interface())
+	if vs, err = mustGraph(t, configOf(t, s, pairs, true)).Load(context.Background(), s, []string{"x"}, want); err != nil {
+		t.Fatal(err)
+	}
+	for i, x := range *vs[0].Interface().(*[]*is) {
+		if x.Q.N != i || x.P == nil {
+			t.Fatalf("element %d has %d and %p", i, x.Q.N, x.P)
+		}
+	}
+}
