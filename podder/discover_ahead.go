@@ -32,8 +32,7 @@ type aheadMap struct {
 	slot   uintptr
 }
 
-// aheadRefs returns those among the references of a plan. What a map has is known when all
-// types are.
+// aheadRefs returns those among the references of a plan.
 func aheadRefs(refs []op) (list []aheadRef) {
 	for k := range refs {
 		switch o := &refs[k]; {

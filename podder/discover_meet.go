@@ -71,7 +71,7 @@ func (w *walk) leaf(i int32, r *region, size int) {
 
 // meet makes a region for the memory of an object, array or map at q and notes the
 // reference to it, if that touches, as is easily seen, nothing that is known; else it
-// returns nil. It is state.claim, addRegion and edge in one, for the case that there is
+// returns nil. It is regionIndex.claim, addRegion and edge in one, for the case that there is
 // room in all tables: nothing is called, so nothing is put aside for a call.
 func (w *walk) meet(q unsafe.Pointer, p *plan, kind pod.Kind, size uintptr) (*region, int32) {
 	st, edges := w.st, w.edges
