@@ -36,6 +36,10 @@ type Options struct {
 	// make saves of scattered changes write less, large ones loads read faster.
 	// A larger single object is a pod of its own. 0 means 8 KiB.
 	PodTargetBytes int
+	// Strategy says where what is new is cut into pods; nil is Learned, which keeps
+	// together what the history of the database does not say changes apart. It moves nothing
+	// that is stored, and what one strategy wrote reads alike with another.
+	Strategy Strategy
 	// NoIndex has every save of a namespace look at everything that its variables reach.
 	// Else, from the third on, saves compare what is in memory with fingerprints of what it
 	// was when it was stored, and look only at what differs. What those cannot see is
@@ -184,6 +188,7 @@ func (o Options) podding(reg *podder.Registry, secret [32]byte) podder.Config {
 	return podder.Config{
 		Registry: reg, Secret: secret,
 		TargetBytes:     o.PodTargetBytes,
+		Strategy:        o.Strategy,
 		ZeroUnsupported: o.OnUnsupported == ZeroUnsupported,
 		Warn:            o.warn(),
 		Index:           !o.NoIndex,

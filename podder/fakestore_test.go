@@ -20,6 +20,7 @@ type fakeStore struct {
 	names map[string]pod.ID
 	last  pod.ID
 	key   [32]byte
+	rates *pod.Rates // what transactions say of the history
 }
 
 func newFakeStore() *fakeStore {
@@ -153,6 +154,9 @@ func (t *fakeTx) Put(_ context.Context, c *pod.Change) error {
 	}
 	return nil
 }
+
+// Rates makes fakeTx a pod.RatedSink.
+func (t *fakeTx) Rates(context.Context) (*pod.Rates, error) { return t.s.rates, nil }
 
 func (t *fakeTx) SetName(_ context.Context, name string, id pod.ID) error {
 	t.names[name] = id

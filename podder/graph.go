@@ -21,6 +21,8 @@ type Config struct {
 	// TargetBytes is the encoded size to which pods are filled, 8 KiB by
 	// default. A larger region is a pod of its own.
 	TargetBytes int
+	// Strategy says where the graph is cut into pods; nil is Learned.
+	Strategy Strategy
 	// ZeroUnsupported stores funcs, channels and unsafe pointers as nil, where a
 	// save would refuse them.
 	ZeroUnsupported bool
@@ -61,6 +63,9 @@ func (c Config) filled() (Config, error) {
 	if c.TargetBytes < 0 || c.TargetBytes > 1<<30 {
 		return c, fmt.Errorf("pod size %d: %w", c.TargetBytes, dberr.ErrInvalid)
 	}
+	if c.Strategy == nil {
+		c.Strategy = Learned()
+	}
 	if c.Registry == nil {
 		c.Registry = NewRegistry()
 	}
@@ -88,6 +93,7 @@ type Graph struct {
 	others  bool   // Others
 	late    bool   // a first save encodes nothing before all is placed (a test)
 	resaved int    // saves without a walk
+	choices int    // that the strategy made
 	open    *Saved // what waits for its fate, nil for nothing
 }
 

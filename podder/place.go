@@ -10,8 +10,9 @@ import (
 //
 //  1. A region that the state before knew at the same address, with the same
 //     kind and type, keeps its place. A variable's box keeps its pod.
-//  2. New regions are bundled with their parent: cluster.go cuts the tree of
-//     first references into connected pieces of at most TargetBytes.
+//  2. New regions are bundled with their parent, but for those that the strategy
+//     has begin pods (strategy.go): cluster.go cuts the tree of first references into
+//     connected pieces of at most TargetBytes.
 //  3. A piece joins a pod near it that has room (the parent's, a sibling's, that
 //     of what it refers to), else it becomes a pod. A larger region is a pod.
 //  4. Inside a pod new regions take the lowest free slots in the order in which
@@ -36,8 +37,10 @@ type placer struct {
 	fresh []int32 // new regions, by pod
 	podOf []int32 // pods of new regions, -1 for the others and for aliases
 
-	heaviest uint32 // weight of a container
-	from     int32  // regions below it have places
+	heaviest uint32   // weight of a container
+	most     uint32   // up to where pods are filled
+	chooser  *chooser // nil if everything is bundled up to that
+	from     int32    // regions below it have places
 }
 
 // move is a slot that becomes a forwarder.
@@ -178,17 +181,18 @@ func (p *placer) headPod(i int32, r *region) bool {
 func (p *placer) nearby(i int32, n int) int32 {
 	regions := &p.st.regions
 	r := regions.at(i)
-	if r.parent < 0 || r.flags&flagRefHead != 0 {
+	if r.parent < 0 || r.flags&(flagRefHead|flagApart) != 0 {
 		return -1
 	}
-	fits := func(pod int32) bool { return pod >= 0 && p.st.pods[pod].bytes+n <= p.cfg.TargetBytes }
+	fits := func(pod int32) bool { return pod >= 0 && p.st.pods[pod].bytes+n <= int(p.most) }
 	if up := regions.at(r.parent).pod; fits(up) {
 		return up
 	}
-	if i > 0 && regions.at(i-1).parent == r.parent && regions.at(i-1).flags&flagRefHead == 0 && fits(regions.at(i-1).pod) {
+	const apart = flagRefHead | flagApart
+	if i > 0 && regions.at(i-1).parent == r.parent && regions.at(i-1).flags&apart == 0 && fits(regions.at(i-1).pod) {
 		return regions.at(i - 1).pod
 	}
-	if i+1 < regions.len() && regions.at(i+1).parent == r.parent && !p.newRegion(i+1) && regions.at(i+1).flags&flagRefHead == 0 && fits(regions.at(i+1).pod) {
+	if i+1 < regions.len() && regions.at(i+1).parent == r.parent && !p.newRegion(i+1) && regions.at(i+1).flags&apart == 0 && fits(regions.at(i+1).pod) {
 		return regions.at(i + 1).pod
 	}
 	if r.kind != pod.SlotFree && int32(r.edge) < p.edges.len() {

@@ -58,7 +58,7 @@ func (g *Graph) reset() {
 	clear(g.roots)
 	g.dropRefs(dberr.ErrDetached)
 	g.hidden = hiddenValues{}
-	g.zeroed = 0
+	g.zeroed, g.choices = 0, 0
 }
 
 // PodsFrom adds to set the pods that a variable reaches as it was loaded: all

@@ -306,6 +306,7 @@ func randomGraph(t *testing.T, seed uint64) {
 	cfg := s.config()
 	cfg.Registry = rndRegistry(t)
 	cfg.TargetBytes = 200 + r.IntN(3000)
+	cfg.Strategy = stStrategy(s, seed)
 	g := mustGraph(t, cfg)
 	x, y := rg.nodes[0], rg.nodes[len(rg.nodes)/2]
 	var old *fakeStore
@@ -346,6 +347,7 @@ func checkStored(t *testing.T, s *fakeStore, cfg Config, x, y *rnd) {
 	t.Helper()
 	want := [2]*rnd{x, y}
 	checkIso(t, "decode", want, decodeXY(t, s, cfg))
+	cfg.Strategy = SplitAll() // others than it was written with
 	g := mustGraph(t, cfg)
 	var got [2]*rnd
 	for i, name := range []string{"y", "x"} {

@@ -53,6 +53,7 @@ const (
 	flagRefHead              // a Ref leads to it, so it begins a pod (ref_save.go)
 	flagCrossed              // others than its parent refer to it
 	flagNoted                // undo has what it was
+	flagApart                // begins a pod, as the strategy says (chooser.go)
 )
 
 // span is the length of an array or string region.

@@ -122,9 +122,14 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Sav
 	if err := x.discover(w, roots); err != nil {
 		return nil, err
 	}
-	p := &placer{walk: w, cfg: g.cfg, sink: sink, from: w.added}
+	p := &placer{walk: w, cfg: g.cfg, sink: sink, from: w.added, most: uint32(g.cfg.podBytes())}
 	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: g.cur, undo: u}
 	x.encoder = &encoder{placer: p, ctx: ctx, saved: s}
+	if x.added < w.st.regions.len() {
+		if err := x.askStrategy(g); err != nil {
+			return nil, err
+		}
+	}
 	x.placeAdded()
 	end := w.edges.put(0) // so that one past the last edge can be looked at
 	g.warnModuleData(w)

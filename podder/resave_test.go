@@ -48,6 +48,7 @@ func resaveRandom(t *testing.T, seed uint64) (resaves, saves int) {
 	cfg := indexed(s)
 	cfg.Registry = rndRegistry(t)
 	cfg.TargetBytes = 200 + r.IntN(3000)
+	cfg.Strategy = stStrategy(s, seed)
 	g := mustGraph(t, cfg)
 	x, y := rg.nodes[0], rg.nodes[len(rg.nodes)/2]
 	roots := rootsOf("x", x, "y", y)

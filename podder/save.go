@@ -28,6 +28,7 @@ type Saved struct {
 	Roots map[string]pod.ID
 
 	last      bool // of SaveLast
+	choices   int  // that a strategy made
 	g         *Graph
 	base      *state
 	next      *state
@@ -48,6 +49,7 @@ func (s *Saved) Commit() {
 		panic("podder: Commit of the last save of a graph")
 	}
 	maps.Copy(s.g.roots, s.Roots)
+	s.g.choices += s.choices
 	if s.undo != nil {
 		s.undo.keep()
 		if s.g.tooLarge(&s.g.cur.prints) {
@@ -139,9 +141,12 @@ func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink, la
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)
 	s := &Saved{Roots: map[string]pod.ID{}, last: last, g: g, base: g.cur, next: w.st, Walked: true}
-	p := &placer{walk: w, cfg: g.cfg, sink: sink}
+	p := &placer{walk: w, cfg: g.cfg, sink: sink, most: uint32(g.cfg.podBytes())}
 	e := &encoder{placer: p, ctx: ctx, saved: s}
-	if w.first && len(g.cur.pods) == 0 {
+	if err := e.askStrategy(g); err != nil {
+		return nil, err
+	}
+	if w.first && len(g.cur.pods) == 0 && p.chooser == nil {
 		w.stream = newStream(e, last, g.late)
 	}
 	if err := w.discover(roots); err != nil {

@@ -10,11 +10,7 @@ import (
 // run encodes every pod and puts those that changed.
 func (e *encoder) run() error {
 	st := e.st
-	if st.types == nil {
-		if st.types = maps.Clone(e.old.types); st.types == nil {
-			st.types = map[typeKey]pod.TypeID{}
-		}
-	}
+	e.knowTypes()
 	st.carryForwards(e.old)
 	if err := e.cutContainers(); err != nil {
 		return err
@@ -43,6 +39,16 @@ func (e *encoder) run() error {
 	}
 	e.saved.Pods += len(st.pods)
 	return nil
+}
+
+// knowTypes has the state know the ids of types that the one before knew.
+func (e *encoder) knowTypes() {
+	if e.st.types != nil {
+		return
+	}
+	if e.st.types = maps.Clone(e.old.types); e.st.types == nil {
+		e.st.types = map[typeKey]pod.TypeID{}
+	}
 }
 
 // onlyCrossings reports whether each region is referred to by its parent and, but

@@ -66,7 +66,7 @@ const (
 
 func newStream(e *encoder, last, wait bool) *stream {
 	e.st.types = map[typeKey]pod.TypeID{}
-	s := &stream{e: e, regs: &e.st.regions, target: uint32(e.cfg.TargetBytes), open: -1, last: last, wait: wait}
+	s := &stream{e: e, regs: &e.st.regions, target: e.most, open: -1, last: last, wait: wait}
 	s.large = uint32(chunkFrom * e.cfg.TargetBytes)
 	s.sink, _ = e.sink.(pod.WholeSink)
 	return s

@@ -1,0 +1,28 @@
+package pod
+
+import "context"
+
+// Rates are how often slots change, as the history of a database says.
+type Rates struct {
+	// Commits is the length of the history that was looked at.
+	Commits int
+	Slots   map[RateKey]Count
+}
+
+// RateKey is a class of slots.
+type RateKey struct {
+	Kind Kind
+	Type TypeID
+}
+
+// Count is a numerator and a denominator: Changes of slots in Commits, one for each
+// slot and each commit since its pod was made.
+type Count struct{ Changes, Commits int }
+
+// RatedSink is a Sink that knows how often slots change.
+type RatedSink interface {
+	Sink
+	// Rates returns what the history up to the transaction's base says, nil if that is
+	// too short to say anything. The result is shared and must not be changed.
+	Rates(ctx context.Context) (*Rates, error)
+}

@@ -1,0 +1,230 @@
+package podder
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+type stNode struct {
+	ID    int
+	Text  string
+	Left  *stNode
+	Right *stNode
+	List  []*stNode
+	ByKey map[string]*stNode
+	Count *stCount
+}
+
+type stCount struct{ N int }
+
+// stTree returns a tree of n nodes with some sharing, and all of them.
+func stTree(r *rand.Rand, n int) (*stNode, []*stNode) {
+	all := make([]*stNode, n)
+	for i := range all {
+		all[i] = stNew(r, i)
+		if i > 0 {
+			stHang(r, all[r.IntN(i)], all[i])
+		}
+	}
+	for range n / 10 {
+		all[r.IntN(n)].List = append(all[r.IntN(n)].List, all[r.IntN(n)])
+	}
+	return all[0], all
+}
+
+func stNew(r *rand.Rand, i int) *stNode {
+	x := &stNode{ID: i, Text: fmt.Sprint("node ", i, " of ", string(make([]byte, r.IntN(200))))}
+	if r.IntN(3) == 0 {
+		x.Count = &stCount{i}
+	}
+	return x
+}
+
+func stHang(r *rand.Rand, up, x *stNode) {
+	switch k := r.IntN(4); {
+	case k == 0 && up.Left == nil:
+		up.Left = x
+	case k == 1 && up.Right == nil:
+		up.Right = x
+	case k == 2:
+		if up.ByKey == nil {
+			up.ByKey = map[string]*stNode{}
+		}
+		up.ByKey[fmt.Sprint("to ", x.ID)] = x
+	default:
+		up.List = append(up.List, x)
+	}
+}
+
+// stStrategies are all; Learned bundles unless a store has rates (stRates).
+var stStrategies = []struct {
+	name string
+	s    Strategy
+}{
+	{"learned", Learned()},
+	{"bundle-all", BundleAll()},
+	{"split-all", SplitAll()},
+	{"by-container", ByType()},
+	{"by-type", ByType(reflect.TypeFor[stCount]())},
+	{"random", Random(7)},
+	{"greedy", Greedy(0.01)},
+	{"fixed", fixed{0b1011001}},
+}
+
+// stStrategy is a strategy for a random test, the default for every other seed.
+func stStrategy(s *fakeStore, seed uint64) Strategy {
+	if seed%2 == 0 {
+		return nil
+	}
+	s.rates = stRates(seed)
+	return stStrategies[seed/2%uint64(len(stStrategies))].s
+}
+
+// stRates are rates by which Learned cuts here and there.
+func stRates(seed uint64) *pod.Rates {
+	r := rand.New(rand.NewPCG(seed, 3))
+	rates := &pod.Rates{Commits: 1000, Slots: map[pod.RateKey]pod.Count{}}
+	for kind := pod.SlotBox; kind <= pod.SlotString; kind++ {
+		for typ := range pod.FirstCatalogType + 40 {
+			if n := r.IntN(4); n > 0 {
+				rates.Slots[pod.RateKey{Kind: kind, Type: typ}] = pod.Count{Changes: 300 * (n - 1), Commits: 1000}
+			}
+		}
+	}
+	return rates
+}
+
+// A graph is saved, changed and saved again with each strategy: what is stored comes back,
+// also for graphs with another strategy, in which a save writes nothing; pods are
+// bounded; and the same is stored if everything is done again.
+func TestEachStrategyStoresTheSameGraph(t *testing.T) {
+	for k, c := range stStrategies {
+		t.Run(c.name, func(t *testing.T) {
+			var first string
+			for range 2 {
+				s := stProgram(t, c.s, stStrategies[(k+1)%len(stStrategies)].s)
+				text := stText(s)
+				if first == "" {
+					first = text
+				}
+				if text != first {
+					t.Fatal("the same graph was stored in two ways")
+				}
+			}
+		})
+	}
+}
+
+// stText is all that a store holds.
+func stText(s *fakeStore) string {
+	var b strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(s.pods)) {
+		fmt.Fprintln(&b, id, *s.pods[id])
+	}
+	fmt.Fprintln(&b, s.names)
+	return b.String()
+}
+
+// stProgram saves and changes a tree with one strategy, and loads it with another.
+func stProgram(t *testing.T, with, other Strategy) *fakeStore {
+	r := rand.New(rand.NewPCG(5, 6))
+	s := newFakeStore()
+	s.rates = stRates(1)
+	cfg := indexed(s)
+	cfg.Strategy, cfg.TargetBytes = with, 1024
+	g := mustGraph(t, cfg)
+	root, all := stTree(r, 150)
+	mustSave(t, g, s, "x", root)
+	for range 6 {
+		mustStayQuiet(t, g, s, "x", root)
+		cfg.Strategy = other
+		_, vs := reload(t, s, cfg, "x", root)
+		if err := isomorphic(reflect.ValueOf(root), vs[0]); err != nil {
+			t.Fatal(err)
+		}
+		stBounded(t, s, 8*cfg.TargetBytes)
+		for range 10 {
+			all[r.IntN(len(all))].ID++
+			x := stNew(r, 1000+r.IntN(1000))
+			stHang(r, all[r.IntN(len(all))], x)
+			all = append(all, x)
+		}
+		mustSave(t, g, s, "x", root)
+	}
+	return s
+}
+
+// stBounded fails if a pod of more than one slot is larger than it may be.
+func stBounded(t *testing.T, s *fakeStore, most int) {
+	t.Helper()
+	for id, p := range s.pods {
+		n := 0
+		for _, d := range p.Slots {
+			n += len(d.Bytes)
+		}
+		if len(p.Slots) > 1 && n > most {
+			t.Errorf("pod %d: %d slots, %d bytes", id, len(p.Slots), n)
+		}
+	}
+}
+
+// Strategies do what they are named after: what is in how many pods.
+func TestStrategiesCutWhereTheySay(t *testing.T) {
+	x := &stNode{Text: "root", Count: &stCount{1}, Left: &stNode{Count: &stCount{2}}}
+	for range 20 {
+		x.List = append(x.List, &stNode{Text: string(make([]byte, 100)), Count: &stCount{3}})
+	}
+	objects := 1 + 1 + 1 + 2 + 1 + 2*20 // box, root, its count, left and its count, the list, what it has
+	for name, want := range map[string]struct {
+		s    Strategy
+		pods int
+	}{
+		"bundle all":         {BundleAll(), 1},
+		"split all":          {SplitAll(), objects},
+		"by container":       {ByType(), 2 + 2}, // the rest; the list, in pods of 1 KiB
+		"by type":            {ByType(reflect.TypeFor[stCount]()), 22 + 3},
+		"learned, untaught":  {Learned(), 3},
+		"first choice only":  {fixed{1}, 2 + 2},
+		"none of the first":  {fixed{0}, 3},
+		"greedy, no changes": {Greedy(0), 3},
+		"greedy, all change": {Greedy(1), 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFakeStore()
+			cfg := s.config()
+			cfg.Strategy, cfg.TargetBytes = want.s, 1024
+			mustSave(t, mustGraph(t, cfg), s, "x", x)
+			if len(s.pods) != want.pods {
+				t.Errorf("%d pods, want %d", len(s.pods), want.pods)
+			}
+		})
+	}
+}
+
+// Learned cuts off what changes often from what is large and does not, and only that.
+func TestLearnedCutsOffWhatChanges(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		commits    int
+		p, q       PieceSize
+		wantsSplit bool
+	}{
+		{"no history", 0, PieceSize{1, 4000, 0}, PieceSize{1, 10, 1}, false},
+		{"small and often beside large and never", 1000, PieceSize{1, 4000, 0.0001}, PieceSize{1, 10, 0.5}, true},
+		{"large and never below small and often", 1000, PieceSize{1, 10, 0.5}, PieceSize{1, 4000, 0.0001}, true},
+		{"both change always", 1000, PieceSize{1, 4000, 1}, PieceSize{1, 4000, 1}, false},
+		{"both change never", 1000, PieceSize{1, 4000, 0}, PieceSize{1, 4000, 0}, false},
+		{"a short history", 16, PieceSize{1, 400, 0.001}, PieceSize{1, 10, 0.05}, false},
+	} {
+		if got := Learned().Split(&Choice{Commits: c.commits, Piece: c.p, ChildPiece: c.q}); got != c.wantsSplit {
+			t.Errorf("%s: splits: %v", c.name, got)
+		}
+	}
+}
