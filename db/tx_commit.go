@@ -153,7 +153,7 @@ type slotRecorder struct {
 }
 
 var _ interface {
-	pod.Sink
+	pod.RatedSink
 	podder.Catalogue
 } = (*slotRecorder)(nil)
 
@@ -162,6 +162,8 @@ func (r *slotRecorder) NewPod() pod.ID { return r.tx.NewPod() }
 func (r *slotRecorder) Type(ctx context.Context, descriptor []byte) (pod.TypeID, error) {
 	return r.tx.Type(ctx, descriptor)
 }
+
+func (r *slotRecorder) Rates(ctx context.Context) (*pod.Rates, error) { return r.tx.Rates(ctx) }
 
 func (r *slotRecorder) Types(ctx context.Context, from pod.TypeID, fn func(pod.TypeID, []byte) error) error {
 	return r.tx.Types(ctx, from, fn)

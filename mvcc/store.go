@@ -67,6 +67,7 @@ type Store struct {
 	// reclaimable: the queue of reclaim may have rows.
 	reclaimable  atomic.Bool
 	merges       merges
+	rates        rateCache
 	retireWeight uint64
 	queueChunk   int
 	stepSize     int // entries that a step of reclaim takes; the upkeep token is held

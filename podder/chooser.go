@@ -7,7 +7,7 @@ import "github.com/poddb/poddb/internal/pod"
 type chooser struct {
 	*encoder
 	strategy Strategy
-	rates    slotRates
+	rates    *slotRates  // of Learned
 	number   int         // of choices so far
 	pieces   []PieceSize // by region, from the first new one on
 	choice   Choice
@@ -29,7 +29,10 @@ func (e *encoder) askStrategy(g *Graph) error {
 		if err != nil || rates == nil {
 			return err
 		}
-		if c.rates = newSlotRates(rates); !c.rates.worthwhile(int(e.most)) {
+		if g.rates.counted != rates {
+			g.rates = newSlotRates(rates, int(e.most))
+		}
+		if c.rates = &g.rates; !c.rates.worthwhile {
 			return nil
 		}
 	}
@@ -59,9 +62,12 @@ func (c *chooser) begins(i int32, r *region, child, sibling int32) bool {
 	}
 	ch := &c.choice
 	*ch = Choice{
-		Number: c.number, Commits: c.rates.commits,
+		Number: c.number,
 		Parent: up.plan.typ, Child: r.plan.typ, Container: r.kind == pod.SlotArray || r.kind == pod.SlotMap,
 		Piece: joins.with(c.piece(sibling)), ChildPiece: here,
+	}
+	if c.rates != nil {
+		ch.Commits = c.rates.counted.Commits
 	}
 	c.number++
 	c.saved.choices++
@@ -94,7 +100,7 @@ func (c *chooser) own(r *region) PieceSize {
 
 // rate returns how often the slot of region r changes.
 func (c *chooser) rate(r *region) float64 {
-	if c.rates.commits == 0 {
+	if c.rates == nil {
 		return 0
 	}
 	k := pod.RateKey{Kind: r.kind}
@@ -111,9 +117,10 @@ func (c *chooser) rate(r *region) float64 {
 
 // slotRates are the rates of change of slots, by what they hold.
 type slotRates struct {
-	commits int
-	pooled  float64 // of all slots together
-	known   map[pod.RateKey]float64
+	counted    *pod.Rates
+	pooled     float64 // of all slots together
+	known      map[pod.RateKey]float64
+	worthwhile bool // there may be something to cut
 }
 
 // A rate is what was counted, with priorSlots commits of a slot that changes as often as
@@ -121,16 +128,18 @@ type slotRates struct {
 // after what was counted; the prior is that of the database itself.)
 const priorSlots = 16
 
-func newSlotRates(counted *pod.Rates) slotRates {
+// newSlotRates estimates rates, for pods of up to target bytes.
+func newSlotRates(counted *pod.Rates, target int) slotRates {
 	var changes, commits int
 	for _, n := range counted.Slots {
 		changes, commits = changes+n.Changes, commits+n.Commits
 	}
-	s := slotRates{commits: counted.Commits, known: make(map[pod.RateKey]float64, len(counted.Slots))}
+	s := slotRates{counted: counted, known: make(map[pod.RateKey]float64, len(counted.Slots))}
 	s.pooled = (float64(changes) + 1) / float64(commits+priorSlots)
 	for k, n := range counted.Slots {
 		s.known[k] = (float64(n.Changes) + priorSlots*s.pooled) / float64(n.Commits+priorSlots)
 	}
+	s.worthwhile = s.mayCut(target)
 	return s
 }
 
@@ -141,13 +150,13 @@ func (s *slotRates) of(k pod.RateKey) float64 {
 	return s.pooled
 }
 
-// worthwhile reports whether there is any cut that Learned may want to make in pods of
+// mayCut reports whether there is any cut that Learned may want to make in pods of
 // up to target bytes: what changes most often away from what changes never.
-func (s *slotRates) worthwhile(target int) bool {
+func (s *slotRates) mayCut(target int) bool {
 	most := s.pooled
 	for _, rate := range s.known {
 		most = max(most, rate)
 	}
-	c := Choice{Commits: s.commits, Piece: PieceSize{Bytes: target}, ChildPiece: PieceSize{Rate: min(most*float64(target), 1)}}
+	c := Choice{Commits: s.counted.Commits, Piece: PieceSize{Bytes: target}, ChildPiece: PieceSize{Rate: min(most*float64(target), 1)}}
 	return learned{}.Split(&c)
 }

@@ -90,11 +90,12 @@ type Graph struct {
 	hidden  hiddenValues
 	zeroed  int // values that the newest save stored as nil
 	spare   spareBlocks
-	others  bool   // Others
-	late    bool   // a first save encodes nothing before all is placed (a test)
-	resaved int    // saves without a walk
-	choices int    // that the strategy made
-	open    *Saved // what waits for its fate, nil for nothing
+	others  bool      // Others
+	late    bool      // a first save encodes nothing before all is placed (a test)
+	resaved int       // saves without a walk
+	choices int       // that the strategy made
+	rates   slotRates // what transactions said last of the history
+	open    *Saved    // what waits for its fate, nil for nothing
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.

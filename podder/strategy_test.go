@@ -221,6 +221,8 @@ func TestLearnedCutsOffWhatChanges(t *testing.T) {
 		{"large and never below small and often", 1000, PieceSize{1, 10, 0.5}, PieceSize{1, 4000, 0.0001}, true},
 		{"both change always", 1000, PieceSize{1, 4000, 1}, PieceSize{1, 4000, 1}, false},
 		{"both change never", 1000, PieceSize{1, 4000, 0}, PieceSize{1, 4000, 0}, false},
+		{"both are small", 1000, PieceSize{1, 10, 0.5}, PieceSize{1, 10, 0.001}, false},
+		{"as often, and by itself", 1000, PieceSize{1, 40, 0.1}, PieceSize{1, 40, 0.1}, false},
 		{"a short history", 16, PieceSize{1, 400, 0.001}, PieceSize{1, 10, 0.05}, false},
 	} {
 		if got := Learned().Split(&Choice{Commits: c.commits, Piece: c.p, ChildPiece: c.q}); got != c.wantsSplit {
