@@ -43,14 +43,13 @@ const maxRegions = 1<<31 - 2
 const maxEdges = 1<<31 - 1<<20
 
 type walk struct {
-	ctx  context.Context
-	eng  *engine
-	old  *state
-	st   *state
-	maps mapReader
-	own  ownMemory // what is needed until the save is done
-	// touched is the sum of what was read only to have it in the cache.
-	touched byte
+	ctx   context.Context
+	eng   *engine
+	old   *state
+	st    *state
+	maps  mapReader
+	own   ownMemory // what is needed until the save is done
+	ahead aheadList // what is fetched before it is read
 
 	written writtenRegions
 	// handed is what codecs of the program made of values.
@@ -67,7 +66,9 @@ type walk struct {
 	grown   []growth      // parts of scanned regions that came in later
 	arrays  []int32       // that the state before did not know
 	todo    []regionRange // regions to visit, the last ones first
-	covered int32         // regions below it are, or were, in todo
+	covered int32         // regions below it are, or were, in todo, or needed not to be
+	ready   int32         // new regions below it are done with already (stream.leaf)
+	up      *region       // the one being visited
 	rescans bool          // there are regions to collect the edges of again
 	settled bool          // edges are being collected again: nothing new can appear
 

@@ -4,100 +4,297 @@ import (
 	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
+	"github.com/poddb/poddb/internal/prefetch"
 )
 
-// Siblings lie anywhere, and each leads to more places. The processor waits for one
-// place after the other if they are asked for one after the other. So before a
-// few siblings are visited, what they refer to is touched: all references first,
-// then all that they lead to. Nothing is read that a visit would not read, but for
-// a byte at each place.
+// Siblings that a program made one after the other mostly lie so in memory, and what they
+// refer to as well: then the processor fetches by itself what comes next. Others lie anywhere, and each
+// leads to more places; the processor waits for one place after the other if they are asked for
+// one after the other. So memory is fetched in three steps, eight siblings at a time: objects,
+// then what they refer to, then what that refers to. A step reads what the one before it has
+// fetched eight siblings earlier.
 
 // lookAheadRegions is how many siblings are looked at together.
 const lookAheadRegions = 8
 
-// touches bounds the places that are touched together, maxAheadMaps the maps among them.
-const (
-	touches      = 64
-	maxAheadMaps = 16
-)
+// maxAhead bounds the places that are fetched together.
+const maxAhead = 96
 
-// aheadRef is a reference whose target may be touched: where its pointer is in the value,
-// and a word that is 0 if there is nothing behind that. Of a map it is the size of
-// its slots, too.
-type aheadRef struct{ off, some, slot uintptr }
+// cacheLine is how much memory is fetched together.
+const cacheLine = 64
 
-// aheadMap is a map and the size of its slots.
-type aheadMap struct {
-	header *goMap
-	slot   uintptr
+// maxLines bounds the lines that are fetched of one place.
+const maxLines = 4
+
+// aheadList are places that are to be fetched.
+type aheadList struct {
+	at [maxAhead]uintptr
+	n  int
+}
+
+// add adds the lines of n bytes at p.
+func (l *aheadList) add(p unsafe.Pointer, n uintptr) {
+	l.line(uintptr(p))
+	for off := uintptr(cacheLine); off < n && off < maxLines*cacheLine; off += cacheLine {
+		l.line(uintptr(p) + off)
+	}
+}
+
+// line adds the line of an address, if there is room.
+func (l *aheadList) line(a uintptr) {
+	if l.n < maxAhead {
+		l.at[l.n] = a
+		l.n++
+	}
+}
+
+// fetch has all of them fetched.
+func (l *aheadList) fetch() {
+	prefetch.Lines(l.at[:l.n])
+	l.n = 0
+}
+
+// aheadRef is a reference whose target may be fetched: where it is in the value.
+type aheadRef struct {
+	off  uintptr
+	code opCode
+	size uintptr // of what a pointer leads to, of an element of a slice, of a slot of a map
+	elem *plan   // of a slice whose elements have strings
 }
 
 // aheadRefs returns those among the references of a plan.
 func aheadRefs(refs []op) (list []aheadRef) {
 	for k := range refs {
-		switch o := &refs[k]; {
+		o := &refs[k]
+		x := aheadRef{off: o.off, code: o.code}
+		switch {
 		case o.code == opString:
-			list = append(list, aheadRef{o.off, o.off + unsafe.Offsetof(sliceWords{}.len), 0})
-		case o.code == opPointer && o.sub.size > 0:
-			list = append(list, aheadRef{o.off, o.off, 0})
-		case o.code == opSlice && o.sub.size > 0:
-			list = append(list, aheadRef{o.off, o.off + unsafe.Offsetof(sliceWords{}.cap), 0})
+		case (o.code == opPointer || o.code == opSlice) && o.sub.size > 0:
+			x.size = o.sub.size
+			if o.code == opSlice && o.sub.plain && len(o.sub.refs) > 0 {
+				x.elem = o.sub
+			}
 		case o.code == opMap && o.sub.layout.inGroup:
-			list = append(list, aheadRef{o.off, o.off, o.sub.layout.size})
+			x.size = o.sub.layout.size
+		default:
+			continue
 		}
+		list = append(list, x)
 	}
-	return list[:min(len(list), touches)]
+	return list
 }
 
-// lookAhead touches what objects i, up to end, refer to. That pays also where they lie one
-// behind the other: what maps and slices have is then in many rows beside each other, more
-// than the processor follows by itself.
-func (w *walk) lookAhead(i, end int32) {
-	if !mayTouch {
+// lookAhead fetches memory for the visits of siblings from i on, of those from first up
+// to end, if they lie anywhere.
+func (w *walk) lookAhead(first, i, end int32) {
+	const step = lookAheadRegions
+	if !mayLookAhead || end-i < 2 || !farApart(w.st.regions.at(i).addr, w.st.regions.at(i+1).addr) {
 		return
 	}
-	end = min(end, i+lookAheadRegions)
-	var at [touches]unsafe.Pointer
-	var maps [maxAheadMaps]aheadMap
-	n, m := 0, 0
+	from := i // where each step begins: behind what was done before
+	if i > first {
+		from = i + 2*step
+	}
+	w.aheadObjects(from, min(end, i+3*step))
+	if i > first {
+		from = i + step
+	}
+	w.aheadTargets(from, min(end, i+2*step))
+	w.aheadBehind(i, min(end, i+step))
+}
+
+// farApart reports whether siblings at a and b are not just one behind the other in memory.
+func farApart(a, b unsafe.Pointer) bool {
+	const near = 4 << 10
+	return uintptr(b)-uintptr(a)+near > 2*near
+}
+
+// aheadObjects fetches objects i up to end.
+func (w *walk) aheadObjects(i, end int32) {
+	l := &w.ahead
+	for ; i < end; i++ {
+		if r := w.st.regions.at(i); r.kind == pod.SlotObject {
+			l.add(r.addr, r.plan.size)
+		}
+	}
+	l.fetch()
+}
+
+// aheadTargets fetches what objects i up to end refer to.
+func (w *walk) aheadTargets(i, end int32) {
+	l := &w.ahead
 	for ; i < end; i++ {
 		r := w.st.regions.at(i)
 		if r.kind != pod.SlotObject || r.flags&flagScanned != 0 {
 			continue
 		}
 		refs := r.plan.ahead
-		if n+len(refs) > touches {
-			break
-		}
 		for k := range refs {
 			x := &refs[k]
-			p := *(*unsafe.Pointer)(unsafe.Add(r.addr, x.off))
-			if p == nil || *(*uintptr)(unsafe.Add(r.addr, x.some)) == 0 {
+			at := unsafe.Add(r.addr, x.off)
+			p := *(*unsafe.Pointer)(at)
+			if p == nil {
 				continue
 			}
-			if x.slot == 0 {
-				at[n] = p
-				n++
+			switch x.code {
+			case opString:
+				l.line(uintptr(p))
 				continue
+			case opSlice:
+				l.add(p, uintptr((*sliceWords)(at).len)*x.size)
+			case opMap:
+				l.line(uintptr(p))
+			default:
+				l.add(p, x.size)
 			}
-			if m < maxAheadMaps {
-				maps[m] = aheadMap{(*goMap)(p), x.slot}
-				m++
+			if c := w.st.memory.place(p); c != nil {
+				l.line(uintptr(unsafe.Pointer(c)))
 			}
 		}
 	}
-	sum := byte(0)
-	for _, x := range maps[:m] {
-		g := x.header
-		if g.used == 0 || g.dir == nil || g.dirLen != 0 {
+	l.fetch()
+}
+
+// aheadBehind fetches what arrays and maps have to which objects i up to end refer.
+func (w *walk) aheadBehind(i, end int32) {
+	l := &w.ahead
+	for ; i < end; i++ {
+		r := w.st.regions.at(i)
+		if r.kind != pod.SlotObject || r.flags&flagScanned != 0 {
 			continue
 		}
-		sum += *(*byte)(g.dir)
-		// Mostly that is the last entry.
-		sum += *(*byte)(unsafe.Add(g.dir, mapGroupHead+uintptr(min(g.used, mapGroupSlots)-1)*x.slot))
+		refs := r.plan.ahead
+		for k := range refs {
+			x := &refs[k]
+			at := unsafe.Add(r.addr, x.off)
+			p := *(*unsafe.Pointer)(at)
+			switch {
+			case p == nil || x.code == opString:
+			case x.code == opMap:
+				m := (*goMap)(p)
+				if m.used > 0 && m.dir != nil && m.dirLen == 0 {
+					l.add(m.dir, mapGroupHead+uintptr(min(m.used, mapGroupSlots))*x.size)
+				}
+			default:
+				if c := w.st.memory.place(p); c != nil {
+					l.line(uintptr(unsafe.Pointer(c.first)))
+				}
+				if x.elem != nil {
+					l.strings((*sliceWords)(at), x.elem)
+				}
+			}
+		}
 	}
-	for _, p := range at[:n] {
-		sum += *(*byte)(p)
+	l.fetch()
+}
+
+// maxAheadElements bounds the elements of an array of which strings are fetched.
+const maxAheadElements = 4
+
+// strings adds the strings of the first elements of a slice.
+func (l *aheadList) strings(h *sliceWords, elem *plan) {
+	at := h.data
+	for n := min(h.len, maxAheadElements); n > 0; n-- {
+		for k := range elem.refs { // strings, since it is plain
+			l.line(*(*uintptr)(unsafe.Add(at, elem.refs[k].off)))
+		}
+		if n > 1 { // not behind the last one: that may be another's memory
+			at = unsafe.Add(at, elem.size)
+		}
 	}
-	w.touched += sum
+}
+
+// place returns the place of the chunk that has p, nil if there is none.
+func (x *regionIndex) place(p unsafe.Pointer) *chunk {
+	if len(x.rows) == 0 {
+		return nil
+	}
+	row := x.rowAt(uintptr(p) >> rowBits)
+	if row.chunks == nil {
+		return nil
+	}
+	return &row.chunks[uintptr(p)>>chunkBits%rowChunks]
+}
+
+// elementsAhead is how many entries of a map are looked at together.
+const elementsAhead = 16
+
+// aheadElements fetches memory for the visits of the objects to which the entries of
+// a map from k on lead, in steps as lookAhead does: entries, the index of objects, and
+// what that has of them. keys are those of all entries.
+func (w *walk) aheadElements(pl *plan, keys []unsafe.Pointer, k int) {
+	const step = elementsAhead
+	if !mayLookAhead {
+		return
+	}
+	l, n, from := &w.ahead, len(keys), k
+	if k > 0 {
+		from = k + 2*step
+	}
+	for _, at := range keys[min(from, n):min(k+3*step, n)] {
+		l.line(uintptr(at))
+	}
+	l.fetch()
+	if k > 0 {
+		from = k + step
+	}
+	for _, at := range keys[min(from, n):min(k+2*step, n)] {
+		if c := w.st.memory.place(*(*unsafe.Pointer)(unsafe.Add(at, pl.layout.elem))); c != nil {
+			l.line(uintptr(unsafe.Pointer(c)))
+		}
+	}
+	l.fetch()
+	for _, at := range keys[k:min(k+step, n)] {
+		if c := w.st.memory.place(*(*unsafe.Pointer)(unsafe.Add(at, pl.layout.elem))); c != nil {
+			l.line(uintptr(unsafe.Pointer(c.first)))
+		}
+	}
+	l.fetch()
+}
+
+// keysAhead is how many keys of a map are fetched together.
+const keysAhead = 16
+
+// aheadKeys fetches the keys of slots, which are strings, from k on.
+func (w *walk) aheadKeys(slots []mapSlot, k int) {
+	if !mayLookAhead {
+		return
+	}
+	n, from := len(slots), k
+	if k > 0 {
+		from = k + keysAhead
+	}
+	for i := min(from, n); i < min(k+2*keysAhead, n); i++ {
+		w.ahead.line(*(*uintptr)(slots[i].key))
+	}
+	w.ahead.fetch()
+}
+
+// aheadGroup fetches the strings that are keys in a group of a map.
+func (w *walk) aheadGroup(pl *plan, g mapGroup) {
+	if !mayLookAhead || len(pl.key.ops) == 0 || pl.key.ops[0].code != opString {
+		return
+	}
+	for g.full != 0 {
+		var at unsafe.Pointer
+		at, g = g.next(pl.layout.size)
+		w.ahead.line(*(*uintptr)(unsafe.Add(at, pl.key.ops[0].off)))
+	}
+	w.ahead.fetch()
+}
+
+// entriesAhead is how many entries of a map that was written down are fetched together.
+const entriesAhead = 16
+
+// aheadEntries fetches the first bytes of entries in data that are copied soon after
+// entry k.
+func (w *walk) aheadEntries(list []plainEntry, data []byte, k int) {
+	if !mayLookAhead || len(list) <= entriesAhead {
+		return
+	}
+	at, n := uintptr(unsafe.Pointer(unsafe.SliceData(data))), len(list)
+	for _, x := range list[min(k+entriesAhead, n):min(k+2*entriesAhead, n)] {
+		w.ahead.line(at + uintptr(x.from))
+	}
+	w.ahead.fetch()
 }

@@ -2,5 +2,5 @@
 
 package podder
 
-// mayTouch says that memory may be read only to have it in the cache.
-const mayTouch = true
+// mayLookAhead says that what siblings refer to may be read before they are visited.
+const mayLookAhead = true

@@ -2,5 +2,5 @@
 
 package podder
 
-// mayTouch is off: the race detector would take a look at memory for a use of it.
-const mayTouch = false
+// mayLookAhead is off: the race detector would take a look at memory for a use of it.
+const mayLookAhead = false

@@ -194,6 +194,9 @@ func (w *walk) hashStrings(pl *plan, slots []mapSlot) (stable bool) {
 	keyed, rows := pl.keyed(), w.maps.plain[:0]
 	for k := range slots {
 		x := &slots[k]
+		if k%keysAhead == 0 {
+			w.aheadKeys(slots, k)
+		}
 		s := *(*string)(x.key)
 		if len(s) >= longString {
 			stable = false

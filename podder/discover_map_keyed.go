@@ -1,6 +1,10 @@
 package podder
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/pod"
+)
 
 // Maps from strings to pointers are written down like maps that lead nowhere, but
 // for the codes of their pointers: encoding reads neither keys nor pointers again.
@@ -36,7 +40,7 @@ func (w *walk) keepRows(slots []mapSlot) *keyRows {
 		list[k] = plainEntry{slots[k].hash, slots[k].from, slots[k].end}
 	}
 	data := w.maps.plain
-	return &keyRows{plainMap: plainMap{order: list, data: gatherPlain(list, data, ownBytes(&w.own, len(data)+fewBytes))}}
+	return &keyRows{plainMap: plainMap{order: list, data: w.gatherPlain(list, data, ownBytes(&w.own, len(data)+fewBytes))}}
 }
 
 // keyedRefs visits the references of a map that has rows, and returns what its keys
@@ -45,10 +49,21 @@ func (w *walk) keyedRefs(pl *plan, m *mapEntries) (extra int) {
 	sub := pl.elem.ops[0].sub
 	w.written.failed = false
 	for k, at := range m.at {
+		if k%elementsAhead == 0 {
+			w.aheadElements(pl, m.at, k)
+		}
 		w.boxes, w.elem = 0, k
 		extra += len(*(*string)(at))
 		at = unsafe.Add(at, pl.layout.elem)
 		if q := *(*unsafe.Pointer)(at); q != nil {
+			if w.first && !w.eng.sentinels.near(q) {
+				if r, i := w.meet(q, sub, pod.SlotObject, sub.size); r != nil {
+					if sub.plain && !sub.flat {
+						w.soon(i)
+					}
+					continue
+				}
+			}
 			n := w.st.regions.n
 			w.whole(w.object(at, q, sub), n, q, sub, false)
 		}

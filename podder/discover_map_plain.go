@@ -67,7 +67,7 @@ func (w *walk) scanPlain(i int32) bool {
 // keepPlain keeps the entries that were read as those of m.
 func (w *walk) keepPlain(m *mapEntries) {
 	list, data := w.spreadPlain(w.maps.order, w.maps.plain), w.maps.plain
-	*m = mapEntries{plain: &plainMap{order: list, data: gatherPlain(list, data, ownBytes(&w.own, len(data)+fewBytes))}}
+	*m = mapEntries{plain: &plainMap{order: list, data: w.gatherPlain(list, data, ownBytes(&w.own, len(data)+fewBytes))}}
 }
 
 // fewBytes are copied at once: of most maps an entry is shorter.
@@ -75,16 +75,24 @@ const fewBytes = 32
 
 // gatherPlain copies the entries of list from data to out, one after the other, and
 // returns all of them. They lie there then. out is longer by fewBytes.
-func gatherPlain(list []plainEntry, data, out []byte) []byte {
-	to := out[:0]
+func (w *walk) gatherPlain(list []plainEntry, data, out []byte) []byte {
+	to := 0
 	for k := range list {
+		if k%entriesAhead == 0 {
+			w.aheadEntries(list, data, k)
+		}
 		x := &list[k]
-		n, from := int(x.end-x.from), data[x.from:]
-		x.from = uint32(len(to))
-		to = appendFew(to, from, n)
-		x.end = uint32(len(to))
+		from, end := int(x.from), int(x.end)
+		n := end - from
+		if n > fewBytes || len(data)-from < fewBytes || len(out)-to < fewBytes {
+			copy(out[to:], data[from:end])
+		} else {
+			copyFewBytes((*[fewBytes]byte)(out[to:]), (*[fewBytes]byte)(data[from:]))
+		}
+		x.from, x.end = uint32(to), uint32(to+n)
+		to += n
 	}
-	return to
+	return out[:to]
 }
 
 // appendFew appends the first n bytes of src. Mostly they are few: then some of those
@@ -94,14 +102,19 @@ func appendFew(dst, src []byte, n int) []byte {
 	if n > fewBytes || len(src) < fewBytes || cap(dst)-at < fewBytes {
 		return append(dst, src[:n]...)
 	}
-	to := (*[fewBytes]byte)(dst[at : at+fewBytes])
-	a, b := binary.LittleEndian.Uint64(src), binary.LittleEndian.Uint64(src[8:])
-	c, d := binary.LittleEndian.Uint64(src[16:]), binary.LittleEndian.Uint64(src[24:])
+	copyFewBytes((*[fewBytes]byte)(dst[at:at+fewBytes]), (*[fewBytes]byte)(src))
+	return dst[:at+n]
+}
+
+// copyFewBytes copies an array, in registers: they may overlap, so the compiler would call
+// memmove.
+func copyFewBytes(to, from *[fewBytes]byte) {
+	a, b := binary.LittleEndian.Uint64(from[0:]), binary.LittleEndian.Uint64(from[8:])
+	c, d := binary.LittleEndian.Uint64(from[16:]), binary.LittleEndian.Uint64(from[24:])
 	binary.LittleEndian.PutUint64(to[0:], a)
 	binary.LittleEndian.PutUint64(to[8:], b)
 	binary.LittleEndian.PutUint64(to[16:], c)
 	binary.LittleEndian.PutUint64(to[24:], d)
-	return dst[:at+n]
 }
 
 // plainEntries writes the entries of the map at p to maps.plain, as they lie.
@@ -119,13 +132,13 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 			x.order = ownSlice[plainEntry](&w.own, n)[:0]
 		}
 		ok := true
-		var last mapGroup // is written down while what is touched of the next one is on its way
+		var last mapGroup // is written down while the keys of the next one are on their way
 		read := pl.layout.eachGroup((*goMap)(p), func(g mapGroup) {
-			w.touchKeys(pl, g)
+			w.aheadGroup(pl, g)
 			ok = ok && w.plainGroup(pl, last)
 			last = g
-			if n := len(x.order); n >= 2*bucketEntries && cap(x.plain)-len(x.plain) < len(x.plain)/n*bucketEntries {
-				x.plain = slices.Grow(x.plain, (len(x.plain)+bucketEntries)/n*min(max(used-n, bucketEntries), 1<<24))
+			if n := len(x.order); n >= 2*bucketEntries && cap(x.plain)-len(x.plain) < max(len(x.plain)/n*bucketEntries, shortGroupBytes) {
+				x.plain = slices.Grow(x.plain, (len(x.plain)+n-1)/n*min(max(used-n, bucketEntries), 1<<24)+shortGroupBytes)
 			}
 		})
 		ok = ok && w.plainGroup(pl, last)
@@ -144,25 +157,11 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 	return true
 }
 
-// touchKeys touches the strings that are keys in a group. They lie anywhere: a look
-// at all of them first has the processor wait for them at once.
-func (w *walk) touchKeys(pl *plan, g mapGroup) {
-	if !mayTouch || len(pl.key.ops) == 0 || pl.key.ops[0].code != opString {
-		return
-	}
-	sum := byte(0)
-	for g.full != 0 {
-		var at unsafe.Pointer
-		at, g = g.next(pl.layout.size)
-		if s := *(*string)(unsafe.Add(at, pl.key.ops[0].off)); s != "" {
-			sum += s[0]
-		}
-	}
-	w.touched += sum
-}
-
 // plainGroup writes down the entries of a group.
 func (w *walk) plainGroup(pl *plan, g mapGroup) bool {
+	if w.shortGroup(pl, g) {
+		return true
+	}
 	for g.full != 0 {
 		var at unsafe.Pointer
 		at, g = g.next(pl.layout.size)
@@ -170,6 +169,31 @@ func (w *walk) plainGroup(pl *plan, g mapGroup) bool {
 			return false
 		}
 	}
+	return true
+}
+
+// shortGroup is plainGroup of short strings with an integer or a short string each. It
+// does nothing and reports false if they are something else.
+func (w *walk) shortGroup(pl *plan, g mapGroup) bool {
+	x := &w.maps
+	base, n := len(x.plain), len(x.order)
+	if base > maxPlain-shortGroupBytes {
+		return false
+	}
+	if cap(x.plain)-base < shortGroupBytes || cap(x.order)-n < mapGroupSlots {
+		x.plain, x.order = slices.Grow(x.plain, shortGroupBytes), slices.Grow(x.order, mapGroupSlots)
+	}
+	buf, list := x.plain[:base+shortGroupBytes], x.order[n:n+mapGroupSlots]
+	more := pl.shortEntries(unsafe.Pointer(&buf[0]), base, g, (*[mapGroupSlots]plainEntry)(list))
+	if more == 0 {
+		return g.full == 0
+	}
+	list = list[:more]
+	for k := range list {
+		e := &list[k]
+		e.hash = w.eng.hashKey(buf[e.from : e.from+1+uint32(buf[e.from]>>1)])
+	}
+	x.plain, x.order = buf[:list[more-1].end], x.order[:n+more]
 	return true
 }
 

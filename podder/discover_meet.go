@@ -67,6 +67,9 @@ func (w *walk) leaf(i int32, r *region, size int) {
 	r.flags |= flagScanned
 	r.edge = uint32(w.edges.n)
 	r.edgeEnd = r.edge
+	if i == w.ready && w.stream.leaf(i, r, w.up) {
+		w.ready++
+	}
 }
 
 // meet makes a region for the memory of an object, array or map at q and notes the
@@ -76,13 +79,25 @@ func (w *walk) leaf(i int32, r *region, size int) {
 func (w *walk) meet(q unsafe.Pointer, p *plan, kind pod.Kind, size uintptr) (*region, int32) {
 	st, edges := w.st, w.edges
 	x := &st.memory
+	if len(x.rows) == 0 {
+		return w.meetSlowly(q, p, kind, size)
+	}
 	a := uintptr(q)
 	lo := a >> granuleBits % chunkSlots
 	more := (a%granule + size - 1) >> granuleBits
-	c := x.recent[a>>chunkBits%recentChunks]
+	var row *indexRow
+	for h := rowHash(a >> rowBits); ; h++ {
+		if row = &x.rows[h&uintptr(len(x.rows)-1)]; row.key == a>>rowBits || row.chunks == nil {
+			break
+		}
+	}
+	if row.chunks == nil {
+		return w.meetSlowly(q, p, kind, size)
+	}
+	c := &row.chunks[a>>chunkBits%rowChunks]
 	i, e := st.regions.n, edges.n
 	k, ek := i&(listBlock-1), e&(listBlock-1)
-	if c == nil || c.key != a>>chunkBits || c.n == c.room || lo+more >= chunkSlots || x.large != nil || k == 0 || ek == 0 {
+	if c.n == c.room || lo+more >= chunkSlots || x.large != nil || k == 0 || ek == 0 {
 		return w.meetSlowly(q, p, kind, size)
 	}
 	mine := granulesFrom(lo, more)

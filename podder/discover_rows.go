@@ -83,7 +83,7 @@ func (w *walk) visitRow() {
 	for more := true; more; {
 		r := w.st.regions.at(i)
 		if (i-t.first)%lookAheadRegions == 0 && r.kind == pod.SlotObject && end-i > 1 {
-			w.lookAhead(i, end)
+			w.lookAhead(t.first, i, end)
 		}
 		if i+1 == end {
 			w.todo = w.todo[:last] // before more is added: a list takes no room
@@ -91,7 +91,7 @@ func (w *walk) visitRow() {
 		t.next = i + 1
 		if r.flags&flagScanned == 0 {
 			w.visit(i, r)
-			if w.st.regions.len() != w.covered {
+			if w.covered = w.ready; w.st.regions.n != w.covered {
 				return // what it leads to comes first
 			}
 		}
@@ -106,7 +106,8 @@ func (w *walk) visitRow() {
 // visit scans region i.
 func (w *walk) visit(i int32, r *region) {
 	r.flags |= flagScanned
-	r.edge = uint32(w.edges.len())
+	r.edge = uint32(w.edges.n)
+	w.ready, w.up = w.covered, r
 	if r.kind != pod.SlotFree && r.flags&flagSame == 0 {
 		w.current = i
 		if w.stream != nil && r.kind == pod.SlotObject {
@@ -116,8 +117,10 @@ func (w *walk) visit(i int32, r *region) {
 			w.scan(i, 0, w.elements(r))
 		}
 	}
-	r.edgeEnd = uint32(w.edges.len())
-	w.scanEager()
+	r.edgeEnd = uint32(w.edges.n)
+	if len(w.written.eager) > 0 {
+		w.scanEager()
+	}
 }
 
 // elements returns how many values of its plan a region holds.

@@ -291,10 +291,18 @@ func (e *encoder) typeID(pl *plan, entries bool) pod.TypeID {
 	if entries {
 		at++
 	}
-	if at < len(e.typeIDs) && e.typeIDs[at] != noType {
-		return e.typeIDs[at]
+	if id := e.typeAt(at); id != noType {
+		return id
 	}
 	return e.newTypeID(typeKey{plan: pl, entries: entries}, at)
+}
+
+// typeAt returns what typeIDs has, noType for nothing.
+func (e *encoder) typeAt(at int) pod.TypeID {
+	if at < len(e.typeIDs) {
+		return e.typeIDs[at]
+	}
+	return noType
 }
 
 // newTypeID is typeID of a type that was not asked for yet.

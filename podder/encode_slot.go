@@ -131,11 +131,17 @@ func runElements(r *region, sp *span) int {
 	if sp.perRun > 0 {
 		return sp.perRun
 	}
-	size := max(1, r.plan.est)
-	if sp.reach > 0 {
-		size = max(1, int(r.weight)/sp.reach)
+	size := uint(max(1, r.plan.est))
+	switch {
+	case sp.reach >= int(r.weight):
+		size = 1
+	case sp.reach > 0:
+		size = uint(r.weight / uint32(sp.reach)) // less takes less to divide
 	}
-	return max(1, runBytes/size)
+	if size > runBytes/2 {
+		return 1
+	}
+	return int(runBytes / uint32(size))
 }
 
 // flatMemory views n bytes; not nil even if n is 0, so that the hash of an

@@ -66,12 +66,11 @@ func (e *encoder) groupEntries(p *plan, g mapGroup, list *[mapGroupSlots]plainEn
 // shortEntries is groupEntries of short strings with an integer or a short string each,
 // as most small maps have. It returns 0 if they are something else.
 func (e *encoder) shortEntries(p *plan, g mapGroup, list *[mapGroupSlots]plainEntry) int {
-	const most = mapGroupSlots * 2 * commonMost
-	if cap(e.keys) < most+8 {
-		e.keys = make([]byte, 0, most+8)
+	if cap(e.keys) < shortGroupBytes+8 {
+		e.keys = make([]byte, 0, shortGroupBytes+8)
 	}
-	e.keys = e.keys[:most]
-	n := p.shortEntries(unsafe.Pointer(unsafe.SliceData(e.keys)), g, list)
+	e.keys = e.keys[:shortGroupBytes]
+	n := p.shortEntries(unsafe.Pointer(unsafe.SliceData(e.keys)), 0, g, list)
 	if n < 2 {
 		return n // there is nothing to order
 	}
@@ -82,17 +81,21 @@ func (e *encoder) shortEntries(p *plan, g mapGroup, list *[mapGroupSlots]plainEn
 	return n
 }
 
-// shortEntries writes the entries without their hashes. It calls nothing, as common.
-func (p *plan) shortEntries(begin unsafe.Pointer, g mapGroup, list *[mapGroupSlots]plainEntry) int {
+// shortGroupBytes is room for what plan.shortEntries writes.
+const shortGroupBytes = mapGroupSlots * 2 * commonMost
+
+// shortEntries writes the entries without their hashes, from place at in the buffer that
+// begins at begin on. It calls nothing, as common.
+func (p *plan) shortEntries(begin unsafe.Pointer, at int, g mapGroup, list *[mapGroupSlots]plainEntry) int {
 	elem := p.elem.only
 	if p.key.only != opString || elem != opInt64 && elem != opString {
 		return 0
 	}
-	n, to := 0, begin
+	n, to := 0, unsafe.Add(begin, at)
 	for ; g.full != 0; n++ {
-		var at unsafe.Pointer
-		at, g = g.next(p.layout.size)
-		s := *(*string)(at)
+		var key unsafe.Pointer
+		key, g = g.next(p.layout.size)
+		s := *(*string)(key)
 		if len(s) > commonBytes {
 			return 0
 		}
@@ -101,7 +104,7 @@ func (p *plan) shortEntries(begin unsafe.Pointer, g mapGroup, list *[mapGroupSlo
 		*(*byte)(to) = byte(len(s)) << 1
 		copyFew(unsafe.Add(to, 1), unsafe.Pointer(unsafe.StringData(s)), len(s))
 		to = unsafe.Add(to, 1+len(s))
-		if at = unsafe.Add(at, p.layout.elem); elem == opInt64 { // in the slot
+		if at := unsafe.Add(key, p.layout.elem); elem == opInt64 { // in the slot
 			v := *(*int64)(at)
 			to = putUvarint(to, uint64(v<<1^v>>63))
 		} else {
@@ -150,11 +153,14 @@ func (e *encoder) shortArray(r *region) int {
 		return 0
 	}
 	from := len(e.buf)
-	buf := binary.AppendUvarint(e.buf, uint64(sp.count))
-	buf = binary.AppendUvarint(buf, uint64(sp.reach))
-	buf = binary.AppendUvarint(buf, uint64(sp.perRun))
-	head := len(buf) - from
-	e.buf = buf
+	if sp.perRun < 0x80 && sp.count < 0x80 { // reach is not more than count
+		e.buf = append(e.buf, byte(sp.count), byte(sp.reach), byte(sp.perRun))
+	} else {
+		e.buf = binary.AppendUvarint(e.buf, uint64(sp.count))
+		e.buf = binary.AppendUvarint(e.buf, uint64(sp.reach))
+		e.buf = binary.AppendUvarint(e.buf, uint64(sp.perRun))
+	}
+	head := len(e.buf) - from
 	e.values(r.plan, r.addr, sp.reach)
 	return head
 }

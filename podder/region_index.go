@@ -9,10 +9,10 @@ import (
 
 // regionIndex finds regions by address. Memory is cut into chunks of 1 KiB with
 // one table entry for each granule of 16 bytes, the least that Go's allocator
-// hands out with pointers in it. The numbers of the chunks of each MiB lie in a row,
+// hands out with pointers in it. The chunks of each 64 KiB lie in a row,
 // the rows are found by open addressing: neighbours in memory are neighbours in
-// all tables. Regions of one object type lie side by side, so a walk in allocation
-// order stays in one chunk for many objects, and a region inside another one is
+// all tables, and where regions lie anywhere, one look at memory that is not in the
+// cache tells whether there is something. A region inside another one is
 // found by looking at the nearest start below it. A chunk keeps one number for each granule in
 // which a region starts, in address order: the bits below that of a granule say
 // which. So its memory follows the number of regions in it.
@@ -24,22 +24,19 @@ import (
 //  2. A small region is named by every chunk that it reaches into (before), a
 //     large one by every page of 64 KiB (large).
 type regionIndex struct {
-	rows   []indexRow // by hash of their keys; a power of two
-	used   int        // of rows
-	chunks []*chunkBlock
-	count  uint32
-	recent [recentChunks]*chunk // used lately, by the end of their keys
-	free   []int32              // room for numbers, shared by the chunks to come
-	rooms  [][]int32            // all of it
-	own    *ownMemory
-	large  map[uintptr][]int32
-	small  uintptr // 1 + a page without large regions that was asked for lately, or 0
+	rows  []indexRow // by hash of their keys; a power of two
+	count int        // of rows
+	free  []int32    // room for numbers, shared by the chunks to come
+	rooms [][]int32  // all of it
+	own   *ownMemory
+	large map[uintptr][]int32
+	small uintptr // 1 + a page without large regions that was asked for lately, or 0
 }
 
-// indexRow has the numbers of the chunks of one MiB.
+// indexRow has the chunks of 64 KiB.
 type indexRow struct {
-	key    uintptr            // address >> rowBits
-	chunks *[rowChunks]uint32 // number + 1, 0 for none; nil if the row is none
+	key    uintptr           // address >> rowBits
+	chunks *[rowChunks]chunk // nil if the row is none
 }
 
 const (
@@ -49,19 +46,15 @@ const (
 	pageBits    = 16
 	largeBytes  = 8 << 10
 	chunkSlots  = 1 << (chunkBits - granuleBits)
-	blockChunks = listBlock
-	rowBits     = 20
+	rowBits     = 16
 	rowChunks   = 1 << (rowBits - chunkBits)
-
-	// Objects of different sizes lie in different chunks: a walk goes on in many.
-	recentChunks = 128
 )
 
+// chunk is as long as a cache line.
 type chunk struct {
-	key    uintptr          // address >> chunkBits
 	starts uint64           // granules in which a region starts
 	used   uint64           // granules of which a region that is not large has, or had, a part
-	first  *int32           // of the first regions that start in them, in address order
+	first  *int32           // of the first regions that start in them, in address order; nil if it has nothing yet
 	room   uint16           // of that list
 	n      uint16           // its length: as many as starts has bits
 	before int32            // region + 1 that reaches into the chunk from below
@@ -70,7 +63,7 @@ type chunk struct {
 
 // Most chunks hold a few regions. Room for the numbers of more comes from blocks.
 const (
-	fewStarts  = 6
+	fewStarts  = 8
 	leastRoom  = 16
 	roomsBlock = 4096
 )
@@ -129,61 +122,49 @@ func (c *chunk) take(g uintptr) {
 	c.starts &^= 1 << g
 }
 
-type chunkBlock = [listBlock]chunk
-
+// chunkAt returns the chunk of a key, which is address >> chunkBits, nil if it has nothing.
 func (x *regionIndex) chunkAt(key uintptr) *chunk {
-	recent := &x.recent[key%recentChunks]
-	if c := *recent; c != nil && c.key == key {
-		return c
-	}
-	if x.rows == nil {
+	if len(x.rows) == 0 {
 		return nil
 	}
 	row := x.rowAt(key / rowChunks)
 	if row.chunks == nil {
 		return nil
 	}
-	n := row.chunks[key%rowChunks]
-	if n == 0 {
-		return nil
+	if c := &row.chunks[key%rowChunks]; c.first != nil {
+		return c
 	}
-	c := &x.chunks[(n-1)/blockChunks][(n-1)%blockChunks]
-	*recent = c
-	return c
+	return nil
 }
 
-// rowAt returns the row of a MiB, or the empty place where it belongs; there are rows.
+// rowAt returns the row of a key, or the empty place where it belongs; there are rows.
 func (x *regionIndex) rowAt(key uintptr) *indexRow {
-	for h := uint64(key) * 0x9E3779B97F4A7C15 >> 32; ; h++ {
-		row := &x.rows[h&uint64(len(x.rows)-1)]
+	for h := rowHash(key); ; h++ {
+		row := &x.rows[h&uintptr(len(x.rows)-1)]
 		if row.chunks == nil || row.key == key {
 			return row
 		}
 	}
 }
 
+// rowHash is multiplicative (Knuth, "The Art of Computer Programming", volume 3, 6.4).
+func rowHash(key uintptr) uintptr { return uintptr(uint64(key) * 0x9E3779B97F4A7C15 >> 32) }
+
+// makeChunk returns the chunk of a key.
 func (x *regionIndex) makeChunk(key uintptr) *chunk {
-	if c := x.chunkAt(key); c != nil {
-		return c
-	}
-	if 2*(x.used+1) > len(x.rows) {
+	if 2*(x.count+1) > len(x.rows) {
 		x.growRows()
 	}
 	row := x.rowAt(key / rowChunks)
 	if row.chunks == nil {
 		row.key = key / rowChunks
-		row.chunks = ownArray[[rowChunks]uint32](x.own)
-		x.used++
+		row.chunks = ownArray[[rowChunks]chunk](x.own)
+		x.count++
 	}
-	n := x.count
-	if n%blockChunks == 0 {
-		x.chunks = append(x.chunks, (*chunkBlock)(ownBlock[chunk](x.own)))
+	c := &row.chunks[key%rowChunks]
+	if c.first == nil {
+		c.first, c.room = &c.few[0], fewStarts
 	}
-	x.count++
-	row.chunks[key%rowChunks] = n + 1
-	c := &x.chunks[n/blockChunks][n%blockChunks]
-	c.key, c.first, c.room = key, &c.few[0], fewStarts
-	x.recent[key%recentChunks] = c
 	return c
 }
 

@@ -117,6 +117,21 @@ func (s *stream) done(i int32, r *region) {
 	}
 }
 
+// leaf is done for region i, which leads nowhere, is the next one of those that hang on
+// region up, and was met while that is visited. It does nothing and reports false if more
+// is to be done than to count it.
+func (s *stream) leaf(i int32, r, up *region) bool {
+	own, beside := r.weight+slotOverhead, up.size
+	if r.weight > s.large || beside > 0 && beside+own > s.target {
+		return false
+	}
+	if beside == 0 {
+		up.child = i
+	}
+	up.size = beside + own
+	return true
+}
+
 // noteHeavy notes region i if it is a container that is to be stored in chunks.
 func (s *stream) noteHeavy(i int32, r *region) {
 	if r.kind == pod.SlotArray || r.kind == pod.SlotMap || r.kind == pod.SlotString {
@@ -153,19 +168,26 @@ func (s *stream) cut(head, end int32, size uint32) {
 // place gives the siblings of a row their slots in the open pod, and adds the rows of
 // what hangs on them.
 func (s *stream) place(row pieceRow) {
-	regions, list, at := s.regs, s.list, s.open
-	for i := row.next; i < row.end; i++ {
-		r := regions.at(i)
-		if r.parent != row.parent {
-			break
-		}
-		r.pod, r.slot = at, uint32(len(list))
-		list = append(list, i)
-		if r.child != 0 {
-			s.rows = append(s.rows, pieceRow{r.child, regions.len(), i})
-		}
-		if r.weight > s.large || r.flags&flagRescan != 0 {
-			s.late = true
+	list, n := s.list, s.regs.n
+	for i := row.next; i < row.end; {
+		block := s.regs.blocks[i>>listBlockBits]
+		for k := i & (listBlock - 1); ; k++ {
+			r := &block[k&(listBlock-1)]
+			if r.parent != row.parent {
+				s.list = list
+				return
+			}
+			r.pod, r.slot = s.open, uint32(len(list))
+			list = append(list, i)
+			if r.child != 0 {
+				s.rows = append(s.rows, pieceRow{r.child, n, i})
+			}
+			if r.weight > s.large || r.flags&flagRescan != 0 {
+				s.late = true
+			}
+			if i++; i >= row.end || k == listBlock-1 {
+				break
+			}
 		}
 	}
 	s.list = list
@@ -250,12 +272,11 @@ func (s *stream) seal(i int32, ps *podState) {
 // slots encodes the slots of the open pod. It reports false if that cannot be done yet.
 func (s *stream) slots(ps *podState) bool {
 	e := s.e
-	regions := &e.st.regions
 	e.marked, e.unplaced = e.marked[:0], false
 	e.slots, e.starts = s.numbers(len(s.list)), slices.Grow(e.starts[:0], len(s.list))[:len(s.list)]
 	s.dir.Reset()
 	for k, i := range s.list {
-		r := regions.at(i)
+		r := s.regs.at(i)
 		if k == 0 || r.flags&(flagExported|flagCrossed) != 0 {
 			if k > 0 && r.flags&flagExported == 0 {
 				return false // whether others refer to it is not known yet
@@ -266,20 +287,27 @@ func (s *stream) slots(ps *podState) bool {
 		e.current, e.edge = i, r.edge
 		from, head := len(e.buf), 0
 		kind, typ := r.kind, pod.TypeID(0)
-		switch {
-		case kind == pod.SlotObject || kind == pod.SlotBox:
+		switch kind {
+		case pod.SlotObject, pod.SlotBox:
 			head = 1
-			typ = e.typeID(r.plan, false)
-			e.value(r.plan, r.addr)
-			s.dir.Add(kind, typ, len(e.buf)-from, nil)
-		case kind == pod.SlotMap:
+			typ = e.typeAt(2 * r.plan.number)
+			if typ == noType {
+				typ = e.typeID(r.plan, false)
+			}
+			e.values(r.plan, r.addr, 1)
+			s.dir.AddOne(kind, typ, len(e.buf)-from)
+		case pod.SlotMap:
 			if head = e.smallMapSlot(r); head > 0 {
-				typ = e.typeID(r.plan, true)
+				if typ = e.typeAt(2*r.plan.number + 1); typ == noType {
+					typ = e.typeID(r.plan, true)
+				}
 				s.dir.AddTwo(kind, typ, uint32(head), uint32(len(e.buf)-from-head))
 			}
-		case kind == pod.SlotArray:
+		case pod.SlotArray:
 			if head = e.shortArray(r); head > 0 {
-				typ = e.typeID(r.plan, false)
+				if typ = e.typeAt(2 * r.plan.number); typ == noType {
+					typ = e.typeID(r.plan, false)
+				}
 				s.dir.AddTwo(kind, typ, uint32(head), uint32(len(e.buf)-from-head))
 			}
 		}

@@ -109,6 +109,15 @@ func (w *DirectoryWriter) Add(kind Kind, typ TypeID, n int, runs []uint32) {
 	}
 }
 
+// AddOne is Add of a slot that is not in runs. Mostly, and then it is quick, it is short.
+func (w *DirectoryWriter) AddOne(kind Kind, typ TypeID, n int) {
+	if n >= 0x80 {
+		w.Add(kind, typ, n, nil)
+		return
+	}
+	w.slots = append(w.slots, dirSlot{uint64(typ)<<8 | uint64(kind), 1<<56 | uint64(n)})
+}
+
 // AddTwo is Add of a slot with two runs. Mostly, and then it is quick, the first is a
 // short head and the second not long: codes of one byte, and one or two.
 func (w *DirectoryWriter) AddTwo(kind Kind, typ TypeID, first, second uint32) {
