@@ -82,12 +82,14 @@ func (v *view) rates(ctx context.Context, lineage []fork, until Version) (*pod.R
 		lineage[i].number = min(lineage[i].number, row.last)
 	}
 	r := &pod.Rates{Commits: int(until), Slots: map[pod.RateKey]pod.Count{}}
+	c := changeCounter{v: v, rates: r, until: until, end: end}
 	for _, f := range v.ratedPods(lineage) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		v.countChanges(ctx, r, f, until, end)
+		c.count(ctx, f)
 	}
+	r.Together = c.together()
 	return r, nil
 }
 
@@ -146,41 +148,73 @@ func (v *view) newestVersions(f found, n int) (list []found, err error) {
 	return list, nil
 }
 
-// countChanges adds the changes of a pod's slots up to its version f. Those that began
-// later than the oldest version that is looked at are not counted.
-func (v *view) countChanges(ctx context.Context, r *pod.Rates, f found, until, end Version) {
-	versions, err := v.newestVersions(f, ratedBacks+1)
+// changeCounter adds up changes of pods.
+type changeCounter struct {
+	v          *view
+	rates      *pod.Rates
+	until, end Version // of the history, and of all commits
+	// Commits that changed a pod: seen, and expected if its slots changed independently,
+	// or only when the one does that changes most.
+	seen, apart, least float64
+}
+
+// count adds the changes of a pod's slots up to its version f. Slots that began later
+// than the oldest version that is looked at are not counted.
+func (c *changeCounter) count(ctx context.Context, f found) {
+	versions, err := c.v.newestVersions(f, ratedBacks+1)
 	if err != nil {
 		return
 	}
 	oldest := versions[len(versions)-1]
-	born, err := v.rowOfNumber(ctx, oldest.number, end)
-	if err != nil || born.version >= until {
+	born, err := c.v.rowOfNumber(ctx, oldest.number, c.end)
+	if err != nil || born.version >= c.until {
 		return
 	}
-	first, err := v.buildBesideReclaim(oldest)
+	first, err := c.v.buildBesideReclaim(oldest)
 	if err != nil {
 		return
 	}
-	counts := make([]pod.Count, len(first.pod.Slots))
-	before := first.pod
+	changes, seen, before := make([]int, len(first.pod.Slots)), 0, first.pod
 	for k := len(versions) - 2; k >= 0; k-- {
-		now, err := v.buildBesideReclaim(versions[k])
+		now, err := c.v.buildBesideReclaim(versions[k])
 		if err != nil {
 			return
 		}
-		for s := range min(len(counts), len(before.Slots), len(now.pod.Slots)) {
+		any := 0
+		for s := range min(len(changes), len(before.Slots), len(now.pod.Slots)) {
 			if !bytes.Equal(before.Slots[s].Bytes, now.pod.Slots[s].Bytes) {
-				counts[s].Changes++
+				changes[s]++
+				any = 1
 			}
 		}
-		before = now.pod
+		seen, before = seen+any, now.pod
 	}
-	for s, n := range counts {
-		if d := &first.pod.Slots[s]; d.Kind != pod.SlotFree {
-			k := pod.RateKey{Kind: d.Kind, Type: d.Type}
-			sum := r.Slots[k]
-			r.Slots[k] = pod.Count{Changes: sum.Changes + n.Changes, Commits: sum.Commits + int(until-born.version)}
+	c.add(first.pod, changes, int(c.until-born.version))
+	c.seen += float64(seen)
+}
+
+// add adds how often the slots of a pod changed in a number of commits.
+func (c *changeCounter) add(p *pod.Pod, changes []int, commits int) {
+	never, most := 1.0, 0
+	for s, n := range changes {
+		d := &p.Slots[s]
+		if d.Kind == pod.SlotFree {
+			continue
 		}
+		k := pod.RateKey{Kind: d.Kind, Type: d.Type}
+		sum := c.rates.Slots[k]
+		c.rates.Slots[k] = pod.Count{Changes: sum.Changes + n, Commits: sum.Commits + commits}
+		never *= 1 - min(float64(n)/float64(commits), 1)
+		most = max(most, n)
 	}
+	c.apart += float64(commits) * (1 - never)
+	c.least += float64(most)
+}
+
+// priorTogether is how many commits of difference count as evidence.
+const priorTogether = 4
+
+// together returns pod.Rates.Together.
+func (c *changeCounter) together() float64 {
+	return max(0, min((c.apart-c.seen)/(c.apart-c.least+priorTogether), 1))
 }

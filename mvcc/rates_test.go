@@ -128,3 +128,60 @@ func TestRatesLookAtASample(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Slots of one pod that change in the same commits are told from those that change in
+// turns.
+func TestRatesTellWhatChangesTogether(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		changes  func(round int) (one, other bool)
+		low, top float64
+	}{
+		{"the same commits", func(n int) (bool, bool) { return n%3 == 0, n%3 == 0 }, 0.7, 1},
+		{"in turns", func(n int) (bool, bool) { return n%3 == 0, n%3 == 1 }, 0, 0.1},
+		{"one alone", func(n int) (bool, bool) { return n%3 == 0, false }, 0, 0.1},
+	} {
+		s := mustOpen(t, testOptions(newFS(t)))
+		var ids []pod.ID
+		for round := range 32 {
+			one, other := c.changes(round)
+			tx := begin(t, s, MainBranch)
+			for n := range 40 {
+				slots := []pod.SlotWrite{
+					{Slot: 0, Data: pod.Data{Kind: pod.SlotBox, Type: coldType, Bytes: []byte("root")}},
+					{Slot: 1, Data: pod.Data{Kind: pod.SlotObject, Type: hotType, Bytes: fmt.Append(nil, "one ", round)}},
+					{Slot: 2, Data: pod.Data{Kind: pod.SlotObject, Type: hotType, Bytes: fmt.Append(nil, "two ", round)}},
+				}
+				if round == 0 {
+					ids = append(ids, tx.NewPod())
+				} else {
+					if !other {
+						slots = slots[:2]
+					}
+					if slots = slots[1:]; !one {
+						slots = slots[1:]
+					}
+				}
+				if len(slots) == 0 {
+					continue
+				}
+				change := &pod.Change{ID: ids[n], New: round == 0, Exports: []pod.Export{{Slot: 0, Edges: pod.EdgeSet{All: true}}}, Slots: slots}
+				if err := tx.Put(bg, change); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := tx.SetName(bg, fmt.Sprint("round", round), ids[0]); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tx.Commit(bg, CommitInfo{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := ratesAt(t, s, 32).Together; got < c.low || got > c.top {
+			t.Errorf("%s: %v, want %v to %v", c.name, got, c.low, c.top)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -53,7 +53,7 @@ func (c Config) podBytes() int {
 // and sibling are the heads of what is bundled below and beside it, -1 for none.
 func (c *chooser) begins(i int32, r *region, child, sibling int32) bool {
 	regions := &c.st.regions
-	here := c.own(r).with(c.piece(child))
+	here := c.with(c.own(r), c.piece(child))
 	parent := c.st.resolve(r.parent)
 	up := regions.at(parent)
 	joins := c.own(up)
@@ -64,8 +64,9 @@ func (c *chooser) begins(i int32, r *region, child, sibling int32) bool {
 	*ch = Choice{
 		Number: c.number,
 		Parent: up.plan.typ, Child: r.plan.typ, Container: r.kind == pod.SlotArray || r.kind == pod.SlotMap,
-		Piece: joins.with(c.piece(sibling)), ChildPiece: here,
+		Piece: c.with(joins, c.piece(sibling)), ChildPiece: here,
 	}
+	ch.Both = c.with(ch.Piece, here)
 	if c.rates != nil {
 		ch.Commits = c.rates.counted.Commits
 	}
@@ -79,7 +80,15 @@ func (c *chooser) note(i int32, r *region, child, sibling int32) {
 	if n := int(c.st.regions.len() - c.from); len(c.pieces) < n {
 		c.pieces = make([]PieceSize, n)
 	}
-	c.pieces[i-c.from] = c.own(r).with(c.piece(child)).with(c.piece(sibling))
+	c.pieces[i-c.from] = c.with(c.with(c.own(r), c.piece(child)), c.piece(sibling))
+}
+
+// with returns the size of two pieces together.
+func (c *chooser) with(a, b PieceSize) PieceSize {
+	if c.rates == nil {
+		return a.with(b, 0)
+	}
+	return a.with(b, c.rates.counted.Together)
 }
 
 // piece returns the size of the piece that goes on with region i.
@@ -158,5 +167,6 @@ func (s *slotRates) mayCut(target int) bool {
 		most = max(most, rate)
 	}
 	c := Choice{Commits: s.counted.Commits, Piece: PieceSize{Bytes: target}, ChildPiece: PieceSize{Rate: min(most*float64(target), 1)}}
+	c.Both = c.Piece.with(c.ChildPiece, 0)
 	return learned{}.Split(&c)
 }

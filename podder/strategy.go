@@ -39,6 +39,8 @@ type Choice struct {
 	// Piece is the parent, with what is bundled with it so far; ChildPiece the child with
 	// what is bundled with that.
 	Piece, ChildPiece PieceSize
+	// Both is what the two are together.
+	Both PieceSize
 	// Commits is the length of the history that the rates are from, 0 if there is none.
 	Commits int
 }
@@ -50,10 +52,11 @@ type PieceSize struct {
 	Rate    float64 // expected share of commits that change any of it, 0 if nothing is known
 }
 
-// with returns the size of two pieces together; that one changes says nothing about the
-// other.
-func (s PieceSize) with(o PieceSize) PieceSize {
-	return PieceSize{s.Objects + o.Objects, s.Bytes + o.Bytes, s.Rate + o.Rate - s.Rate*o.Rate}
+// with returns the size of two pieces together, that change together as much as
+// pod.Rates says.
+func (s PieceSize) with(o PieceSize, together float64) PieceSize {
+	apart := s.Rate + o.Rate - s.Rate*o.Rate
+	return PieceSize{s.Objects + o.Objects, s.Bytes + o.Bytes, apart + together*(max(s.Rate, o.Rate)-apart)}
 }
 
 // Learned returns the default: it bundles, but for what the history of the database says

@@ -1,13 +1,13 @@
 package podder
 
 // What pods cost in the file, in bytes, as a database of package mvcc was measured to
-// take (docs/evaluation.md, "Strategies of podding").
+// take (podbench strategies -costs; TestTheCostsAreThoseOfTheStorage).
 const (
 	// podCost is what one more pod costs once: its row, the head and directory of its
 	// stored form, the reference to it.
-	podCost = 40
+	podCost = 30
 	// versionCost is what one more version of a pod costs beside what changed.
-	versionCost = 50
+	versionCost = 40
 	// wholeShare is how much of a pod each version stores beside what changed: after 8
 	// patches a pod is stored whole.
 	wholeShare = 1.0 / 9
@@ -33,7 +33,7 @@ func (learned) Split(c *Choice) bool {
 		return false
 	}
 	horizon := float64(min(max(c.Commits, leastHorizon), mostHorizon))
-	bundled := podCost + horizon*c.Piece.with(c.ChildPiece).perCommit()
+	bundled := podCost + horizon*c.Both.perCommit()
 	split := 2*podCost + horizon*(c.Piece.perCommit()+c.ChildPiece.perCommit())
 	return split < clearlyLess*bundled
 }

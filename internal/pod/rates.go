@@ -7,6 +7,9 @@ type Rates struct {
 	// Commits is the length of the history that was looked at.
 	Commits int
 	Slots   map[RateKey]Count
+	// Together says how much slots of one pod change in the same commits: 0 as if they
+	// knew nothing of each other, 1 only when the one does that changes most.
+	Together float64
 }
 
 // RateKey is a class of slots.

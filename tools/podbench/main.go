@@ -5,6 +5,7 @@
 //	podbench list
 //	podbench run -workload W [-p k=v,...] -systems a,b [-traces DIR] [-repeats n] [-json FILE]
 //	podbench bars [-only SET] [-traces DIR]
+//	podbench strategies [-n N] [-costs]
 package main
 
 import (
@@ -26,6 +27,7 @@ const usageText = `usage:
   podbench list                 workloads, systems and bars
   podbench run -workload W [-p k=v,...] [-systems a,b] [-traces DIR] [-repeats n] [-json FILE]
   podbench bars [-only SET] [-traces DIR]
+  podbench strategies [-n N] [-costs]
 Give -h after a command for its options.
 `
 
@@ -59,6 +61,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return runCommand(ctx, args[1:], out)
 	case "bars":
 		return barsCommand(ctx, args[1:], out)
+	case "strategies":
+		return strategiesCommand(ctx, args[1:], out)
 	case "child":
 		if len(args) == 2 {
 			return child(ctx, args[1])
@@ -69,7 +73,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		fmt.Fprint(out, usageText)
 		return nil
 	}
-	return fmt.Errorf("unknown command %q; there are list, run and bars", args[0])
+	return fmt.Errorf("unknown command %q; there are list, run, bars and strategies", args[0])
 }
 
 const defaultTraces = "../shared/traces"
