@@ -52,7 +52,7 @@ func (ns *Namespace) Checkout(ctx context.Context, v Version, opts ...CheckoutOp
 		return err
 	}
 	defer then.Close()
-	head, err := ns.d.openHead(ctx, ns.branch)
+	head, err := ns.d.store.AtHead(ctx, ns.branch)
 	if err != nil {
 		return err
 	}

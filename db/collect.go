@@ -95,7 +95,7 @@ func (ns *Namespace) followCollects(ctx context.Context) error {
 	if !ns.behindCollect() {
 		return nil
 	}
-	head, err := ns.d.openHead(ctx, ns.branch)
+	head, err := ns.d.store.AtHead(ctx, ns.branch)
 	if err != nil {
 		return err
 	}

@@ -67,6 +67,7 @@ func Open(ctx context.Context, path string, opts *Options) (*DB, error) {
 func newDB(path string, store *mvcc.Store, conf podder.Config) *DB {
 	index := conf.Index
 	conf.Index = false // a transaction's graph is saved once
+	conf.Loads = new(podder.Loads)
 	return &DB{path: path, store: store, conf: conf, index: index, graphs: podder.NewPool(conf), newTimer: time.NewTimer, after: time.AfterFunc, now: time.Now}
 }
 

@@ -106,6 +106,9 @@ type UnsupportedError = dberr.UnsupportedError
 func (d *DB) named(err error) error { return nameFile(d.path, err) }
 
 func nameFile(path string, err error) error {
+	if err == nil {
+		return nil
+	}
 	var c *CorruptError
 	if errors.As(err, &c) && !strings.Contains(c.File, path) {
 		if c.File == "" {

@@ -269,13 +269,13 @@ func (m *merging) close() {
 // open opens the three versions; done says that there is nothing to merge.
 func (m *merging) open(ctx context.Context) (done bool, err error) {
 	s := m.d.store
-	theirs, err := m.d.openHead(ctx, m.o.From)
+	theirs, err := m.d.store.AtHead(ctx, m.o.From)
 	if err != nil {
 		return false, err
 	}
 	m.theirs = theirs
 	if m.o.DryRun {
-		m.ours, err = m.d.openHead(ctx, m.o.Into)
+		m.ours, err = m.d.store.AtHead(ctx, m.o.Into)
 	} else if err = m.begin(ctx); err == nil {
 		m.ours = m.t.Base()
 	}

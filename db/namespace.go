@@ -98,7 +98,7 @@ func (d *DB) openBase(ctx context.Context, branch string) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	head, err := d.openHead(ctx, branch)
+	head, err := d.store.AtHead(ctx, branch)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -118,21 +118,6 @@ func (b *base) close() {
 func (b *base) move(sn *mvcc.Snapshot) {
 	b.sn.Close()
 	b.sn = sn
-}
-
-// openHead opens the newest version of a branch.
-func (d *DB) openHead(ctx context.Context, branch string) (*mvcc.Snapshot, error) {
-	for {
-		v, err := d.store.Head(ctx, branch)
-		if err != nil {
-			return nil, err
-		}
-		sn, err := d.store.At(ctx, v)
-		if errors.Is(err, ErrVersionGone) {
-			continue // committed and pruned since
-		}
-		return sn, err
-	}
 }
 
 func namesAt(ctx context.Context, sn *mvcc.Snapshot) (map[string]struct{}, error) {
@@ -291,6 +276,14 @@ func (ns *Namespace) Load(ctx context.Context, dst any) error {
 	}
 	all := func() ([]string, error) { return slices.Collect(ns.Names()), nil }
 	return load(ctx, ns, dst, has, all)
+}
+
+func (ns *Namespace) readOne(ctx context.Context, name string, want reflect.Type) (reflect.Value, error) {
+	vs, err := ns.read(ctx, []string{name}, []reflect.Type{want})
+	if err != nil {
+		return reflect.Value{}, err
+	}
+	return vs[0], nil
 }
 
 func (ns *Namespace) read(ctx context.Context, names []string, want []reflect.Type) (_ []reflect.Value, err error) {

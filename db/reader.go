@@ -10,6 +10,7 @@ import (
 // *Namespace (the live objects).
 type Reader interface {
 	read(ctx context.Context, names []string, want []reflect.Type) ([]reflect.Value, error)
+	readOne(ctx context.Context, name string, want reflect.Type) (reflect.Value, error)
 }
 
 // Get reads one variable as a T. From a Snapshot it is a private copy, from a
@@ -18,14 +19,17 @@ type Reader interface {
 func Get[T any](ctx context.Context, r Reader, name string) (T, error) {
 	var zero T
 	want := reflect.TypeFor[T]()
-	vs, err := r.read(ctx, []string{name}, []reflect.Type{want})
+	v, err := r.readOne(ctx, name, want)
 	if err != nil {
 		return zero, err
 	}
-	return assign[T](vs[0], want, name)
+	return assign[T](v, want, name)
 }
 
 func assign[T any](v reflect.Value, want reflect.Type, name string) (T, error) {
+	if v.IsValid() && v.CanAddr() && v.Type() == want {
+		return *v.Addr().Interface().(*T), nil
+	}
 	var out T
 	if !v.IsValid() {
 		return out, nil

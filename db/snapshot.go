@@ -57,6 +57,14 @@ func (s *Snapshot) read(ctx context.Context, names []string, want []reflect.Type
 	return vals, s.d.named(err)
 }
 
+func (s *Snapshot) readOne(ctx context.Context, name string, want reflect.Type) (reflect.Value, error) {
+	v, err := podder.DecodeOne(ctx, &s.d.conf, s.sn, name, want)
+	if err != nil {
+		return v, s.d.named(err)
+	}
+	return v, nil
+}
+
 // Load reads several variables in one call, so that what they share is one
 // object again. dst is either
 //

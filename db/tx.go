@@ -207,6 +207,14 @@ func readAs[T any](ctx context.Context, tx *Tx, u use, name string) (T, error) {
 	return assign[T](vs[0], want, name)
 }
 
+func (tx *Tx) readOne(ctx context.Context, name string, want reflect.Type) (reflect.Value, error) {
+	vs, err := tx.readFor(ctx, useGet, []string{name}, []reflect.Type{want})
+	if err != nil {
+		return reflect.Value{}, err
+	}
+	return vs[0], nil
+}
+
 // read makes a Tx a Reader.
 func (tx *Tx) read(ctx context.Context, names []string, want []reflect.Type) ([]reflect.Value, error) {
 	return tx.readFor(ctx, useGet, names, want)

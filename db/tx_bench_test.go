@@ -89,3 +89,24 @@ func smallTxs(b *testing.B, d *db.DB, writers int) {
 	wg.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
 }
+
+// BenchmarkSmallRead reads one small variable of many in each View.
+func BenchmarkSmallRead(b *testing.B) {
+	ctx := context.Background()
+	d, err := db.Open(ctx, b.TempDir()+"/b.pod", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	fillSmall(b, d)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		name := fmt.Sprintf("user/%06d", i*7919%smallTxVariables)
+		if err := d.View(ctx, func(ctx context.Context, s *db.Snapshot) error {
+			_, err := db.Get[*holding](ctx, s, name)
+			return err
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -198,7 +198,7 @@ func (d *DB) View(ctx context.Context, fn func(ctx context.Context, s *Snapshot)
 	if o.Version != 0 {
 		s.sn, err = d.store.At(ctx, o.Version)
 	} else {
-		s.sn, err = d.openHead(ctx, o.Branch)
+		s.sn, err = d.store.AtHead(ctx, o.Branch)
 	}
 	if err != nil {
 		return d.named(err)

@@ -3,6 +3,7 @@ package mvcc
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
@@ -101,7 +102,8 @@ func escapedName(dst []byte, name string) []byte {
 
 // nameKey is the key of a name up to and with its end.
 func nameKey(name string) []byte {
-	return append(escapedName([]byte{kindName}, name), 0, 0)
+	k := append(make([]byte, 0, 1+len(name)+2), kindName)
+	return append(escapedName(k, name), 0, 0)
 }
 
 func nameLineKey(nk []byte, line uint32) []byte {
@@ -146,7 +148,7 @@ func checkName(what, name string) error {
 	if name == "" {
 		return fmt.Errorf("%w: empty %s name", dberr.ErrInvalid, what)
 	}
-	if len(name) > maxNameLen || len(escapedName(nil, name))+3+nameTailLen > maxKeyLen {
+	if len(name) > maxNameLen || len(name)+strings.Count(name, "\x00")+3+nameTailLen > maxKeyLen {
 		return fmt.Errorf("%w: %s name of %d bytes; at most %d, with each zero byte counted twice",
 			dberr.ErrTooLarge, what, len(name), maxNameLen)
 	}

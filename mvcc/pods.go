@@ -1,6 +1,7 @@
 package mvcc
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/poddb/poddb/internal/pod"
@@ -34,6 +35,22 @@ func (v *view) pod(lineage []fork, id pid) (*merged, found, error) {
 	}
 	m, err := v.version(f)
 	return m, f, err
+}
+
+// podInto is pod, read into spare if it is small and spare is not nil.
+func (v *view) podInto(lineage []fork, id pid, spare *pod.Pod) (*pod.Pod, error) {
+	f, ok, err := v.resolve(lineage, id)
+	if err != nil || !ok {
+		return nil, err
+	}
+	if spare != nil && tiny(f.env) && spare.ReadWhole(bytes.Clone(f.env[2:])) == nil {
+		return spare, nil
+	}
+	m, err := v.version(f)
+	if err != nil {
+		return nil, err
+	}
+	return m.pod, nil
 }
 
 // version returns a found version, from the cache if it is there.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync/atomic"
@@ -28,7 +29,7 @@ type Snapshot struct {
 	mem     [1]fork // for the lineage of a line that was not forked
 }
 
-var _ pod.Source = (*Snapshot)(nil)
+var _ pod.VariableSource = (*Snapshot)(nil)
 
 // At opens a snapshot of a version, registered with the store until it is
 // closed. Version 0 is the empty database. An unknown version matches
@@ -39,6 +40,25 @@ func (s *Store) At(ctx context.Context, version Version) (*Snapshot, error) {
 		return nil, err
 	}
 	return sn, nil
+}
+
+// AtHead opens a snapshot of the newest version of a branch, as At does.
+func (s *Store) AtHead(ctx context.Context, branch string) (*Snapshot, error) {
+	for {
+		l, err := s.lineNow(ctx, branch)
+		if err != nil {
+			return nil, err
+		}
+		sn := &Snapshot{}
+		err = s.openSnapshot(ctx, sn, l.head.Load().version, l)
+		if errors.Is(err, dberr.ErrVersionGone) {
+			continue // committed and pruned since
+		}
+		if err != nil {
+			return nil, err
+		}
+		return sn, nil
+	}
 }
 
 // openSnapshot opens one of a version that is probably the head of a line, which then
@@ -203,19 +223,47 @@ func (v *view) descriptor(id pod.TypeID) ([]byte, error) {
 
 // Root returns the root pod of a variable, or ErrNotFound.
 func (sn *Snapshot) Root(ctx context.Context, name string) (pod.ID, error) {
-	if err := checkName("variable", name); err != nil {
-		return 0, fmt.Errorf("%w: variable %q: %w", dberr.ErrNotFound, name, err)
-	}
-	v, err := sn.view(ctx)
+	v, err := sn.viewNamed(ctx, name)
 	if err != nil {
 		return 0, err
 	}
 	defer v.close()
+	return sn.root(v, name)
+}
+
+// viewNamed is view for looking for a variable.
+func (sn *Snapshot) viewNamed(ctx context.Context, name string) (*view, error) {
+	if err := checkName("variable", name); err != nil {
+		return nil, fmt.Errorf("%w: variable %q: %w", dberr.ErrNotFound, name, err)
+	}
+	return sn.view(ctx)
+}
+
+func (sn *Snapshot) root(v *view, name string) (pod.ID, error) {
 	root, err := v.resolveName(sn.lineage, nameKey(name))
 	if err == nil && root == 0 {
 		err = fmt.Errorf("%w: variable %q at version %d", dberr.ErrNotFound, name, sn.version)
 	}
 	return root, err
+}
+
+// Variable returns the root pod of a variable with its id, or ErrNotFound. One that
+// is small is read into spare, unless that is nil.
+func (sn *Snapshot) Variable(ctx context.Context, name string, spare *pod.Pod) (pod.ID, *pod.Pod, error) {
+	v, err := sn.viewNamed(ctx, name)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer v.close()
+	root, err := sn.root(v, name)
+	if err != nil {
+		return 0, nil, err
+	}
+	p, err := v.podInto(sn.lineage, root, spare)
+	if err == nil && p == nil {
+		err = corrupt("pod %d, the root of variable %q, is not in version %d", root, name, sn.version)
+	}
+	return root, p, err
 }
 
 // namesBatch is the number of names read in one view.

@@ -127,14 +127,11 @@ func (v *view) seekFirst(from, prefix []byte) (key, val []byte, ok bool, err err
 	if v.la.unordered() {
 		return nil, nil, false, nil // the page file is asked by seek
 	}
-	c := v.pv.Seek(bytes.Clone(from)) // a copy, so that callers may have from on their stack
-	if !c.Valid() {
-		return nil, nil, false, c.Err()
+	key, val, ok, err = v.pv.Ceiling(make([]byte, 0, len(from)), from)
+	if err != nil || !ok || !bytes.HasPrefix(key, prefix) {
+		return nil, nil, false, err
 	}
-	if key = c.Key(); !bytes.HasPrefix(key, prefix) {
-		return nil, nil, false, nil
-	}
-	return key, c.Value(), true, nil
+	return key, val, true, nil
 }
 
 // cursor walks the merged index upwards, past deleted rows. What it stands on

@@ -1,6 +1,7 @@
 package pager
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -116,6 +117,36 @@ func (v *View) Get(key []byte) (val []byte, ok bool, err error) {
 		}
 		r = pg.child(pg.route(key))
 		level--
+	}
+}
+
+// Ceiling returns the first key ≥ key, appended to dst, and its value; false if there is
+// none. It is Seek for those who do not go on. The value is as that of Get.
+func (v *View) Ceiling(dst, key []byte) (found, val []byte, ok bool, err error) {
+	if err := v.usable(); err != nil {
+		return nil, nil, false, err
+	}
+	r := v.g.root
+	if r.page == 0 {
+		return nil, nil, false, nil
+	}
+	for level := v.g.level; ; level-- {
+		pg, err := v.p.load(r, level)
+		if err != nil {
+			return nil, nil, false, err
+		}
+		if level > 0 {
+			r = pg.child(pg.route(key))
+			continue
+		}
+		if i, _ := pg.search(key); i < pg.count {
+			return pg.appendKey(dst, i), pg.value(i), true, nil
+		}
+		c := v.Seek(bytes.Clone(key)) // it is on a later leaf
+		if !c.Valid() {
+			return nil, nil, false, c.Err()
+		}
+		return append(dst, c.Key()...), c.Value(), true, nil
 	}
 }
 

@@ -39,6 +39,7 @@ func (r *Registry) AllowPackage(path string) error {
 		r.allowed = map[string]bool{}
 	}
 	r.allowed[path] = true
+	r.changes.Add(1)
 	clear(r.plans)
 	return nil
 }

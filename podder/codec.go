@@ -212,6 +212,7 @@ func (r *Registry) RegisterCodec(c Codec) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.codecs[c.Type] = &handCodec{Codec: c, registered: true}
+	r.changes.Add(1)
 	clear(r.closure)
 	clear(r.indexes)
 	clear(r.plans)

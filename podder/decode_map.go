@@ -155,6 +155,7 @@ func (l *loader) filler(p *loadPod, st *storedType, to unsafe.Pointer) *mapFille
 		f.m = reflect.NewAt(pl.typ, unsafe.Pointer(&f.to)).Elem()
 		f.noBytes = leastBytes(pl.node.key)+leastBytes(pl.node.elem) == 0
 		st.filler = f
+		l.fillers = append(l.fillers, st)
 	}
 	f.in(p)
 	f.to, f.seen, f.busy = to, 0, true

@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -88,6 +89,8 @@ func (l *loader) descriptorOf(id pod.TypeID) (*storedType, error) {
 			return nil, dberr.Corrupt("", -1, "type %d is not in the catalogue", id)
 		}
 		return nil, fmt.Errorf("type %d: %w", id, err)
+	} else if l.home != nil {
+		st.descriptor = bytes.Clone(st.descriptor) // it must not hold the page that it lies in
 	}
 	if st.node, err = l.reg.parsed(st.descriptor); err != nil {
 		return nil, dberr.Corrupt("", -1, "type %d: %v", id, err)

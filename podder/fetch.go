@@ -100,6 +100,7 @@ var errReleased = errors.New("a pod that was released is needed again")
 
 // idleLists are lists of pods that can be used again.
 type idleLists struct {
+	pods  []*loadPod // without anything
 	refs  [][]*loadPod
 	slots [][]loadRegion
 }
@@ -115,6 +116,20 @@ func (i *idleLists) giveRefs(p *loadPod) {
 		clear(p.refs)
 		i.refs, p.refs = append(i.refs, p.refs[:0]), nil
 	}
+}
+
+// maxIdle bounds the idle lists and pods that are kept for another load.
+const maxIdle = 8
+
+// trim lets go of most of what is idle.
+func (i *idleLists) trim() {
+	i.refs, i.slots, i.pods = shortened(i.refs), shortened(i.slots), shortened(i.pods)
+}
+
+func shortened[T any](list []T) []T {
+	n := min(len(list), maxIdle)
+	clear(list[n:cap(list)])
+	return list[:n]
 }
 
 // take returns n zero elements.

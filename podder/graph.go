@@ -39,6 +39,9 @@ type Config struct {
 	// Index has saves that follow others look only at what changed (resave.go). The
 	// second save of a graph pays for it.
 	Index bool
+	// Loads keeps loaders for the next loads of one variable; nil keeps none. All who
+	// have it read one catalogue with this Registry.
+	Loads *Loads
 	// IndexBytes bounds what saves keep for that, of the fingerprints of one graph and of the strings
 	// and boxes that they trust; beyond it saves walk. 0 is no bound.
 	IndexBytes int64

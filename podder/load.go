@@ -25,13 +25,19 @@ func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want [
 	defer runtime.KeepAlive(g) // the memory of its state
 	g.overtake()
 	g.sweep()
-	l := newLoader(ctx, &g.cfg, src, want)
+	var l *loader
+	if len(want) == 1 {
+		l = loaderFor(ctx, &g.cfg, src, want[0])
+	} else {
+		l = newLoader(ctx, &g.cfg, src, want)
+	}
 	l.lookup, l.knows, l.hidden, l.named.g = g.live, g.knows, hiddenValues{}, g
 	l.keepRefs(g.eng.home)
 	vars, err := l.load(names, want)
 	if err != nil {
 		return nil, err
 	}
+	defer l.giveBack()
 	pods, regions := l.loaded()
 	roots := make(map[string]pod.ID, len(vars))
 	for i, v := range vars {
@@ -75,6 +81,34 @@ func Decode(ctx context.Context, cfg Config, src pod.Source, names []string, wan
 	return values(vars), nil
 }
 
+// DecodeOne is Decode of one variable, for which cfg has a Registry.
+func DecodeOne(ctx context.Context, cfg *Config, src pod.Source, name string, want reflect.Type) (reflect.Value, error) {
+	names, wants := [1]string{name}, [1]reflect.Type{want}
+	if want == nil || !cfg.Registry.leadsToRef(want) {
+		l := loaderFor(ctx, cfg, src, want)
+		l.recycler, _ = src.(pod.Recycler)
+		l.noRefs = true
+		if l.home != nil && l.recycler == nil && l.spare == nil {
+			l.spare = new(pod.Pod)
+		}
+		vars, err := l.load(names[:], wants[:])
+		switch {
+		case err == nil:
+			l.report(ctx, cfg)
+			v := vars[0].value
+			l.giveBack()
+			return v, nil
+		case !errors.Is(err, errReleased) && !errors.Is(err, errRefMet):
+			return reflect.Value{}, err
+		}
+	}
+	vs, err := Decode(ctx, *cfg, src, names[:], wants[:])
+	if err != nil {
+		return reflect.Value{}, err
+	}
+	return vs[0], nil
+}
+
 // variable is one root in the course of a load.
 type variable struct {
 	name  string
@@ -95,6 +129,13 @@ func (l *loader) load(names []string, want []reflect.Type) ([]variable, error) {
 	if len(want) != len(names) {
 		return nil, fmt.Errorf("%d types for %d names: %w", len(want), len(names), dberr.ErrInvalid)
 	}
+	if one, ok := l.src.(pod.VariableSource); ok && len(names) == 1 {
+		vars := l.one[:]
+		if err := l.fetchVariable(one, names[0], &vars[0]); err != nil {
+			return nil, err
+		}
+		return vars, l.decode(vars, names, want)
+	}
 	vars := make([]variable, len(names))
 	for i, name := range names {
 		root, err := l.src.Root(l.ctx, name)
@@ -111,15 +152,37 @@ func (l *loader) load(names []string, want []reflect.Type) ([]variable, error) {
 			return nil, err
 		}
 	}
+	return vars, l.decode(vars, names, want)
+}
+
+// fetchVariable gets the pod of a variable.
+func (l *loader) fetchVariable(src pod.VariableSource, name string, v *variable) error {
+	spare := l.spare
+	if l.lookup != nil {
+		spare = nil // what was loaded joins the graph
+	}
+	root, merged, err := src.Variable(l.ctx, name, spare)
+	if err != nil {
+		return fmt.Errorf("variable %q: %w", name, err)
+	}
+	*v = variable{name: name, root: root}
+	p := l.pod(root)
+	p.asked = true
+	l.arrived(p, merged)
+	return nil
+}
+
+// decode decodes variables whose pods are here.
+func (l *loader) decode(vars []variable, names []string, want []reflect.Type) error {
 	for i := range vars {
 		if err := l.placeBox(&vars[i], want[i]); err != nil {
-			return nil, l.unloadable(vars, want, i, err)
+			return l.unloadable(vars, want, i, err)
 		}
 	}
 	if err := l.run(); err != nil {
-		return nil, l.blame(names, want, err)
+		return l.blame(names, want, err)
 	}
-	return vars, nil
+	return nil
 }
 
 // blame adds to an error about types the name of the variable that it comes

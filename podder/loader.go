@@ -7,6 +7,7 @@ import (
 	"math"
 	"reflect"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -124,6 +125,12 @@ type loader struct {
 	chunked map[loadSlot]*chunkList
 	// passes are maps that are filled in part.
 	passes map[loadSlot]*mapPasses
+
+	home    *sync.Pool    // where it waits for the next load; nil if it does not
+	age     uint64        // Registry.changes when it was made
+	fillers []*storedType // that have one
+	spare   *pod.Pod      // for the pod of a variable, if that is small
+	one     [1]variable   // of a load of one
 
 	gate   *refGate // of the Refs that it keeps; nil if it follows them
 	kept   int      // Refs whose place was kept
@@ -272,7 +279,12 @@ func (l *loader) failAt(err error) {
 func (l *loader) pod(id pod.ID) *loadPod {
 	p, ok := l.pods[id]
 	if !ok {
-		p = &loadPod{id: id}
+		if last := len(l.idle.pods) - 1; last >= 0 {
+			p, l.idle.pods = l.idle.pods[last], l.idle.pods[:last]
+		} else {
+			p = new(loadPod)
+		}
+		p.id = id
 		l.pods[id] = p
 	}
 	return p

@@ -55,6 +55,7 @@ func (r *Registry) Migrate(name string, old, now reflect.Type, run func(reflect.
 		r.migrations = map[string][]migration{}
 	}
 	r.migrations[name] = append(r.migrations[name], migration{old: old, now: now, run: run})
+	r.changes.Add(1)
 	clear(r.plans)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/poddb/poddb/internal/dberr"
 )
@@ -40,6 +41,8 @@ type Registry struct {
 	allowed    map[string]bool              // packages, by import path
 	modules    ownModules
 	lost       []string // stdValues that could not be registered
+	// changes counts what may change how a stored type is read.
+	changes atomic.Uint64
 }
 
 // NewRegistry returns a registry that knows the predeclared types.
@@ -111,6 +114,7 @@ func (r *Registry) Register(t reflect.Type, name string, aliases ...string) erro
 		r.types[n] = t
 	}
 	r.aliases[t] = append(r.aliases[t], aliases...)
+	r.changes.Add(1)
 	// Texts and plans of types built from t contain the old name.
 	clear(r.texts)
 	clear(r.claimed)

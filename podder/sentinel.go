@@ -58,6 +58,7 @@ func (r *Registry) RegisterValue(name string, v any) error {
 			return fmt.Errorf("value %q: it is, or overlaps, the object called %q: %w", name, o.name, dberr.ErrInvalid)
 		}
 	}
+	r.changes.Add(1)
 	r.sentinels = slices.Insert(r.sentinels, i, s)
 	return nil
 }
@@ -68,6 +69,7 @@ func (r *Registry) addKnown(t reflect.Type) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if t.Name() != "" && r.builtin[text] == nil {
+		r.changes.Add(1)
 		r.values[t] = true
 		r.builtin[text] = t
 	}

@@ -218,3 +218,12 @@ type Source interface {
 	// map order. It is the same for the life of the database.
 	Secret() [32]byte
 }
+
+// VariableSource is a Source that gives the pod of a variable in one step.
+type VariableSource interface {
+	Source
+	// Variable returns the root pod of a variable, or ErrNotFound. Unless spare is nil
+	// it may be the pod that is returned, read into the memory that it has: nobody else
+	// may have it, and it is the caller's to use again.
+	Variable(ctx context.Context, name string, spare *Pod) (ID, *Pod, error)
+}
