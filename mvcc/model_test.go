@@ -387,6 +387,25 @@ func (m *model) check(t *testing.T, s *Store, v Version) {
 			t.Fatalf("version %d: pod %d is not what was put", v, ids[i])
 		}
 	}
+	m.checkVariables(t, sn, want.names, want.pods)
+}
+
+// checkVariables compares what Variable gives, with memory of its own and with spare
+// memory that is used for all.
+func (m *model) checkVariables(t *testing.T, sn *Snapshot, names map[string]pid, pods map[pid]*pod.Pod) {
+	t.Helper()
+	spare := &pod.Pod{}
+	for n, root := range names {
+		for _, into := range []*pod.Pod{nil, spare} {
+			id, p, err := sn.Variable(bg, n, into)
+			if err != nil || id != root || !samePod(p, pods[root]) {
+				t.Fatalf("version %d: variable %q is in pod %d, %v; expected %d", sn.Version(), n, id, err, root)
+			}
+		}
+	}
+	if _, _, err := sn.Variable(bg, "no such variable", spare); !errors.Is(err, dberr.ErrNotFound) {
+		t.Fatalf("version %d: a variable that is not there: %v", sn.Version(), err)
+	}
 }
 
 func (m *model) checkAll(t *testing.T, s *Store) {
@@ -398,6 +417,11 @@ func (m *model) checkAll(t *testing.T, s *Store) {
 		if got := must(s.Head(bg, b))(t); got != h {
 			t.Fatalf("head of %s is %d, expected %d", b, got, h)
 		}
+		sn := must(s.AtHead(bg, b))(t)
+		if sn.Version() != h || sn.Branch() != m.versions[h].branch {
+			t.Fatalf("the snapshot of the head of %s is of %d on %s, expected %d on %s", b, sn.Version(), sn.Branch(), h, m.versions[h].branch)
+		}
+		sn.Close()
 	}
 }
 

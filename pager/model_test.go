@@ -206,6 +206,10 @@ func (m *model) probe(p *Pager, r *rand.Rand, space, n int) error {
 		if c := v.Seek(k); c.Valid() != (at < len(keys)) || c.Valid() && string(c.Key()) != keys[at] {
 			return fmt.Errorf("Seek %.40q: %.40q %w", k, c.Key(), c.Err())
 		}
+		if c, val, ok, err := v.Ceiling([]byte("before"), k); err != nil || ok != (at < len(keys)) ||
+			ok && (string(c) != "before"+keys[at] || !bytes.Equal(val, m.tree[keys[at]])) {
+			return fmt.Errorf("Ceiling %.40q: %.40q %v: %w", k, c, ok, err)
+		}
 		if c := v.SeekBefore(k); c.Valid() != (at > 0) || c.Valid() && string(c.Key()) != keys[at-1] {
 			return fmt.Errorf("SeekBefore %.40q: %.40q %w", k, c.Key(), c.Err())
 		}

@@ -40,11 +40,7 @@ func loaderFor(ctx context.Context, cfg *Config, src pod.Source, want reflect.Ty
 	if cfg.Loads == nil {
 		return newLoader(ctx, cfg, src, []reflect.Type{want})
 	}
-	waiting, ok := cfg.Loads.waiting.Load(want)
-	if !ok {
-		waiting, _ = cfg.Loads.waiting.LoadOrStore(want, new(sync.Pool))
-	}
-	home := waiting.(*sync.Pool)
+	home := cfg.Loads.home(want)
 	age := cfg.Registry.changes.Load() // before anything is asked of it
 	if l, _ := home.Get().(*loader); l != nil && l.reg == cfg.Registry && l.age == age {
 		l.ctx, l.src, l.budget = ctx, src, newBudget(cfg)
@@ -53,6 +49,15 @@ func loaderFor(ctx context.Context, cfg *Config, src pod.Source, want reflect.Ty
 	l := newLoader(ctx, cfg, src, []reflect.Type{want})
 	l.home, l.age = home, age
 	return l
+}
+
+// home returns where loaders of a wanted type wait.
+func (k *Loads) home(want reflect.Type) *sync.Pool {
+	home, ok := k.waiting.Load(want)
+	if !ok {
+		home, _ = k.waiting.LoadOrStore(want, new(sync.Pool))
+	}
+	return home.(*sync.Pool)
 }
 
 // giveBack lets the loader be used for another load. Its own has succeeded, and all

@@ -63,7 +63,7 @@ func TestALoaderThatIsUsedAgainLoadsAsANewOne(t *testing.T) {
 	for seed := range uint64(40) {
 		r := rand.New(rand.NewPCG(seed, 11))
 		name := fmt.Sprint("v", seed)
-		mustSave(t, mustGraph(t, fresh), s, name, newRndGraph(r, 1+r.IntN(40)).nodes[0])
+		mustSave(t, mustGraph(t, fresh), s, name, newRndGraph(r, 1+r.IntN(12)).nodes[0])
 		old := fmt.Sprint("v", r.Uint64N(seed+1))
 		expected, err := Decode(ctx, fresh, s, []string{old}, []reflect.Type{want})
 		if err != nil {
@@ -112,7 +112,7 @@ func TestALoaderThatWaitsHoldsNothing(t *testing.T) {
 	seen := 0
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 12))
-		mustSave(t, mustGraph(t, cfg), s, "v", newRndGraph(r, 1+r.IntN(40)).nodes[0])
+		mustSave(t, mustGraph(t, cfg), s, "v", newRndGraph(r, 1+r.IntN(12)).nodes[0])
 		if _, err := DecodeOne(t.Context(), &cfg, varStore{s}, "v", want); err != nil {
 			t.Fatal(err)
 		}
