@@ -233,3 +233,64 @@ func TestLearnedCutsOffWhatChanges(t *testing.T) {
 		}
 	}
 }
+
+// What comes before and after something that is cut off stays together.
+func TestSiblingsPassWhatIsCutOff(t *testing.T) {
+	x := &[]any{&stCount{1}, &stNode{ID: 1}, &stNode{ID: 2}, &stCount{2}, &stNode{ID: 3}, &stCount{3}, &stCount{4}, &stNode{ID: 4}}
+	s := newFakeStore()
+	cfg := s.config()
+	cfg.Registry = NewRegistry()
+	cfg.Strategy = ByType(reflect.TypeFor[stCount]())
+	for _, typ := range []reflect.Type{reflect.TypeFor[stCount](), reflect.TypeFor[stNode]()} {
+		if err := cfg.Registry.Register(typ, typ.String()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustSave(t, mustGraph(t, cfg), s, "x", x)
+	var slots []int
+	for _, id := range slices.Sorted(maps.Keys(s.pods)) {
+		slots = append(slots, len(s.pods[id].Slots))
+	}
+	slices.Sort(slots)
+	if want := []int{1, 1, 1, 1, 7}; !slices.Equal(slots, want) {
+		t.Errorf("slots of pods: %v, want %v", slots, want)
+	}
+}
+
+// Choices are numbered through the saves of a graph: those of a save that came to nothing
+// are made again.
+func TestChoicesAreNumbered(t *testing.T) {
+	s := newFakeStore()
+	cfg := indexed(s)
+	var numbers []int
+	cfg.Strategy = numbering{&numbers}
+	g := mustGraph(t, cfg)
+	x := &stNode{Count: &stCount{1}}
+	for range 2 {
+		numbers = nil
+		saved, err := g.Save(t.Context(), rootsOf("x", x), s.begin())
+		if err != nil {
+			t.Fatal(err)
+		}
+		saved.Abort()
+		if !slices.Equal(numbers, []int{0, 1}) {
+			t.Errorf("choices %v of a first save", numbers)
+		}
+	}
+	mustSave(t, g, s, "x", x)
+	for n := range 4 { // with a walk and without
+		numbers, x.Left = nil, &stNode{Left: x.Left}
+		mustSave(t, g, s, "x", x)
+		if !slices.Equal(numbers, []int{2 + n}) {
+			t.Errorf("choices %v, want %d", numbers, 2+n)
+		}
+	}
+}
+
+// numbering notes the numbers of choices.
+type numbering struct{ numbers *[]int }
+
+func (n numbering) Split(c *Choice) bool {
+	*n.numbers = append(*n.numbers, c.Number)
+	return false
+}
