@@ -60,6 +60,11 @@ func (c *chooser) begins(i int32, r *region, child, sibling int32) bool {
 	if parent < c.from || up.flags&flagSticky != 0 { // it has its pod
 		joins.Bytes = max(joins.Bytes, c.st.pods[up.pod].bytes)
 	}
+	if joins.Bytes+here.Bytes > int(c.most) || c.rates != nil && (up.kind == pod.SlotArray || up.kind == pod.SlotMap) {
+		// There is no room beside it. Or Learned asks: elements that are each better off
+		// without their container are not better off each in a pod of its own.
+		joins = PieceSize{}
+	}
 	ch := &c.choice
 	*ch = Choice{
 		Number: c.number,

@@ -36,8 +36,9 @@ type Choice struct {
 	Parent, Child reflect.Type
 	// Container says that the child is an array or a map.
 	Container bool
-	// Piece is the parent, with what is bundled with it so far; ChildPiece the child with
-	// what is bundled with that.
+	// Piece is the parent, with what is bundled with it so far, or if there is no room for
+	// both in a pod what of that is bundled without it; ChildPiece is the child with what is
+	// bundled with that.
 	Piece, ChildPiece PieceSize
 	// Both is what the two are together.
 	Both PieceSize

@@ -294,3 +294,29 @@ func (n numbering) Split(c *Choice) bool {
 	*n.numbers = append(*n.numbers, c.Number)
 	return false
 }
+
+// What a container leads to that is larger than a pod is not in its pod, so no change of
+// it writes the container again: Learned has no reason to cut each element off.
+func TestLearnedKeepsTheElementsOfLargeContainersTogether(t *testing.T) {
+	x := &[]*stNode{}
+	for i := range 3000 {
+		*x = append(*x, &stNode{ID: i, Count: &stCount{i}})
+	}
+	pods := map[string]int{}
+	for name, strategy := range map[string]Strategy{"learned": Learned(), "bundled": Greedy(0)} {
+		s := newFakeStore()
+		s.rates = &pod.Rates{Commits: 1000, Slots: map[pod.RateKey]pod.Count{{Kind: pod.SlotString}: {Changes: 10, Commits: 1000}}}
+		cfg := s.config()
+		cfg.Strategy = strategy
+		g := mustGraph(t, cfg)
+		mustSave(t, g, s, "x", x)
+		for i := range 50 { // into a container that has its place
+			(*x)[i] = &stNode{ID: -i, Count: &stCount{i}}
+		}
+		mustSave(t, g, s, "x", x)
+		pods[name] = len(s.pods)
+	}
+	if pods["learned"] > 2*pods["bundled"] {
+		t.Errorf("pods: %v", pods)
+	}
+}
