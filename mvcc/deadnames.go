@@ -23,6 +23,14 @@ type deadNames struct {
 
 // reclaimNames works the task of names off, if there is one.
 func (s *Store) reclaimNames(ctx context.Context, most *int, report *PruneReport, room func(context.Context) error) (more bool, err error) {
+	due := false
+	err = s.read(func(v *view) (err error) {
+		_, _, due, err = v.namesTask()
+		return err
+	})
+	if err != nil || !due {
+		return false, err
+	}
 	d := &deadNames{s: s, gone: s.open.gone.Load(), kept: map[uint32][]Version{}}
 	for ; *most > 0; *most-- {
 		if err := room(ctx); err != nil {

@@ -82,15 +82,25 @@ func (v *view) count(ctx context.Context, line uint32, list []garbage, uses map[
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		r := &reclaiming{v: v, line: line, dead: map[uint64]deadVersion{}, report: &PruneReport{}}
-		if err := r.look(g); err != nil {
+		env, ok, err := v.get(versionKey(nil, g.pod, line, g.number))
+		if err == nil && !ok {
+			err = corrupt("pod %d has no number %d on line %d, which is to be reclaimed", g.pod, g.number, line)
+		}
+		if err != nil {
 			return err
 		}
-		d := r.dead[g.number]
+		e, err := decodeEnvelope(env)
+		if err != nil {
+			return err
+		}
+		size, body, err := v.sizeAndBody(e)
+		if err != nil {
+			return err
+		}
 		report.PodVersions++
-		report.Bytes += int64(d.size)
-		if d.body != 0 {
-			uses[d.body]++
+		report.Bytes += int64(size)
+		if body != 0 {
+			uses[body]++
 		}
 	}
 	return nil

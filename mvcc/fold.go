@@ -8,7 +8,7 @@ type folding struct {
 	s    *Store
 	v    *view
 	l    *line
-	left []lineCommit           // kept commits of the line, oldest first
+	left []lineCommit           // kept commits around what is folded, oldest first
 	rows map[Version]*commitRow // folded ones
 	// touched are the positions of retired commits and of targets.
 	touched []uint64

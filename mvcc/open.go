@@ -125,7 +125,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, budget: bytes, pager: pg, salts: salts, contentKey: prefix, retireWeight: retireWeight, queueChunk: queueChunk, newTimer: time.NewTimer}
+	s := &Store{o: o, budget: bytes, pager: pg, salts: salts, contentKey: prefix, retireWeight: retireWeight, queueChunk: queueChunk, windowRows: windowRows, newTimer: time.NewTimer}
 	s.life, s.stop = context.WithCancel(context.Background())
 	id := pg.State().DatabaseID
 	s.logID = binary.LittleEndian.Uint64(id[:8])

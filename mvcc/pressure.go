@@ -2,6 +2,7 @@ package mvcc
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -21,6 +22,8 @@ import (
 //     logPressure times as long as a checkpoint wants it, waits until a
 //     checkpoint made room; if that fails, so does the commit, with nothing
 //     written. Only with nothing to wait for any commit goes through.
+//  4. Retention, whose rows come faster than commits do, leaves an eighth of the share before that:
+//     it waits until a checkpoint made room, so that commits seldom have to.
 //
 // Waiting holds nothing, ends with the context, and depends on no reader: a
 // checkpoint waits for none.
@@ -113,19 +116,45 @@ func (s *Store) backpressure(ctx context.Context, bytes int64) (time.Duration, e
 		return 0, nil
 	}
 	start := s.o.Now()
-	s.check.wait(1)
-	err := s.awaitRoom(ctx, bytes)
-	s.check.wait(-1)
+	err := s.awaitRoom(ctx, func() room { return s.room(bytes) })
 	took := s.o.Now().Sub(start)
 	raise(&s.check.pause, took)
 	return took, err
 }
 
-func (s *Store) awaitRoom(ctx context.Context, bytes int64) error {
+// upkeepBytes is what one upkeep group may add to the overlay, roughly.
+const upkeepBytes = 128 << 10
+
+// roomForUpkeep lets an upkeep group in. On a full disk it may take what is left for commits,
+// since it is what frees space.
+func (s *Store) roomForUpkeep(ctx context.Context) error {
+	if s.o.CheckpointBytes < 0 || s.log.Load() == nil || s.upkeepRoom() == ample {
+		return nil
+	}
+	err := s.awaitRoom(ctx, s.upkeepRoom)
+	if errors.Is(err, dberr.ErrDiskFull) && s.room(upkeepBytes) != none {
+		return nil
+	}
+	return err
+}
+
+// upkeepRoom is room for an upkeep group.
+func (s *Store) upkeepRoom() room {
+	held := s.layers.Load().bytes() + s.seq.bytes.Load()
+	if s.room(upkeepBytes) == ample && (held == 0 || held+upkeepBytes <= s.budget.overlayBytes/8*5) {
+		return ample
+	}
+	return none
+}
+
+// awaitRoom waits until something fits.
+func (s *Store) awaitRoom(ctx context.Context, fits func() room) error {
+	s.check.wait(1)
+	defer s.check.wait(-1)
 	_, first, _ := s.check.await()
 	for stepped := false; ; stepped = true {
 		next, ends, failed := s.check.await()
-		r := s.room(bytes)
+		r := fits()
 		switch {
 		case r == ample, r == scarce && stepped:
 			return nil

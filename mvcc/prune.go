@@ -217,14 +217,6 @@ func (s *Store) queuedGarbage() (n uint64, err error) {
 	return n, err
 }
 
-// upkeepBytes is what one upkeep group may add to the overlay, roughly.
-const upkeepBytes = 128 << 10
-
-func (s *Store) roomForUpkeep(ctx context.Context) error {
-	_, err := s.backpressure(ctx, upkeepBytes)
-	return err
-}
-
 // backgroundSteps is the number of steps that the background does before it
 // looks whether there is something else to do.
 const backgroundSteps = 16
@@ -241,7 +233,7 @@ func (s *Store) reclaimSome(ctx context.Context) (rest time.Duration) {
 	report := PruneReport{}
 	// This is the goroutine that makes room.
 	room := func(ctx context.Context) error {
-		if s.log.Load() != nil && s.room(upkeepBytes) != ample {
+		if s.log.Load() != nil && s.upkeepRoom() != ample {
 			return s.checkpoint(ctx, false)
 		}
 		return nil

@@ -53,7 +53,7 @@ func pruneTwice(fs *vfs.MemFS, m *model) (keep map[Version]bool, done int) {
 		return nil, 0
 	}
 	defer s.Close()
-	s.queueChunk, s.retireWeight = 7, 60
+	s.queueChunk, s.windowRows, s.retireWeight = 7, 4, 60
 	sn, err := s.At(bg, 9)
 	if err != nil {
 		return nil, 0

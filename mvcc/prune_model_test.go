@@ -147,7 +147,7 @@ func (p *pruneRun) reopen(s Options) {
 	p.open, p.held = nil, nil
 	p.o = s
 	p.s = mustOpen(p.t, p.o)
-	p.s.retireWeight, p.s.queueChunk = uint64(20+p.rng.IntN(400)), 1+p.rng.IntN(40)
+	p.s.retireWeight, p.s.queueChunk, p.s.windowRows = uint64(20+p.rng.IntN(400)), 1+p.rng.IntN(40), 1+p.rng.IntN(8)
 }
 
 func (p *pruneRun) crash() {

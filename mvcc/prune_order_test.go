@@ -25,7 +25,7 @@ func cancelledPrune(t *testing.T, s *Store, keep int) {
 func TestReclaimOfAnOlderVersionThanWhatIsQueued(t *testing.T) {
 	s := mustOpen(t, testOptions(newFS(t)))
 	defer s.Close()
-	s.queueChunk = 1
+	s.queueChunk, s.windowRows = 1, 1
 	id, _, err := commitBox(t, s, MainBranch, "x", 0, text(0, 1))
 	if err != nil {
 		t.Fatal(err)
@@ -334,7 +334,7 @@ func TestReaderWhoseBaseIsReclaimed(t *testing.T) {
 	if _, err := v.build(f, noCache); err == nil {
 		t.Fatal("what it rests on is still there: the test proves nothing")
 	}
-	m, err := v.buildBesideReclaim(f)
+	m, err := v.buildBesideReclaim(f, s.pods.Get)
 	if err != nil || string(m.pod.Slots[0].Bytes) != text(0, 4) {
 		t.Fatal(err)
 	}

@@ -49,7 +49,10 @@ func (v *view) block(number uint64) ([]byte, error) {
 	if last := v.last.Load(); last != nil && last.number == number {
 		return last.raw, nil
 	}
-	raw, ok := v.s.blocks.Get(number)
+	raw, ok := v.near.get(number)
+	if !ok {
+		raw, ok = v.s.blocks.Get(number)
+	}
 	if !ok {
 		row, err := v.blockRow(number)
 		if err != nil {
@@ -58,7 +61,10 @@ func (v *view) block(number uint64) ([]byte, error) {
 		if raw, err = readBlock(v.pv, number, row); err != nil {
 			return nil, err
 		}
-		if row.members > 1 {
+		switch {
+		case v.near != nil:
+			v.near.add(rawBlock{number, raw})
+		case row.members > 1:
 			v.s.blocks.Set(number, raw, int64(len(raw)))
 		}
 	}
@@ -89,6 +95,36 @@ func keep(b []byte) []byte {
 type rawBlock struct {
 	number uint64
 	raw    []byte
+}
+
+// nearBlocks are the blocks that were read last by somebody who goes over many
+// rows in the order of keys. Each checkpoint has put its rows into blocks in that order, so few
+// blocks at a time are needed, and no one again; the cache is for what others need.
+type nearBlocks struct {
+	list [nearMax]rawBlock
+	next int
+}
+
+const nearMax = 32
+
+func (n *nearBlocks) get(number uint64) ([]byte, bool) {
+	if n == nil {
+		return nil, false
+	}
+	for i := range n.list {
+		if b := &n.list[i]; b.number == number && b.raw != nil {
+			return b.raw, true
+		}
+	}
+	return nil, false
+}
+
+// add keeps a block, unless it is a long one.
+func (n *nearBlocks) add(b rawBlock) {
+	if len(b.raw) <= 2*coldBytes {
+		n.list[n.next] = b
+		n.next = (n.next + 1) % nearMax
+	}
 }
 
 // readBlock reads a block from the file.

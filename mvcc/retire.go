@@ -1,6 +1,7 @@
 package mvcc
 
 import (
+	"cmp"
 	"context"
 	"slices"
 )
@@ -25,7 +26,7 @@ import (
 //     are also commits of collects that followers have not passed (follower.go). What
 //     is gone and what is open change under one lock (registry). A snapshot is
 //     registered first and reads the index then.
-//  3. An upkeep group is alone: nothing is queued when it is submitted, and no other
+//  3. An upkeep group, but for those of reclaim, is alone: nothing is queued when it is submitted, and no other
 //     group is before it is applied. So nothing was computed from rows
 //     that it changes, and it needs to know of nothing queued. What a group of retire is
 //     made of may be read before, the kept commits up to one head: nobody else changes
@@ -60,7 +61,7 @@ type lineCommit struct {
 }
 
 // retireWeight bounds what one group handles: numbers added and removed. Commits
-// wait while it is applied.
+// wait while it is synced and applied.
 const retireWeight = 1 << 13
 
 // retirement retires versions of one line, group by group.
@@ -133,7 +134,9 @@ func (r *retirement) run(ctx context.Context) error {
 		r.report.Versions += uint64(len(gone))
 		r.report.on(r.l.branch).Versions += uint64(len(gone))
 		r.s.reclaimable.Store(true)
-		r.commits = slices.DeleteFunc(r.commits, func(c lineCommit) bool { return gone[c.version] })
+		first, end := r.between(gone)
+		left := slices.DeleteFunc(r.commits[first:end:end], func(c lineCommit) bool { return gone[c.version] })
+		r.commits = slices.Delete(r.commits, first+len(left), end)
 	}
 }
 
@@ -246,13 +249,22 @@ func (r *retirement) fold(ctx context.Context, v *view, gone map[Version]bool, h
 	return &group{puts: f.puts, dels: f.dels}, f, nil
 }
 
-// runs folds every run.
+// runs folds every run. left gets the kept commits at the positions of the aggregates of
+// level 1 that cover what is touched.
 func (r *retirement) runs(ctx context.Context, f *folding, gone map[Version]bool) error {
+	first, end := r.between(gone)
+	for first > 0 && r.commits[first-1].pos/levelLen[1] == r.commits[first].pos/levelLen[1] {
+		first--
+	}
 	var run []lineCommit
-	for _, c := range r.commits {
+	touched := uint64(0) // the newest span of level 1
+	for i, c := range r.commits[first:] {
 		if gone[c.version] {
 			run = append(run, c)
 			continue
+		}
+		if len(run) == 0 && first+i >= end && c.pos/levelLen[1] > touched {
+			break
 		}
 		f.left = append(f.left, c)
 		if len(run) == 0 {
@@ -264,9 +276,23 @@ func (r *retirement) runs(ctx context.Context, f *folding, gone map[Version]bool
 		if err := f.run(run, c); err != nil {
 			return err
 		}
+		touched = c.pos / levelLen[1]
 		run = run[:0]
 	}
 	return nil
+}
+
+// between returns where in commits the first of some versions is, and where those end.
+func (r *retirement) between(gone map[Version]bool) (first, end int) {
+	least, most := maxVersion, Version(0)
+	for v := range gone {
+		least, most = min(least, v), max(most, v)
+	}
+	at := func(v Version) int {
+		i, _ := slices.BinarySearchFunc(r.commits, v, func(c lineCommit, v Version) int { return cmp.Compare(c.version, v) })
+		return i
+	}
+	return at(least), at(most) + 1
 }
 
 // read calls fn with a view.
@@ -279,15 +305,13 @@ func (s *Store) read(fn func(v *view) error) error {
 	return fn(v)
 }
 
-// alone sequences one upkeep group (invariant 3). build may return no group.
+// alone sequences one upkeep group (invariant 3). build may return no group. Commits wait for what
+// build does, and, if there is a group, until it is durable and applied.
 func (s *Store) alone(ctx context.Context, build func(v *view) (*group, error)) error {
-	if err := s.seq.acquire(ctx); err != nil {
+	if err := s.acquireDrained(ctx); err != nil {
 		return err
 	}
 	defer s.release()
-	if err := s.drain(ctx); err != nil {
-		return err
-	}
 	v, err := s.view()
 	if err != nil {
 		return err
@@ -308,6 +332,46 @@ func (s *Store) alone(ctx context.Context, build func(v *view) (*group, error)) 
 	<-q.finished
 	s.seq.reap()
 	return q.err
+}
+
+// drainTries is how often upkeep waits without the token for the queue to be empty.
+const drainTries = 3
+
+// acquireDrained takes the token while nothing is queued. Commits go on while it waits for those
+// that are; when they come too fast for that, they wait.
+func (s *Store) acquireDrained(ctx context.Context) error {
+	for range drainTries {
+		last, err := s.acquireOrLast(ctx)
+		if err != nil || last == nil {
+			return err
+		}
+		<-last
+	}
+	if err := s.seq.acquire(ctx); err != nil {
+		return err
+	}
+	if err := s.drain(ctx); err != nil {
+		s.release()
+		return err
+	}
+	return nil
+}
+
+// acquireOrLast takes the token if nothing is queued; else it returns what is closed when the
+// last one in the queue has its outcome.
+func (s *Store) acquireOrLast(ctx context.Context) (last <-chan struct{}, err error) {
+	if err := s.seq.acquire(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.ready(ctx); err != nil {
+		s.release()
+		return nil, err
+	}
+	if n := len(s.seq.queue); n > 0 {
+		last = s.seq.queue[n-1].finished
+		s.release()
+	}
+	return last, nil
 }
 
 // drain waits until nothing is queued; the token is held.

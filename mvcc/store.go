@@ -70,6 +70,7 @@ type Store struct {
 	rates        rateCache
 	retireWeight uint64
 	queueChunk   int
+	windowRows   int
 	stepSize     int // entries that a step of reclaim takes; the upkeep token is held
 
 	applying sync.Mutex // the overlay's writer, and freezing it

@@ -33,6 +33,7 @@ type view struct {
 	la   *layers
 	pv   *pager.View
 	last atomic.Pointer[rawBlock] // read last
+	near *nearBlocks              // nil but for one goroutine's walk over many rows
 }
 
 // view begins an operation. The caller ends it with close.
@@ -149,6 +150,17 @@ func (v *view) seek(from []byte) *cursor {
 	c := &cursor{active: v.la.active.seek(from), page: v.pv.Seek(from)}
 	if v.la.frozen != nil {
 		c.frozen = v.la.frozen.seek(from)
+	}
+	c.settle()
+	return c
+}
+
+// seekVersions is seek for versions of the pod and line of from, a version key: beyond
+// those the cursor is not to be used.
+func (v *view) seekVersions(from []byte) *cursor {
+	c := &cursor{active: v.la.active.firstVersion(from), page: v.pv.Seek(from)}
+	if v.la.frozen != nil {
+		c.frozen = v.la.frozen.firstVersion(from)
 	}
 	c.settle()
 	return c

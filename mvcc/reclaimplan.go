@@ -1,0 +1,225 @@
+package mvcc
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// reclaimWindow is a part of the queue that is worked off at once (reclaim.go).
+type reclaimWindow struct {
+	s    *Store
+	rows []queueRow // in the order of keys
+	dead map[uint64]*deadVersion
+	uses map[uint64]uint64 // of shared bodies, by all that is dead
+	// whole has the lengths of versions that groups of the window stored whole.
+	whole map[uint64]uint64
+	ahead []*reclaiming // submitted, oldest first
+	steps int
+
+	report   *PruneReport
+	room     func(context.Context) error
+	progress func() error
+}
+
+// queueRow is a row of the queue.
+type queueRow struct {
+	key  []byte
+	line uint32
+	list []garbage
+}
+
+// deadVersion is a version that is in the window.
+type deadVersion struct {
+	garbage
+	line   uint32
+	size   uint64
+	body   uint64 // 0 if it has its own
+	after  uint64 // number of the version that follows on its line in the index, 0 if none does
+	free   bool   // that does not rest on it
+	buried bool   // a group that deletes it is submitted
+}
+
+// planBatch is the number of versions that are looked at in one view.
+const planBatch = 1024
+
+// planWindow reads the rows of the queue from a key on, and what has to be known of
+// what they name. No group of reclaim is queued.
+func (s *Store) planWindow(ctx context.Context, from []byte, rows int) (*reclaimWindow, error) {
+	w := &reclaimWindow{s: s, dead: map[uint64]*deadVersion{}, uses: map[uint64]uint64{}, whole: map[uint64]uint64{}}
+	err := s.read(func(v *view) error {
+		for len(w.rows) < rows {
+			key, line, list, err := v.queued(from)
+			if err != nil || key == nil {
+				return err
+			}
+			w.rows = append(w.rows, queueRow{key, line, list})
+			from = append(bytes.Clone(key), 0)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	near := &nearBlocks{}
+	all, err := w.inOrder()
+	if err != nil {
+		return nil, err
+	}
+	for len(all) > 0 {
+		n := min(len(all), planBatch)
+		err := s.read(func(v *view) error {
+			v.near = near
+			return w.look(ctx, v, all[:n])
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = all[n:]
+	}
+	return w, nil
+}
+
+// inOrder returns the versions of the window in the order of their keys.
+func (w *reclaimWindow) inOrder() ([]*deadVersion, error) {
+	n := 0
+	for _, row := range w.rows {
+		n += len(row.list)
+	}
+	mem, all := make([]deadVersion, 0, n), make([]*deadVersion, 0, n)
+	for _, row := range w.rows {
+		for _, g := range row.list {
+			mem = append(mem, deadVersion{garbage: g, line: row.line})
+			d := &mem[len(mem)-1]
+			all = append(all, d)
+			if w.dead[g.number] != nil {
+				return nil, corrupt("number %d of pod %d is to be reclaimed twice", g.number, g.pod)
+			}
+			w.dead[g.number] = d
+		}
+	}
+	slices.SortFunc(all, func(a, b *deadVersion) int {
+		return cmp.Or(cmp.Compare(a.pod, b.pod), cmp.Compare(a.line, b.line), cmp.Compare(b.number, a.number))
+	})
+	return all, nil
+}
+
+// look reads versions that are to go.
+func (w *reclaimWindow) look(ctx context.Context, v *view, list []*deadVersion) error {
+	walk := &versionWalk{v: v}
+	for _, d := range list {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		env, err := walk.to(d.line, d.garbage)
+		if err != nil {
+			return err
+		}
+		if d.size, d.body, err = v.sizeAndBody(env); err != nil {
+			return err
+		}
+		if d.body != 0 {
+			w.uses[d.body]++
+		}
+		d.after = walk.after
+		if w.dead[d.after] != nil {
+			continue // it goes before, or the group looks
+		}
+		base, err := v.baseOf(walk.afterEnv)
+		if err != nil {
+			return err
+		}
+		d.free = base != baseRef{d.line, d.number}
+	}
+	return nil
+}
+
+// baseOf returns what the version with an envelope rests on; the zero base if nothing or no envelope.
+func (v *view) baseOf(env []byte) (baseRef, error) {
+	if len(env) == 0 {
+		return baseRef{}, nil
+	}
+	e, err := decodeEnvelope(env)
+	if err != nil || e.how == envTombstone || e.how == envLost {
+		return baseRef{}, err
+	}
+	rec, err := v.openDecoded(e)
+	if err != nil {
+		return baseRef{}, err
+	}
+	return rests(rec), nil
+}
+
+// versionWalk goes over rows of versions in the order of keys.
+type versionWalk struct {
+	v *view
+	c *cursor
+	// at is the prefix of pod and line, after the version passed last under it, 0 if none was.
+	at       []byte
+	after    uint64
+	afterEnv []byte
+}
+
+// to goes to a version, which must come later in the order of keys than the one before, and
+// returns its envelope. after is then the version that follows
+// it in the index. Between it and the one that rows know as the next there may be
+// garbage of other groups.
+func (w *versionWalk) to(line uint32, g garbage) (envelope, error) {
+	next := g.next
+	if next == 0 {
+		next = 1<<64 - 1
+	}
+	from := versionKey(nil, g.pod, line, next)
+	prefix := from[:prefixLen]
+	if w.c == nil || !bytes.Equal(w.at, prefix) || w.after > next {
+		w.c, w.at, w.after, w.afterEnv = w.v.seekVersions(from), prefix, 0, nil
+	}
+	for ; ; w.c.next() {
+		key, env, ok := w.c.at()
+		if !ok || !bytes.HasPrefix(key, prefix) {
+			break
+		}
+		_, _, n, _ := splitVersionKey(key)
+		if n < g.number {
+			break
+		}
+		if n == g.number {
+			return decodeEnvelope(env)
+		}
+		w.after, w.afterEnv = n, bytes.Clone(env)
+	}
+	if err := w.c.err(); err != nil {
+		return envelope{}, err
+	}
+	return envelope{}, corrupt("pod %d has no number %d on line %d, which is to be reclaimed", g.pod, g.number, line)
+}
+
+// sizeAndBody returns what a version counts for, and the shared body that it
+// uses, 0 if none.
+func (v *view) sizeAndBody(e envelope) (size, body uint64, err error) {
+	if e.how == envTombstone || e.how == envLost {
+		return 0, 0, nil
+	}
+	fr, err := v.frame(e)
+	if err != nil {
+		return 0, 0, err
+	}
+	ver, err := pod.DecodeVersion(fr.form)
+	if err != nil {
+		return 0, 0, err
+	}
+	no, _ := ver.SharedBody()
+	return fr.size(), uint64(no), nil
+}
+
+// frame reads the version record that an envelope holds.
+func (v *view) frame(e envelope) (frame, error) {
+	rec, err := v.openDecoded(e)
+	if err != nil {
+		return frame{}, err
+	}
+	return decodeFrame(rec)
+}
