@@ -160,14 +160,43 @@ func TestEveryStepOfReclaimLeavesWhatCanBeRead(t *testing.T) {
 			steps++
 			verifyClean(t, s)
 		}
-		rep, err := s.Prune(bg, PruneOptions{KeepLast: 1, Progress: progress})
+		rep, err := s.Prune(bg, PruneOptions{KeepLast: 2, Progress: progress})
 		if err != nil || rep.PodVersions < 40 || steps < 10 {
 			t.Fatalf("%+v in %d steps, %v", rep, steps, err)
+		}
+		if got, want := s.published.Load().counters.bytes, storedBytes(t, s); got != want {
+			t.Fatalf("%d bytes are said to be stored, %d are", got, want)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// storedBytes adds up what all pod versions and shared bodies count for.
+func storedBytes(t *testing.T, s *Store) (n uint64) {
+	t.Helper()
+	err := s.read(func(v *view) error {
+		for _, kind := range []byte{kindVersion, kindShared} {
+			err := v.walk([]byte{kind}, func(_, env []byte) error {
+				e, err := decodeEnvelope(env)
+				if err != nil {
+					return err
+				}
+				fr, err := v.frame(e)
+				n += fr.size()
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // What waits beside retention is little: a group of reclaim is submitted while the sync of the one

@@ -177,9 +177,6 @@ func (r *reclaiming) unchain(v *view, d *deadVersion) error {
 	if next := r.w.dead[d.after]; next != nil && next.buried {
 		return nil // and what follows that one does not rest on this (invariant 2)
 	}
-	if _, ok := r.w.whole[d.after]; ok {
-		return nil
-	}
 	env, ok, err := v.get(versionKey(nil, d.pod, d.line, d.after))
 	if err == nil && !ok {
 		err = corrupt("pod %d has no number %d on line %d any more", d.pod, d.after, d.line)
