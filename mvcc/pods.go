@@ -56,7 +56,7 @@ func (v *view) podInto(lineage []fork, id pid, spare *pod.Pod) (*pod.Pod, error)
 // version returns a found version, from the cache if it is there.
 func (v *view) version(f found) (*merged, error) {
 	if tiny(f.env) {
-		m, err := v.buildBesideReclaim(f, v.s.pods.Get)
+		m, err := v.buildBesideReclaim(f)
 		if err != nil {
 			return nil, fmt.Errorf("pod %d, version number %d: %w", f.pod, f.number, err)
 		}
@@ -65,7 +65,7 @@ func (v *view) version(f found) (*merged, error) {
 	if m, ok := v.s.pods.Get(f.number); ok {
 		return m, nil
 	}
-	m, err := v.buildBesideReclaim(f, v.s.pods.Get)
+	m, err := v.buildBesideReclaim(f)
 	if err != nil {
 		return nil, fmt.Errorf("pod %d, version number %d: %w", f.pod, f.number, err)
 	}
@@ -76,7 +76,11 @@ func (v *view) version(f found) (*merged, error) {
 // buildBesideReclaim is build while versions that f rests on may be deleted: then
 // f, or what it rests on, was stored whole before (reclaim.go, invariant 4), and
 // is read again.
-func (v *view) buildBesideReclaim(f found, cached func(uint64) (*merged, bool)) (*merged, error) {
+func (v *view) buildBesideReclaim(f found) (*merged, error) {
+	return v.buildBesideReclaimWith(f, v.s.pods.Get)
+}
+
+func (v *view) buildBesideReclaimWith(f found, cached func(uint64) (*merged, bool)) (*merged, error) {
 	for again := false; ; again = true {
 		upkept := v.s.upkept.Load()
 		m, err := v.build(f, cached)

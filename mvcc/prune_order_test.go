@@ -334,7 +334,7 @@ func TestReaderWhoseBaseIsReclaimed(t *testing.T) {
 	if _, err := v.build(f, noCache); err == nil {
 		t.Fatal("what it rests on is still there: the test proves nothing")
 	}
-	m, err := v.buildBesideReclaim(f, s.pods.Get)
+	m, err := v.buildBesideReclaim(f)
 	if err != nil || string(m.pod.Slots[0].Bytes) != text(0, 4) {
 		t.Fatal(err)
 	}

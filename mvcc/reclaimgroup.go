@@ -202,7 +202,7 @@ func (r *reclaiming) raise(v *view, f found, on *deadVersion) error {
 		return err
 	}
 	key := versionKey(nil, f.pod, f.line, f.number)
-	m, err := v.buildBesideReclaim(f, noCache)
+	m, err := v.buildBesideReclaimWith(f, noCache)
 	if err != nil {
 		if lost, other := v.lost(f); other == nil && lost { // and stays so
 			r.g.puts = append(r.g.puts, keyValue{key, []byte{envLost}})
