@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -441,10 +442,11 @@ func (tx *Tx) Stats() TxStats { return tx.stats }
 // roots lists the live variables that are used in one of the ways, in name order.
 func (tx *Tx) roots(uses ...use) []podder.Root {
 	var roots []podder.Root
-	for _, n := range slices.Sorted(maps.Keys(tx.live)) {
-		if v := tx.live[n]; slices.Contains(uses, v.use) {
+	for n, v := range tx.live {
+		if slices.Contains(uses, v.use) {
 			roots = append(roots, podder.Root{Name: n, Value: v.value})
 		}
 	}
+	slices.SortFunc(roots, func(a, b podder.Root) int { return cmp.Compare(a.Name, b.Name) })
 	return roots
 }

@@ -19,12 +19,12 @@ import (
 func (e *encoder) cutContainers() error {
 	st := e.st
 	st.chunked = map[int32]*chunkList{}
-	e.frozen = map[int32][]frozenList{}
-	c := &chunker{encoder: e, had: map[int32]bool{}, lent: map[*chunkList]bool{}}
-	var fresh []int32
 	if len(e.old.chunked) == 0 && int(e.heaviest) <= chunkFrom*e.cfg.TargetBytes {
 		return nil
 	}
+	e.frozen = map[int32][]frozenList{}
+	c := &chunker{encoder: e, had: map[int32]bool{}, lent: map[*chunkList]bool{}}
+	var fresh []int32
 	all := st.regions.len()
 	if e.stream != nil {
 		fresh, all = e.stream.heavy, 0

@@ -48,8 +48,9 @@ type walk struct {
 	old   *state
 	st    *state
 	maps  mapReader
-	own   ownMemory // what is needed until the save is done
-	ahead aheadList // what is fetched before it is read
+	own   ownMemory   // what is needed until the save is done
+	home  *idleTables // where it goes then; nil if it is not used again
+	ahead aheadList   // what is fetched before it is read
 
 	written writtenRegions
 	// handed is what codecs of the program made of values.
@@ -108,9 +109,10 @@ type walk struct {
 
 // newWalk returns a walk that follows the state of g.
 func newWalk(ctx context.Context, g *Graph) *walk {
-	w := &walk{ctx: ctx, eng: g.eng, old: g.cur, st: g.newState(), hidden: g.hidden, oldRoots: g.roots, others: g.others}
+	w := g.idle.takeWalk()
+	w.ctx, w.eng, w.old, w.st, w.hidden, w.oldRoots, w.others = ctx, g.eng, g.cur, g.newState(), g.hidden, g.roots, g.others
 	w.first = g.cur.memory.count == 0
-	w.own = newOwnMemory(w)
+	w.home = &g.idle
 	w.own.spare = &g.spare
 	w.written.spare, g.eng.written = g.eng.written, nil
 	w.edges, w.crossings.memory = &w.st.edges, &w.own
@@ -121,9 +123,12 @@ func newWalk(ctx context.Context, g *Graph) *walk {
 // use is kept by the engine.
 func (w *walk) end() {
 	w.eng.written = w.written.first()
-	own := w.own
+	own, home := w.own, w.home
 	*w = walk{}
 	own.release()
+	if home != nil {
+		home.giveWalk(w, &own)
+	}
 }
 
 // boxCell is the private copy of a variable's value.

@@ -93,6 +93,7 @@ type Graph struct {
 	hidden  hiddenValues
 	zeroed  int // values that the newest save stored as nil
 	spare   spareBlocks
+	idle    idleTables
 	others  bool      // Others
 	late    bool      // a first save encodes nothing before all is placed (a test)
 	resaved int       // saves without a walk
@@ -120,7 +121,8 @@ func NewGraph(cfg Config) (*Graph, error) {
 
 // newState returns an empty state of the graph.
 func (g *Graph) newState() *state {
-	st := newState()
+	st := g.idle.state()
+	st.home = &g.idle
 	st.own.spare, st.pinned.spare = &g.spare, &g.spare
 	return st
 }

@@ -28,6 +28,9 @@ func (t *refTable) clear() {
 	}
 }
 
+// large reports whether the table is more than what most pods need.
+func (t *refTable) large() bool { return len(t.slots) > 16*leastRefs }
+
 // at returns the slot that has ref, or the empty one where it belongs; there are
 // slots.
 func (t *refTable) at(ref pod.Ref) *refSlot {

@@ -142,7 +142,8 @@ func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink, la
 	defer w.catchFault(&err)
 	s := &Saved{Roots: map[string]pod.ID{}, last: last, g: g, base: g.cur, next: w.st, Walked: true}
 	p := &placer{walk: w, cfg: g.cfg, sink: sink, most: uint32(g.cfg.podBytes())}
-	e := &encoder{placer: p, ctx: ctx, saved: s}
+	e := g.idle.takeEncoder()
+	e.placer, e.ctx, e.saved = p, ctx, s
 	if err := e.askStrategy(g); err != nil {
 		return nil, err
 	}
@@ -162,6 +163,9 @@ func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink, la
 	g.warnModuleData(w)
 	if err := e.run(); err != nil {
 		return nil, err
+	}
+	if w.stream == nil {
+		defer g.idle.giveEncoder(e)
 	}
 	w.st.boxes = w.cells
 	if g.cfg.Index && !w.first && !last {

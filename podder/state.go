@@ -52,6 +52,7 @@ type state struct {
 	lacks []lack
 	// walkAlways says that there are values which only a walk can judge.
 	walkAlways bool
+	home       *idleTables // where it goes when it is over; nil if it is not used again
 }
 
 // podState is the newest stored state of one pod, and who lives in it.
@@ -87,17 +88,25 @@ type typeKey struct {
 func newState() *state {
 	st := &state{byID: map[pod.ID]int32{}}
 	st.own = newOwnMemory(st)
+	st.connect()
+	return st
+}
+
+// connect has the tables of an empty state take their memory from it.
+func (st *state) connect() {
 	st.pinned.heapOnly, st.pins.memory = true, &st.pinned
 	st.regions.memory, st.edges.memory, st.memory.own, st.strings.own = &st.own, &st.own, &st.own, &st.own
-	return st
 }
 
 // release gives back the memory of a state that is not used any more.
 func (st *state) release() {
-	own, pinned := st.own, st.pinned
+	own, pinned, home, byID, pods := st.own, st.pinned, st.home, st.byID, st.pods
 	*st = state{}
 	own.release()
 	pinned.release()
+	if home != nil && own.arena == nil && pinned.arena == nil {
+		home.giveState(st, own.attach, byID, pods)
+	}
 }
 
 // addRegion adds an empty region, whose memory is at addr.

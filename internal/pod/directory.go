@@ -49,8 +49,7 @@ type group struct {
 }
 
 func appendDirectory(dst []byte, slots []Data) []byte {
-	var room [128]dirSlot
-	w := DirectoryWriter{slots: room[:0]}
+	w := DirectoryWriter{slots: make([]dirSlot, 0, len(slots))}
 	for i := range slots {
 		s := &slots[i]
 		w.Add(s.Kind, s.Type, len(s.Bytes), s.Runs)
