@@ -240,3 +240,51 @@ func TestAnArrayGrowsAfterItsPodWasEncoded(t *testing.T) {
 	v := &root{&holder{rows[:8]}, &holder{slices.Clone(rows[:8])}, &holder{rows}}
 	firstSave(t, Config{TargetBytes: 64}, nil, false, "v", v)
 }
+
+// However many leaves hang on one region, and whether they are met before or after what
+// leads on, no pod of small objects grows beyond its target.
+func TestPodsOfLeavesAreBounded(t *testing.T) {
+	type leaf struct{ A, B string }
+	type inner struct{ Leaf *leaf }
+	type mixed struct {
+		Before [40]*leaf
+		Inner  *inner
+		Behind [40]*leaf
+	}
+	next := 0
+	newLeaf := func() *leaf {
+		next++
+		return &leaf{fmt.Sprint("a", next), fmt.Sprint("b", next)}
+	}
+	many := make([]*leaf, 5_000)
+	for i := range many {
+		many[i] = newLeaf()
+	}
+	m := &mixed{Inner: &inner{newLeaf()}}
+	for i := range m.Before {
+		m.Before[i], m.Behind[i] = newLeaf(), newLeaf()
+	}
+	cfg := Config{TargetBytes: 512}
+	forms, early, _ := firstSave(t, cfg, nil, false, "many", many, "mixed", m)
+	if early < 100 {
+		t.Fatalf("%d pods were encoded early", early)
+	}
+	big := 0
+	for id, form := range forms {
+		p := &pod.Pod{}
+		if err := p.ReadWhole(form); err != nil {
+			t.Fatal(err)
+		}
+		refers := false
+		for _, s := range p.Slots {
+			refers = refers || s.Kind == pod.SlotArray
+		}
+		if n := p.BodyLen(); n > 2*cfg.TargetBytes && !refers {
+			t.Errorf("pod %d has %d bytes in %d slots", id, n, len(p.Slots))
+			big++
+		}
+	}
+	if big > 0 {
+		t.Fatalf("%d of %d pods are too big", big, len(forms))
+	}
+}
