@@ -32,8 +32,11 @@ type aheadList struct {
 	n  int
 }
 
-// add adds the lines of n bytes at p.
+// add adds the first lines of n bytes at p.
 func (l *aheadList) add(p unsafe.Pointer, n uintptr) {
+	if l.n > maxAhead-maxLines {
+		l.fetch()
+	}
 	l.line(uintptr(p))
 	for off := uintptr(cacheLine); off < n && off < maxLines*cacheLine; off += cacheLine {
 		l.line(uintptr(p) + off)
@@ -297,4 +300,42 @@ func (w *walk) aheadEntries(list []plainEntry, data []byte, k int) {
 		w.ahead.line(at + uintptr(x.from))
 	}
 	w.ahead.fetch()
+}
+
+// printsAhead is how many regions are compared with their fingerprints before memory is
+// fetched again: a part of a block.
+const printsAhead = 32
+
+// aheadPrints fetches memory for the comparison of the regions from i on with their
+// fingerprints, if they lie anywhere.
+func (w *walk) aheadPrints(i int32) {
+	st := w.st
+	if !mayLookAhead || i >= w.met.known {
+		return
+	}
+	b, k := i>>listBlockBits, i&(listBlock-1)
+	n := min(printsAhead, w.met.known-i)
+	prints, addrs := st.prints.list.blocks[b][k:k+n], st.pins.blocks[b][k:k+n]
+	printers, l := w.eng.printers, &w.ahead
+	near := 0
+	for k := range min(len(addrs)-1, lookAheadRegions) {
+		if !farApart(addrs[k], addrs[k+1]) {
+			near++
+		}
+	}
+	if near > lookAheadRegions/2 {
+		return
+	}
+	for k := range prints {
+		p := &prints[k]
+		switch p.kind() {
+		case printRow:
+			l.add(addrs[k], printers[p.what>>printKindBits].row)
+		case printValues:
+			l.add(addrs[k], uintptr(p.n)*printers[p.what>>printKindBits].size)
+		case printMap:
+			l.add(addrs[k], mapHeaderBytes)
+		}
+	}
+	l.fetch()
 }

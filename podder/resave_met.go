@@ -2,6 +2,7 @@ package podder
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -63,14 +64,16 @@ func (m *metRegions) live(st *state) (_ *liveSet, garbage, held int) {
 // scans those that differ.
 func (x *resaver) lookAtAll(w *walk) error {
 	m := w.met
-	for first := int32(0); first < m.known; first += listBlock {
+	for first := int32(0); first < m.known; first += printsAhead {
 		if first&0xffff == 0 {
 			if err := w.ctx.Err(); err != nil {
 				return err
 			}
 		}
-		for i := first; i < min(first+listBlock, m.known); i++ {
-			if i = w.lookAtRows(i); i < 0 {
+		end := min(first+printsAhead, m.known)
+		w.aheadPrints(end)
+		for i := first; i < end; i++ {
+			if i = w.lookAtRows(i, end); i < 0 {
 				break
 			}
 			m.next = i
@@ -93,21 +96,24 @@ func (x *resaver) lookAtAll(w *walk) error {
 	return nil
 }
 
-// lookAtRows looks at regions from i on, up to the end of their block, and returns the
-// first that is reached and is not the same row of words as before, -1 for none. It is
-// look for what most regions are, in one loop.
-func (w *walk) lookAtRows(i int32) int32 {
+// lookAtRows looks at regions from i up to end, of one block, and returns the
+// first that is reached and does not have the same values as before, or is no values, -1 for
+// none. It is look for what most regions are, in one loop.
+func (w *walk) lookAtRows(i, end int32) int32 {
 	m, st := w.met, w.st
 	b := i >> listBlockBits
 	prints, addrs, regions := st.prints.list.blocks[b], st.pins.blocks[b], st.regions.blocks[b]
 	printers, edges, keys, reached := w.eng.printers, w.edges.blocks, w.printKeys, m.reached
-	for end := min((b+1)<<listBlockBits, m.known); i < end; i++ {
+	for ; i < end; i++ {
 		if reached[i/64]&(1<<(i%64)) == 0 {
 			continue
 		}
 		p := &prints[i&(listBlock-1)]
 		if p.kind() != printRow || !m.before.has(i) {
-			return i
+			if !w.sameValues(i, p, addrs[i&(listBlock-1)], &regions[i&(listBlock-1)]) {
+				return i
+			}
+			continue
 		}
 		w.current = i
 		if rowPrint(keys, addrs[i&(listBlock-1)], printers[p.what>>printKindBits].row) != p.hash {
@@ -130,6 +136,25 @@ func (w *walk) lookAtRows(i int32) int32 {
 		}
 	}
 	return -1
+}
+
+// sameValues looks at region r, which has number i, as look does. It reports false, and has
+// done nothing, if that is not a few values, or others than before.
+func (w *walk) sameValues(i int32, p *regionPrint, addr unsafe.Pointer, r *region) bool {
+	m := w.met
+	if p.kind() != printValues || p.n == manyElements || !m.before.has(i) {
+		return false
+	}
+	w.current = i
+	if w.eng.printValues(w.eng.printers[p.what>>printKindBits], w.printKeys, addr, int(p.n)) != p.hash {
+		return false
+	}
+	m.count++
+	m.next = i
+	for k := r.edge; k < r.edgeEnd; k++ {
+		m.mark(*w.edges.at(int32(k)))
+	}
+	return true
 }
 
 // look compares region i with its fingerprint, and scans it if it differs.
