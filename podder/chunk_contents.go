@@ -80,6 +80,10 @@ func (f *flatContents) cut(from int) (int, hash128) {
 	return to, f.hash(from, to)
 }
 
+func (f *flatContents) fits(from, to int) bool {
+	return to-from == 1 || (to-from)*f.size <= f.sizes.most
+}
+
 func (f *flatContents) store(from, to int) (pod.Data, []pod.Ref) {
 	d := pod.Data{Kind: f.kind, Type: f.typ, Bytes: f.mem[from*f.size : to*f.size]}
 	if f.kind == pod.SlotString {
@@ -199,6 +203,13 @@ func (c *encodedContents) encode(from, to int) {
 		c.next()
 	}
 	c.to = to
+}
+
+func (c *encodedContents) fits(from, to int) bool {
+	if c.encode(from, to); c.e.err != nil {
+		return true // nothing comes of it
+	}
+	return to-from == 1 || len(c.e.buf) <= c.sizes.most
 }
 
 func (c *encodedContents) sum() hash128 {

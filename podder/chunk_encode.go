@@ -36,10 +36,10 @@ func (e *encoder) cutContainers() error {
 		default:
 			continue
 		}
-		list := c.before(r)
+		o, list := c.before(r)
 		switch {
 		case list != nil:
-			if err := c.compare(i, list); err != nil {
+			if err := c.compare(i, list, c.old.regions.at(o)); err != nil {
 				return err
 			}
 		case int(r.weight) > chunkFrom*e.cfg.TargetBytes:
@@ -77,17 +77,17 @@ type chunker struct {
 	batch chunkBatches
 }
 
-// before returns the list that region r had.
-func (c *chunker) before(r *region) *chunkList {
+// before returns which region of the state before r was, and the list that it had, nil
+// for none.
+func (c *chunker) before(r *region) (o int32, list *chunkList) {
 	if len(c.old.chunked) == 0 || r.flags&flagSticky == 0 {
-		return nil
+		return -1, nil
 	}
-	o := c.old.pods[c.old.byID[c.st.pods[r.pod].id]].slots[r.slot].region
-	list := c.old.chunked[o]
-	if list != nil {
+	o = c.old.pods[c.old.byID[c.st.pods[r.pod].id]].slots[r.slot].region
+	if list = c.old.chunked[o]; list != nil {
 		c.had[o] = true
 	}
-	return list
+	return o, list
 }
 
 // unchanged reports whether a container that was stored whole is what it was.
@@ -155,12 +155,15 @@ func (c *chunker) contents(i int32) (storableContents, *chunkList) {
 	return x, list
 }
 
-// compare finds the chunks of a container that is where it was.
-func (c *chunker) compare(i int32, was *chunkList) error {
+// compare finds the chunks of a container that is where it was, as region ro.
+func (c *chunker) compare(i int32, was *chunkList, ro *region) error {
 	r := c.st.regions.at(i)
 	if r.flags&flagSame != 0 {
 		c.st.chunked[i] = was
 		return nil
+	}
+	if done, err := c.patch(i, was, ro); done || err != nil {
+		return err
 	}
 	contents, list := c.contents(i)
 	m := &chunkMatcher{contents: contents, own: was, keyed: r.kind == pod.SlotMap}

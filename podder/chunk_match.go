@@ -8,6 +8,8 @@ type chunkContents interface {
 	hash(from, to int) hash128
 	// cut finds where a chunk that begins at from ends, and hashes it.
 	cut(from int) (to int, hash hash128)
+	// fits reports whether units [from, to) are not more than a chunk may have.
+	fits(from, to int) bool
 }
 
 // chunkMatcher finds which chunks a container has now, and which of them it, or
@@ -19,7 +21,8 @@ type chunkContents interface {
 //  1. A chunk is cut by contents. If some list has it, it goes on behind it there.
 //  2. If it ends where the one that it replaces did, units changed in place.
 //  3. If the chunk behind follows where it would then, too: the end is kept though
-//     the contents would have another one, so that what is written is a patch.
+//     the contents would have another one, so that what is written is a patch, unless
+//     the chunk has become too large.
 //  4. More chunks are cut, up to lookAhead. If one of them is known, units came or
 //     went before it. Else the chunks that the container had keep their ends:
 //     changes are scattered, and cutting anew would only shift them.
@@ -91,7 +94,7 @@ func (m *chunkMatcher) run() []chunkPiece {
 		case q == end:
 			m.add(p, q, hash, j)
 			p, j = q, j+1
-		case !m.keyed && end < n && m.follows(list, j+1, end):
+		case !m.keyed && end < n && m.contents.fits(p, end) && m.follows(list, j+1, end):
 			m.add(p, end, m.contents.hash(p, end), j)
 			p, j = m.accept(end, knownChunk{list, j + 1}), j+2
 		default:
@@ -210,6 +213,9 @@ func (m *chunkMatcher) keepEnds(p, q, j int) (int, int) {
 			continue
 		}
 		to := p + int(units)
+		if !m.contents.fits(p, to) {
+			break
+		}
 		m.add(p, to, m.contents.hash(p, to), j)
 		p = to
 	}

@@ -164,7 +164,7 @@ func (x *resaver) containers() error {
 	}
 	for _, i := range list {
 		if was := st.chunked[i]; was != nil {
-			if err := c.compare(i, was); err != nil {
+			if err := c.compare(i, was, st.regions.at(i)); err != nil {
 				return err
 			}
 		}
