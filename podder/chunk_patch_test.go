@@ -78,16 +78,24 @@ func TestStringsInChunksChangeInAnyWay(t *testing.T) {
 		s := newFakeStore()
 		cfg := indexed(s)
 		cfg.TargetBytes, cfg.VerifyEvery, cfg.Index = 128<<rnd.IntN(3), 1, seed%4 > 0
+		if seed%2 == 1 { // a long string fits into a chunk
+			cfg.TargetBytes = 4 << 10
+		}
 		g := mustGraph(t, cfg)
-		list, mutable := make([]string, 400+rnd.IntN(2_000), 3_000), make([]byte, 64)
+		list, mutable := make([]string, 400+rnd.IntN(2_000)+int(seed%2)*1_500, 4_000), make([]byte, 64)
 		text := func() string { return strings.Repeat("text ", rnd.IntN(12)) + fmt.Sprint(rnd.IntN(50)) }
 		for i := range list {
 			list[i] = text()
 		}
+		if seed%2 == 1 {
+			for i := range list {
+				list[i] = strings.Repeat(list[i], 4)
+			}
+		}
 		window := list[10:20:20]
 		patched := 0
 		for range 25 {
-			switch rnd.IntN(12) {
+			switch rnd.IntN(13) {
 			case 0:
 				i := rnd.IntN(len(list))
 				list[i] = strings.Clone(list[i])
@@ -117,6 +125,8 @@ func TestStringsInChunksChangeInAnyWay(t *testing.T) {
 				for i := range k {
 					list[i] = strings.Repeat("grow ", 14)
 				}
+			case 10:
+				list = list[: len(list) : len(list)+rnd.IntN(cap(list)-len(list)+1)]
 			case 9: // equal addresses, other length
 				whole := unsafe.String(&mutable[0], len(mutable))
 				list[7], list[8] = whole[:10+rnd.IntN(20)], whole[rnd.IntN(30):]
@@ -166,6 +176,81 @@ func TestPatchedChunksKeepTheirSizes(t *testing.T) {
 		for _, ref := range s.pods[id].Refs {
 			if p := s.pods[ref.Pod]; p != nil && len(p.Slots) == 1 && p.BodyLen() > 3*cfg.TargetBytes {
 				t.Errorf("chunk %d has %d bytes", ref.Pod, p.BodyLen())
+			}
+		}
+	}
+}
+
+// Chunks that several lists name are not patched, and one that was patched is not taken for
+// what it was.
+func TestPatchedChunksAreNotShared(t *testing.T) {
+	s := newFakeStore()
+	cfg := indexed(s)
+	cfg.TargetBytes = 512
+	g := mustGraph(t, cfg)
+	list := make([]string, 2_000)
+	for i := range list {
+		list[i] = fmt.Sprintf("a string with number %d", i)
+	}
+	first := slices.Clone(list)
+	save := func(pairs ...any) {
+		t.Helper()
+		mustSave(t, g, s, pairs...)
+		mustStayQuiet(t, g, s, pairs...)
+		_, got := reload(t, s, cfg, pairs...)
+		for i := range got {
+			if want := pairs[2*i+1].([]string); !slices.Equal(got[i].Interface().([]string), want) {
+				t.Fatalf("%v was loaded as something else", pairs[2*i])
+			}
+		}
+	}
+	for range 3 {
+		save("list", list)
+	}
+	list[5] = "another one"
+	save("list", list)
+	save("list", list, "first", first) // it has the chunk that was patched since, as it was
+	clone := slices.Clone(list)
+	save("clone", clone, "first", first, "list", list)
+	for k := range 5 {
+		for i, x := range [][]string{clone, first, list} {
+			x[700*i+k*100] = fmt.Sprint("of its own ", i, k)
+			save("clone", clone, "first", first, "list", list)
+		}
+	}
+	twice := append(slices.Clone(clone), clone...)
+	for range 3 {
+		save("clone", clone, "first", first, "list", list, "twice", twice)
+	}
+	for k := range 5 {
+		twice[k*300] = fmt.Sprint("only here ", k)
+		clone[k*300+1] = fmt.Sprint("and only there ", k)
+		save("clone", clone, "first", first, "list", list, "twice", twice)
+	}
+}
+
+// An array of which more is known now is stored with all of it.
+func TestPatchedChunksOfAnArrayThatIsLonger(t *testing.T) {
+	for _, walk := range []bool{false, true} {
+		s := newFakeStore()
+		cfg := indexed(s)
+		cfg.TargetBytes, cfg.Index = 512, !walk
+		g := mustGraph(t, cfg)
+		whole := make([]string, 2_000, 2_500)
+		for i := range whole {
+			whole[i] = fmt.Sprintf("a string with number %d", i)
+		}
+		list := whole[:2_000:2_000]
+		for range 3 {
+			mustSave(t, g, s, "list", list)
+		}
+		for k := range 3 {
+			list[k] = "another one"
+			list = whole[:2_000:2_100+k]
+			mustSave(t, g, s, "list", list)
+			_, got := reload(t, s, cfg, "list", list)
+			if err := isomorphic(reflect.ValueOf(list), got[0]); err != nil || got[0].Cap() != 2_100+k {
+				t.Fatalf("capacity %d: %v", got[0].Cap(), err)
 			}
 		}
 	}
