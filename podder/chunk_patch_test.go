@@ -246,7 +246,7 @@ func TestPatchedChunksOfAnArrayThatIsLonger(t *testing.T) {
 		}
 		for k := range 3 {
 			list[k] = "another one"
-			list = whole[:2_000:2_100+k]
+			list = whole[: 2_000 : 2_100+k]
 			mustSave(t, g, s, "list", list)
 			_, got := reload(t, s, cfg, "list", list)
 			if err := isomorphic(reflect.ValueOf(list), got[0]); err != nil || got[0].Cap() != 2_100+k {
