@@ -539,4 +539,7 @@ var mutants = []mutant{
 	{"podder-leaf-bound", "leaves that are counted when they are met do not fill pods",
 		"podder/stream.go", "if r.weight > s.large || beside > 0 && beside+own > s.target {", "if r.weight > s.large {",
 		"./podder -run ^TestPodsOfLeaves"},
+	{"mvcc-reclaim-undone", "groups of reclaim go on behind one that the log took back",
+		"mvcc/reclaimgroup.go", "\t\t\tif r.q.err != nil {\n\t\t\t\treturn r.q.err", "\t\t\tif r.q.err == nil {\n\t\t\t\treturn r.q.err",
+		"./mvcc -run ^TestReclaimBehindAGroup"},
 }

@@ -16,9 +16,10 @@ import (
 //
 //  1. What is learned at a version is a function of the history up to the last
 //     power of two of commits before it, so it is computed log n times in the life of a
-//     database (and once after Open), and a process that opens it again learns the same.
+//     database (and once after Open), and a process that opens it again learns the same, unless
+//     retention has taken history away meanwhile: only what is kept counts.
 //  2. A sample of pods is looked at, spread evenly over those there were, and the newest
-//     versions of each. It takes some milliseconds at most.
+//     versions of each. It takes some milliseconds, of pods of 64 KiB some tens.
 //  3. It is advice: what cannot be read is left out, and no save fails for it.
 const (
 	leastHistory = 8  // commits from which on anything is learned

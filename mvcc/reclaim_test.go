@@ -1,9 +1,15 @@
 package mvcc
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
+	"time"
 
+	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
+	"github.com/poddb/poddb/internal/vfs"
 )
 
 // retireAll retires all versions of the main branch but the newest, with what names need after that.
@@ -231,4 +237,79 @@ func TestReclaimDoesNotWaitForItsGroups(t *testing.T) {
 		t.Fatal(out.err)
 	}
 	verifyClean(t, s)
+}
+
+// One write of a group fails for lack of space, those behind it would not. They are built on
+// it, so none may go into the log: whatever is left decodes, also after opening again, and
+// the next prune gets to its end.
+func TestReclaimBehindAGroupThatWasUndone(t *testing.T) {
+	stopped := 0
+	for chunk := 1; chunk <= 4; chunk++ {
+		for fail := range 4 {
+			t.Run(fmt.Sprint("chunk ", chunk, " group ", fail), func(t *testing.T) {
+				if reclaimPastAFailure(t, chunk, fail) {
+					stopped++
+				}
+			})
+		}
+	}
+	if stopped < 4 {
+		t.Errorf("%d groups failed: the test says little", stopped)
+	}
+}
+
+// reclaimPastAFailure has the write of a group fail, and reports whether reclaim said so.
+func reclaimPastAFailure(t *testing.T, chunk, fail int) bool {
+	mem := newFS(t)
+	faults := vfs.NewFault(mem)
+	s := mustOpen(t, testOptions(faults))
+	x, _, err := commitBox(t, s, MainBranch, "x", 0, "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for v := range 12 {
+		if _, _, err := commitBox(t, s, MainBranch, "x", x, text(0, v)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	retireAll(t, s)
+	s.queueChunk, s.stepSize = chunk, chunk
+	groups := 0
+	room := func(context.Context) error {
+		time.Sleep(5 * time.Millisecond) // as when it waits for a checkpoint: the group before has failed by then
+		if groups == fail {
+			faults.FailKind(vfs.OpWrite, vfs.ErrDiskFull, false)
+		}
+		groups++
+		return nil
+	}
+	<-s.upkeep
+	_, failed := s.reclaim(bg, 1000, &PruneReport{}, room, func() error { return nil })
+	s.upkeep <- struct{}{}
+	if failed != nil && !errors.Is(failed, dberr.ErrDiskFull) {
+		t.Errorf("reclaim: %v", failed)
+	}
+	faults.Heal()
+	verifyClean(t, s)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	s = mustOpen(t, testOptions(mem))
+	defer s.Close()
+	head, err := s.Head(bg, MainBranch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sn, err := s.At(bg, head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sn.Close()
+	if _, err := sn.Pods(bg, []pod.ID{x}); err != nil {
+		t.Errorf("reading at the head after opening again: %v", err)
+	}
+	if _, err := s.Prune(bg, PruneOptions{KeepLast: 1}); err != nil {
+		t.Errorf("the next prune: %v", err)
+	}
+	return failed != nil
 }

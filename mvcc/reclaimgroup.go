@@ -237,6 +237,9 @@ func (r *reclaiming) submit(ctx context.Context) (hold map[uint64]bool, err erro
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.w.failed(); err != nil {
+		return nil, err
+	}
 	v, err := s.view()
 	if err != nil {
 		return nil, err
@@ -387,4 +390,20 @@ func (r *reclaiming) replaced(v *view, x raised) (bool, error) {
 	}
 	_, _, newest, _ := splitVersionKey(key)
 	return newest != x.number, nil
+}
+
+// failed returns the error of a group of the window that the log took back: those behind it
+// are built on it. The token is held and ready was called, so all that was undone is
+// finished, and what is undone from now on takes with it what is submitted then.
+func (w *reclaimWindow) failed() error {
+	for _, r := range w.ahead {
+		select {
+		case <-r.q.finished:
+			if r.q.err != nil {
+				return r.q.err
+			}
+		default:
+		}
+	}
+	return nil
 }
