@@ -214,7 +214,7 @@ func (c *chunker) settleList(i int32, contents storableContents, list *chunkList
 	if err := s.make(pieces); err != nil {
 		return err
 	}
-	if r := c.st.regions.at(i); r.kind == pod.SlotArray && len(r.plan.refs) > 0 && c.st.edgeless(i) {
+	if r := c.st.regions.at(i); r.kind == pod.SlotArray && len(r.plan.refs) > 0 {
 		c.shadow(r)
 	}
 	c.st.chunked[i] = s.finish()
@@ -423,6 +423,7 @@ func (c *chunker) freeze() error {
 			c.st.chunked[i] = frozen(list)
 		}
 	}
+	gone := map[int32][]frozenList{} // by pods of the state before in which nothing is live
 	for _, o := range slices.Sorted(maps.Keys(c.old.chunked)) {
 		list := c.old.chunked[o]
 		if !c.lent[list] || !list.ownsAny() || c.had[o] {
@@ -435,10 +436,17 @@ func (c *chunker) freeze() error {
 		}
 		if n := c.remap[r.pod]; n >= 0 {
 			c.frozen[n] = append(c.frozen[n], f)
-			continue
+		} else {
+			gone[r.pod] = append(gone[r.pod], f)
 		}
-		was := &c.old.pods[r.pod]
-		change := pod.Change{ID: was.id, Refs: was.refs, Exports: was.exports, Slots: []pod.SlotWrite{f.write()}}
+	}
+	for _, n := range slices.Sorted(maps.Keys(gone)) {
+		was := &c.old.pods[n]
+		change := pod.Change{ID: was.id, Refs: was.refs, Exports: was.exports}
+		for _, f := range gone[n] {
+			change.Slots = append(change.Slots, f.write())
+		}
+		slices.SortFunc(change.Slots, func(a, b pod.SlotWrite) int { return cmp.Compare(a.Slot, b.Slot) })
 		if err := c.sink.Put(c.ctx, &change); err != nil {
 			return err
 		}

@@ -255,3 +255,86 @@ func TestPatchedChunksOfAnArrayThatIsLonger(t *testing.T) {
 		}
 	}
 }
+
+// An array that leads to something for a while is not compared with its words before that:
+// what is stored of it is younger.
+func TestWordsOfAnArrayThatLedSomewhere(t *testing.T) {
+	long := strings.Repeat("x", longString+1)
+	for _, n := range []int{50, 3_000} {
+		for _, walks := range []string{"no", "then", "always"} {
+			t.Run(fmt.Sprint(n, " elements, walks: ", walks), func(t *testing.T) {
+				s := newFakeStore()
+				cfg := indexed(s)
+				cfg.TargetBytes, cfg.Index = 512, walks != "always"
+				g := mustGraph(t, cfg)
+				list, boxes := make([]string, n), make([]any, n)
+				for i := range list {
+					list[i], boxes[i] = fmt.Sprintf("a string with number %d", i), fmt.Sprintf("another with number %d", i)
+				}
+				for range 3 {
+					mustSave(t, g, s, "list", list, "boxes", boxes)
+				}
+				was, box := list[7], boxes[7]
+				list[7], boxes[7] = long, long
+				mustSave(t, g, s, "list", list, "boxes", boxes)
+				list[7], boxes[7] = was, box
+				if walks == "then" {
+					g.cur.forgetPrints()
+				}
+				mustSave(t, g, s, "list", list, "boxes", boxes)
+				_, got := reload(t, s, cfg, "list", list, "boxes", boxes)
+				if !slices.Equal(got[0].Interface().([]string), list) || !slices.Equal(got[1].Interface().([]any), boxes) {
+					t.Error("something else was loaded")
+				}
+			})
+		}
+	}
+}
+
+// The words of an array are as many as it had elements when they were kept.
+func TestWordsOfAnArrayThatGrew(t *testing.T) {
+	s := newFakeStore()
+	cfg := indexed(s)
+	cfg.TargetBytes = 512
+	g := mustGraph(t, cfg)
+	whole := make([]string, 500)
+	for i := range whole {
+		whole[i] = fmt.Sprintf("%d %s", i, strings.Repeat("x", 150))
+	}
+	list := whole[:40]
+	for range 3 {
+		mustSave(t, g, s, "list", list)
+	}
+	list[3] = "changed"
+	mustResave(t, g, s, "list", list)
+	list = whole
+	list[300] = strings.Repeat("x", longString+1)
+	mustResave(t, g, s, "list", list)
+	list[300] = "short again"
+	mustSave(t, g, s, "list", list)
+	_, got := reload(t, s, cfg, "list", list)
+	if err := isomorphic(reflect.ValueOf(list), got[0]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Two containers of one pod, which are not reached any more, lend their chunks to others in
+// one save.
+func TestContainersOfOnePodLendChunks(t *testing.T) {
+	s := newFakeStore()
+	cfg := s.config()
+	cfg.TargetBytes = 512
+	g := mustGraph(t, cfg)
+	type two struct{ A, B []string }
+	x := &two{make([]string, 2_000), make([]string, 2_000)}
+	for i := range x.A {
+		x.A[i], x.B[i] = fmt.Sprintf("a string with number %d", i), fmt.Sprintf("another with number %d", i)
+	}
+	mustSave(t, g, s, "two", x, "other", new(int))
+	a, b := slices.Clone(x.A), slices.Clone(x.B)
+	mustSave(t, g, s, "other", new(int), "a", a, "b", b)
+	_, got := reload(t, s, cfg, "two", x, "a", a, "b", b)
+	if !slices.Equal(got[1].Interface().([]string), a) || !slices.Equal(got[2].Interface().([]string), b) {
+		t.Error("other lists were loaded")
+	}
+}

@@ -38,8 +38,9 @@ func (w *walk) collectAgain() {
 
 // drain visits regions until nothing is left to visit.
 func (w *walk) drain() error {
-	for n := 0; ; n++ {
-		if n&0xffff == 0 {
+	for n, asked := 0, int32(0); ; n++ {
+		if n&0xffff == 0 || w.st.regions.n-asked >= 1<<20 {
+			asked = w.st.regions.n
 			if err := w.ctx.Err(); err != nil {
 				return err
 			}

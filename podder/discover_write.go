@@ -154,9 +154,10 @@ func (w *walk) write(i int32, n int) bool {
 		return true
 	}
 	x.closeRun()
-	if array && !(w.first && n <= runBytes && r.weight <= runBytes) { // else it is one run
-		if perRun := runElements(r, w.st.spans.at(r.extra)); perRun < n {
-			x.split(perRun)
+	if array { // for good: a part that is scanned again makes it heavier
+		sp := w.st.spans.at(r.extra)
+		if sp.perRun = runElements(r, sp); sp.perRun < n {
+			x.split(sp.perRun)
 		}
 	}
 	r.written = x.keep(&w.own)

@@ -32,9 +32,7 @@ func (e *encoder) slot(r *region, was slotState) {
 	case pod.SlotArray:
 		o.typ = e.typeID(r.plan, false)
 		e.array(r, o)
-		if e.edge == r.edge {
-			e.shadow(r)
-		}
+		e.shadow(r)
 	case pod.SlotMap:
 		e.room(r)
 		o.typ = e.typeID(r.plan, true)

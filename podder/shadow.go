@@ -23,7 +23,8 @@ const shadowElements = 32
 // shadow keeps the words of array r as they were encoded.
 func (w *walk) shadow(r *region) {
 	sp := w.st.spans.at(r.extra)
-	if sp.reach < shadowElements || r.flags&(flagStatic|flagRerun) != 0 {
+	sp.shadow = nil // in a save without a walk it is the one of an earlier save
+	if r.edge != r.edgeEnd || sp.reach < shadowElements || r.flags&(flagStatic|flagRerun) != 0 {
 		return // new variables are to be asked for the types each time, codecs for their bytes
 	}
 	switch r.plan.typ.Kind() {
