@@ -317,24 +317,3 @@ func TestWordsOfAnArrayThatGrew(t *testing.T) {
 		t.Fatal(err)
 	}
 }
-
-// Two containers of one pod, which are not reached any more, lend their chunks to others in
-// one save.
-func TestContainersOfOnePodLendChunks(t *testing.T) {
-	s := newFakeStore()
-	cfg := s.config()
-	cfg.TargetBytes = 512
-	g := mustGraph(t, cfg)
-	type two struct{ A, B []string }
-	x := &two{make([]string, 2_000), make([]string, 2_000)}
-	for i := range x.A {
-		x.A[i], x.B[i] = fmt.Sprintf("a string with number %d", i), fmt.Sprintf("another with number %d", i)
-	}
-	mustSave(t, g, s, "two", x, "other", new(int))
-	a, b := slices.Clone(x.A), slices.Clone(x.B)
-	mustSave(t, g, s, "other", new(int), "a", a, "b", b)
-	_, got := reload(t, s, cfg, "two", x, "a", a, "b", b)
-	if !slices.Equal(got[1].Interface().([]string), a) || !slices.Equal(got[2].Interface().([]string), b) {
-		t.Error("other lists were loaded")
-	}
-}
