@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -139,5 +140,67 @@ func TestUnchangedStringsAreComparedByTheirWords(t *testing.T) {
 	list[500] = "other"
 	if same() || !same() {
 		t.Error("a changed element was missed, or the copy not renewed")
+	}
+}
+
+// An array that leads to something for a while is not compared with its words before that:
+// what is stored of it is younger.
+func TestWordsOfAnArrayThatLedSomewhere(t *testing.T) {
+	long := strings.Repeat("x", longString+1)
+	for _, n := range []int{50, 3_000} {
+		for _, walks := range []string{"no", "then", "always"} {
+			t.Run(fmt.Sprint(n, " elements, walks: ", walks), func(t *testing.T) {
+				s := newFakeStore()
+				cfg := indexed(s)
+				cfg.TargetBytes, cfg.Index = 512, walks != "always"
+				g := mustGraph(t, cfg)
+				list, boxes := make([]string, n), make([]any, n)
+				for i := range list {
+					list[i], boxes[i] = fmt.Sprintf("a string with number %d", i), fmt.Sprintf("another with number %d", i)
+				}
+				for range 3 {
+					mustSave(t, g, s, "list", list, "boxes", boxes)
+				}
+				was, box := list[7], boxes[7]
+				list[7], boxes[7] = long, long
+				mustSave(t, g, s, "list", list, "boxes", boxes)
+				list[7], boxes[7] = was, box
+				if walks == "then" {
+					g.cur.forgetPrints()
+				}
+				mustSave(t, g, s, "list", list, "boxes", boxes)
+				_, got := reload(t, s, cfg, "list", list, "boxes", boxes)
+				if !slices.Equal(got[0].Interface().([]string), list) || !slices.Equal(got[1].Interface().([]any), boxes) {
+					t.Error("something else was loaded")
+				}
+			})
+		}
+	}
+}
+
+// The words of an array are as many as it had elements when they were kept.
+func TestWordsOfAnArrayThatGrew(t *testing.T) {
+	s := newFakeStore()
+	cfg := indexed(s)
+	cfg.TargetBytes = 512
+	g := mustGraph(t, cfg)
+	whole := make([]string, 500)
+	for i := range whole {
+		whole[i] = fmt.Sprintf("%d %s", i, strings.Repeat("x", 150))
+	}
+	list := whole[:40]
+	for range 3 {
+		mustSave(t, g, s, "list", list)
+	}
+	list[3] = "changed"
+	mustResave(t, g, s, "list", list)
+	list = whole
+	list[300] = strings.Repeat("x", longString+1)
+	mustResave(t, g, s, "list", list)
+	list[300] = "short again"
+	mustSave(t, g, s, "list", list)
+	_, got := reload(t, s, cfg, "list", list)
+	if err := isomorphic(reflect.ValueOf(list), got[0]); err != nil {
+		t.Fatal(err)
 	}
 }
