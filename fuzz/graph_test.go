@@ -496,14 +496,14 @@ func (g *graphRun) saveThroughPart() error {
 	if err != nil {
 		return err
 	}
-	live, chosen, err := g.world2(p, func() ([]graph.Variable, error) { return g.read(ns, names) }, names)
+	live, twins, err := g.world2(p, p.orders, func() ([]graph.Variable, error) { return g.read(ns, names) }, names)
 	if err != nil {
 		return err
 	}
-	if chosen { // what looks alike here may not do so in the whole
+	if twins.Chosen { // what looks alike here may not do so in the whole
 		return nil
 	}
-	whole, _, err := g.world2(p, func() ([]graph.Variable, error) { return g.load(p.version, nil) }, nil)
+	whole, all, err := g.world2(p, p.orders.Seen(twins), func() ([]graph.Variable, error) { return g.load(p.version, nil) }, nil)
 	if err != nil {
 		return err
 	}
@@ -529,22 +529,22 @@ func (g *graphRun) saveThroughPart() error {
 	if g.ns, err = g.d.Namespace(g.ctx, "main"); err != nil {
 		return err
 	}
-	twins, err := g.compare(whole.Variables(), vars)
-	if err != nil {
+	if twins, err = g.compare(whole.Variables(), vars); err != nil {
 		return err
 	}
-	if err := g.adopt(pastVersion{v, vars, whole.Orders().Follow(twins)}, false); err != nil {
+	orders := whole.Orders().With(p.orders.Follow(all))
+	if err := g.adopt(pastVersion{v, vars, orders.Follow(twins)}, false); err != nil {
 		return fmt.Errorf("after a save of %v alone: %w", sortedNames(names), err)
 	}
 	return g.saved(v)
 }
 
-// world2 makes a world of variables that are isomorphic to p's, and says whether
-// they are so in more ways than one.
-func (g *graphRun) world2(p pastVersion, read func() ([]graph.Variable, error), names map[string]bool) (w *graph.World, chosen bool, err error) {
+// world2 makes a world of variables that are isomorphic to p's, with those orders of
+// p's maps, and says how they correspond.
+func (g *graphRun) world2(p pastVersion, orders graph.Orders, read func() ([]graph.Variable, error), names map[string]bool) (*graph.World, *graph.Twins, error) {
 	vars, err := read()
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	var want []graph.Variable
 	for _, v := range p.vars {
@@ -554,11 +554,11 @@ func (g *graphRun) world2(p pastVersion, read func() ([]graph.Variable, error), 
 	}
 	twins, err := g.compare(want, vars)
 	if err != nil {
-		return nil, false, fmt.Errorf("version %d, only %v: %w", p.version, sortedNames(names), err)
+		return nil, nil, fmt.Errorf("version %d, only %v: %w", p.version, sortedNames(names), err)
 	}
-	w = g.world.Part(g.rng, nil)
-	w.Adopt(vars, p.orders.Follow(twins), true)
-	return w, twins.Chosen, nil
+	w := g.world.Part(g.rng, nil)
+	w.Adopt(vars, orders.Follow(twins), true)
+	return w, twins, nil
 }
 
 // tools reads everything without the program's types, and verifies the file.

@@ -105,6 +105,39 @@ func (o Orders) Follow(twins *Twins) Orders {
 	return list
 }
 
+// Seen returns the orders of those maps that twins lists, as what it leads from.
+// A part of the variables may lead to others too, by elements beyond the length
+// of a slice, but nobody compared these: in what order their keys came in, a
+// world of that part does not know.
+func (o Orders) Seen(twins *Twins) Orders {
+	list := Orders{}
+	for _, m := range twins.Maps() {
+		if at := m.Map.Pointer(); o[at] != nil {
+			list[at] = o[at]
+		}
+	}
+	return list
+}
+
+// With returns the orders in o, each behind what was known of the same map
+// before: keys that are gone since are left out when somebody asks for them.
+func (o Orders) With(before Orders) Orders {
+	list := maps.Clone(o)
+	for at, b := range before {
+		now := &order{m: b.m, keys: slices.Clone(b.keys)}
+		if o[at] != nil {
+			for _, key := range o[at].keys {
+				x := key.Interface()
+				if !slices.ContainsFunc(now.keys, func(k reflect.Value) bool { return k.Interface() == x }) {
+					now.keys = append(now.keys, key)
+				}
+			}
+		}
+		list[at] = now
+	}
+	return list
+}
+
 // put sets an entry of a map. Of two keys that are equal the map has the later
 // one: 0 and -0. The order holds a copy of the key: the memory that it is taken
 // from may change.
