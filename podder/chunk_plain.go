@@ -46,6 +46,10 @@ func (c *plainContents) hash(from, to int) hash128 {
 // cut ends a chunk as encodedContents does.
 func (c *plainContents) cut(from int) (int, hash128) {
 	start, to := int(c.m.order[from].from), from
+	const step = 16
+	for to+step < len(c.m.order) && int(c.m.order[to+step-1].end)-start < c.sizes.least {
+		to += step // none of these ends a chunk
+	}
 	for to < len(c.m.order) {
 		x := c.m.order[to]
 		to++

@@ -273,17 +273,12 @@ func (w *walk) aheadKeys(slots []mapSlot, k int) {
 	w.ahead.fetch()
 }
 
-// aheadGroup fetches the strings that are keys in a group of a map.
+// aheadGroup fetches the strings that are keys in a group of a map. Slots that are free have
+// what was in them.
 func (w *walk) aheadGroup(pl *plan, g mapGroup) {
-	if !mayLookAhead || len(pl.key.ops) == 0 || pl.key.ops[0].code != opString {
-		return
+	if mayLookAhead && len(pl.key.ops) > 0 && pl.key.ops[0].code == opString && g.full != 0 {
+		prefetch.Pointers(unsafe.Add(g.slots, pl.key.ops[0].off), pl.layout.size, mapGroupSlots)
 	}
-	for g.full != 0 {
-		var at unsafe.Pointer
-		at, g = g.next(pl.layout.size)
-		w.ahead.line(*(*uintptr)(unsafe.Add(at, pl.key.ops[0].off)))
-	}
-	w.ahead.fetch()
 }
 
 // entriesAhead is how many entries of a map that was written down are fetched together.

@@ -46,6 +46,8 @@ type mapReader struct {
 	hashed []uint64
 	plain  []byte // the map being read in its stored form, or rows of it
 	order  []plainEntry
+	sums   []uint64 // of the buckets of a plain map (orderPlain)
+	bucket []byte
 	slabs  map[*plan]*slab
 	iter   reflect.MapIter
 }

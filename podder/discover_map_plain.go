@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"math"
-	"math/bits"
 	"slices"
 	"unsafe"
 )
@@ -66,8 +65,7 @@ func (w *walk) scanPlain(i int32) bool {
 
 // keepPlain keeps the entries that were read as those of m.
 func (w *walk) keepPlain(m *mapEntries) {
-	list, data := w.spreadPlain(w.maps.order, w.maps.plain), w.maps.plain
-	*m = mapEntries{plain: &plainMap{order: list, data: w.gatherPlain(list, data, ownBytes(&w.own, len(data)+fewBytes))}}
+	*m = mapEntries{plain: w.orderPlain(w.maps.order, w.maps.plain)}
 }
 
 // fewBytes are copied at once: of most maps an entry is shorter.
@@ -138,7 +136,8 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 			ok = ok && w.plainGroup(pl, last)
 			last = g
 			if n := len(x.order); n >= 2*bucketEntries && cap(x.plain)-len(x.plain) < max(len(x.plain)/n*bucketEntries, shortGroupBytes) {
-				x.plain = slices.Grow(x.plain, (len(x.plain)+n-1)/n*min(max(used-n, bucketEntries), 1<<24)+shortGroupBytes)
+				more := (len(x.plain)+n-1)/n*min(max(used-n, bucketEntries), 1<<24) + shortGroupBytes
+				x.plain = append(ownBytes(&w.own, len(x.plain)+more)[:0], x.plain...)
 			}
 		})
 		ok = ok && w.plainGroup(pl, last)
@@ -189,10 +188,7 @@ func (w *walk) shortGroup(pl *plan, g mapGroup) bool {
 		return g.full == 0
 	}
 	list = list[:more]
-	for k := range list {
-		e := &list[k]
-		e.hash = w.eng.hashKey(buf[e.from : e.from+1+uint32(buf[e.from]>>1)])
-	}
+	w.eng.hashShortKeys(buf, list)
 	x.plain, x.order = buf[:list[more-1].end], x.order[:n+more]
 	return true
 }
@@ -274,37 +270,4 @@ func sortPlain(list []plainEntry, data []byte) {
 		}
 		list[j] = x
 	}
-}
-
-// spreadPlain returns any number of entries in stored order. Hashes are spread
-// evenly, so their first bits cut them into pieces of one or two.
-func (w *walk) spreadPlain(list []plainEntry, data []byte) []plainEntry {
-	shift := 64 - max(1, bits.Len(uint(len(list)))-1)
-	starts := append(w.maps.starts[:0], make([]uint32, 1<<(64-shift)+1)...)
-	for i := range list {
-		starts[list[i].hash>>shift+1]++
-	}
-	for i := 1; i < len(starts); i++ {
-		starts[i] += starts[i-1]
-	}
-	out := ownSlice[plainEntry](&w.own, len(list))
-	for i := range list {
-		b := list[i].hash >> shift
-		out[starts[b]] = list[i]
-		starts[b]++
-	}
-	from := uint32(0)
-	for _, end := range starts[:len(starts)-1] {
-		switch n := end - from; {
-		case n < 2:
-		case n == 2 && out[from].hash < out[from+1].hash:
-		case n == 2 && out[from].hash > out[from+1].hash:
-			out[from], out[from+1] = out[from+1], out[from]
-		default:
-			sortPlain(out[from:end], data)
-		}
-		from = end
-	}
-	w.maps.starts = starts
-	return out
 }

@@ -74,10 +74,7 @@ func (e *encoder) shortEntries(p *plan, g mapGroup, list *[mapGroupSlots]plainEn
 	if n < 2 {
 		return n // there is nothing to order
 	}
-	for k := range list[:n] {
-		x := &list[k]
-		x.hash = e.eng.hashKey(e.keys[x.from : x.from+1+uint32(e.keys[x.from]>>1)])
-	}
+	e.eng.hashShortKeys(e.keys, list[:n])
 	return n
 }
 

@@ -72,8 +72,76 @@ func hashPart(b []byte, seed uint64) uint64 {
 	return hi ^ lo
 }
 
-// hashKey orders map entries.
-func (e *engine) hashKey(key []byte) uint64 { return xxh3.HashSeed(key, e.seed) }
+// hashKey orders map entries: XXH3 with a seed. Most keys are short, and those need no call.
+func (e *engine) hashKey(key []byte) uint64 {
+	n := len(key)
+	switch {
+	case n > 16 || n < 4:
+		return xxh3.HashSeed(key, e.seed)
+	case n > 8:
+		lo := binary.LittleEndian.Uint64(key) ^ (xxh3Low + e.seed)
+		hi := binary.LittleEndian.Uint64(key[n-8:]) ^ (xxh3High - e.seed)
+		h, l := bits.Mul64(lo, hi)
+		x := uint64(n) + bits.ReverseBytes64(lo) + hi + (h ^ l)
+		x = (x ^ x>>37) * xxh3Prime
+		return x ^ x>>32
+	}
+	seed := e.seed ^ uint64(bits.ReverseBytes32(uint32(e.seed)))<<32
+	x := uint64(binary.LittleEndian.Uint32(key[n-4:])) | uint64(binary.LittleEndian.Uint32(key))<<32
+	x ^= xxh3Few - seed
+	x = (x ^ bits.RotateLeft64(x, 49) ^ bits.RotateLeft64(x, 24)) * 0x9FB21C651E98DF25
+	x = (x ^ (x>>35 + uint64(n))) * 0x9FB21C651E98DF25
+	return x ^ x>>28
+}
+
+// hashShortKeys fills in the hashes of entries whose keys lie in buf as short strings. It is
+// hashKey for each, of which the most common case is put into the loop, with the bounds left
+// out: the entries are those that were just written there, with room behind them.
+func (e *engine) hashShortKeys(buf []byte, list []plainEntry) {
+	low, high := xxh3Low+e.seed, xxh3High-e.seed
+	begin := unsafe.Pointer(unsafe.SliceData(buf))
+	for i := range list {
+		x := &list[i]
+		key := unsafe.Add(begin, x.from)
+		n := 1 + uintptr(*(*byte)(key)>>1)
+		if n <= 8 || n > 16 {
+			e.hashOtherKeys(buf, list[i:])
+			return
+		}
+		lo, hi := wordAt(key)^low, wordAt(unsafe.Add(key, n-8))^high
+		h, l := bits.Mul64(lo, hi)
+		k := uint64(n) + bits.ReverseBytes64(lo) + hi + (h ^ l)
+		k = (k ^ k>>37) * xxh3Prime
+		x.hash = k ^ k>>32
+	}
+}
+
+// hashOtherKeys is hashShortKeys for keys of any length.
+func (e *engine) hashOtherKeys(buf []byte, list []plainEntry) {
+	for i := range list {
+		x := &list[i]
+		x.hash = e.hashKey(buf[x.from : x.from+1+uint32(buf[x.from]>>1)])
+	}
+}
+
+// wordAt reads 8 bytes.
+func wordAt(p unsafe.Pointer) uint64 {
+	if nativeLittleEndian {
+		return *(*uint64)(p)
+	}
+	return binary.LittleEndian.Uint64((*[8]byte)(p)[:])
+}
+
+// xxh3Prime is what XXH3 spreads bits by in the end.
+const xxh3Prime = 0x165667919E3779F9
+
+// The words of XXH3's default secret, two and two, by which keys of up to 16 bytes are
+// hashed.
+const (
+	xxh3Few  = 0x1CAD21F72C81017C ^ 0xDB979083E96DD4DE
+	xxh3Low  = 0x1F67B3B7A4A44072 ^ 0x78E5C0CC4EE679CB
+	xxh3High = 0x2172FFCC7DD05A82 ^ 0x8E2443F7744608B8
+)
 
 // memory views n bytes of one region. It is used only for bytes that are all
 // masked in: numbers and string data.

@@ -3,6 +3,8 @@ package podder
 import (
 	"math/rand/v2"
 	"testing"
+
+	"github.com/zeebo/xxh3"
 )
 
 // Every bit of what is hashed counts, at every length up to where another hash takes
@@ -29,6 +31,22 @@ func TestHashPartReadsEveryByte(t *testing.T) {
 			}
 			seen[h] = bit
 			b[bit/8] ^= 1 << (bit % 8)
+		}
+	}
+}
+
+// Keys of all lengths have the hash that they are stored by.
+func TestHashKeyIsXXH3(t *testing.T) {
+	r := rand.New(rand.NewPCG(testSeed(t), 4))
+	for n := range 40 {
+		for range 20 {
+			e, key := &engine{seed: r.Uint64()}, make([]byte, n)
+			for i := range key {
+				key[i] = byte(r.Uint32())
+			}
+			if got, want := e.hashKey(key), xxh3.HashSeed(key, e.seed); got != want {
+				t.Fatalf("seed %x, key %x: %x, not %x", e.seed, key, got, want)
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package offheap
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -28,7 +29,9 @@ type spares struct {
 var spare = spares{most: 512 << 20, idle: 10 * time.Second, after: time.AfterFunc}
 
 // take returns the smallest map of at least n bytes, nil if there is none that is
-// not much larger.
+// not much larger. Of those of one size it is what was given back first, so that who
+// asks for the same again gets the same in the same order: of the last one mostly only
+// the beginning was ever used, and the system has given pages for no more.
 func (s *spares) take(n int) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,10 +44,8 @@ func (s *spares) take(n int) []byte {
 	if best < 0 {
 		return nil
 	}
-	m, last := s.maps[best], len(s.maps)-1
-	s.maps[best] = s.maps[last]
-	s.maps[last] = nil
-	s.maps = s.maps[:last]
+	m := s.maps[best]
+	s.maps = slices.Delete(s.maps, best, best+1)
 	s.bytes -= len(m)
 	return m
 }

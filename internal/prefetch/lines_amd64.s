@@ -1,14 +1,15 @@
 #include "textflag.h"
 
-// func lines(addresses *uintptr, n int)
-TEXT ·lines(SB), NOSPLIT, $0-16
-	MOVQ addresses+0(FP), SI
-	MOVQ n+8(FP), CX
+// func lines(first unsafe.Pointer, step uintptr, n int)
+TEXT ·lines(SB), NOSPLIT, $0-24
+	MOVQ first+0(FP), SI
+	MOVQ step+8(FP), DX
+	MOVQ n+16(FP), CX
 
 next:
 	MOVQ       (SI), AX
 	PREFETCHT0 (AX)
-	ADDQ       $8, SI
+	ADDQ       DX, SI
 	DECQ       CX
 	JNZ        next
 	RET

@@ -2,7 +2,10 @@
 
 package prefetch
 
-// lines fetches the lines of n addresses, n > 0.
+import "unsafe"
+
+// lines fetches the lines of n addresses, n > 0, the first at `first`, each `step` bytes
+// behind the one before.
 //
 //go:noescape
-func lines(addresses *uintptr, n int)
+func lines(first unsafe.Pointer, step uintptr, n int)

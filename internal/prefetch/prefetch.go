@@ -5,11 +5,21 @@
 // lie anywhere collects addresses of what comes next and hands over a list.
 package prefetch
 
+import "unsafe"
+
 // Lines has the cache lines of addresses fetched. It reads nothing by itself, so an address may be anything:
 // behind the end of an allocation, or of no memory at all. On processors for which
 // there is no code it does nothing.
 func Lines(addresses []uintptr) {
 	if len(addresses) > 0 {
-		lines(&addresses[0], len(addresses))
+		lines(unsafe.Pointer(unsafe.SliceData(addresses)), unsafe.Sizeof(addresses[0]), len(addresses))
+	}
+}
+
+// Pointers is Lines of n addresses that lie in memory, step bytes from one to the next. These
+// are read, what they lead to is not.
+func Pointers(first unsafe.Pointer, step uintptr, n int) {
+	if n > 0 {
+		lines(first, step, n)
 	}
 }

@@ -13,6 +13,8 @@ func TestLinesTakesAnyAddress(t *testing.T) {
 	Lines(list)
 	Lines(list[:1])
 	Lines(nil)
+	Pointers(unsafe.Pointer(&list[0]), 2*unsafe.Sizeof(list[0]), (len(list)+1)/2)
+	Pointers(nil, 8, 0)
 	for i, b := range x {
 		if b != 0 {
 			t.Fatalf("byte %d was written", i)
