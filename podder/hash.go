@@ -79,42 +79,57 @@ func (e *engine) hashKey(key []byte) uint64 {
 	case n > 16 || n < 4:
 		return xxh3.HashSeed(key, e.seed)
 	case n > 8:
-		lo := binary.LittleEndian.Uint64(key) ^ (xxh3Low + e.seed)
-		hi := binary.LittleEndian.Uint64(key[n-8:]) ^ (xxh3High - e.seed)
-		h, l := bits.Mul64(lo, hi)
-		x := uint64(n) + bits.ReverseBytes64(lo) + hi + (h ^ l)
-		x = (x ^ x>>37) * xxh3Prime
-		return x ^ x>>32
+		return xxh3Of16(binary.LittleEndian.Uint64(key)^(xxh3Low+e.seed), binary.LittleEndian.Uint64(key[n-8:])^(xxh3High-e.seed), n)
 	}
-	seed := e.seed ^ uint64(bits.ReverseBytes32(uint32(e.seed)))<<32
-	x := uint64(binary.LittleEndian.Uint32(key[n-4:])) | uint64(binary.LittleEndian.Uint32(key))<<32
-	x ^= xxh3Few - seed
-	x = (x ^ bits.RotateLeft64(x, 49) ^ bits.RotateLeft64(x, 24)) * 0x9FB21C651E98DF25
-	x = (x ^ (x>>35 + uint64(n))) * 0x9FB21C651E98DF25
-	return x ^ x>>28
+	return xxh3Of8(binary.LittleEndian.Uint32(key), binary.LittleEndian.Uint32(key[n-4:]), xxh3Few-xxh3Seed(e.seed), n)
 }
 
 // hashShortKeys fills in the hashes of entries whose keys lie in buf as short strings. It is
-// hashKey for each, of which the most common case is put into the loop, with the bounds left
-// out: the entries are those that were just written there, with room behind them.
+// hashKey for each, without calls and with the bounds left out: the entries are those that were
+// just written there.
 func (e *engine) hashShortKeys(buf []byte, list []plainEntry) {
-	low, high := xxh3Low+e.seed, xxh3High-e.seed
+	low, high, few := xxh3Low+e.seed, xxh3High-e.seed, xxh3Few-xxh3Seed(e.seed)
 	begin := unsafe.Pointer(unsafe.SliceData(buf))
 	for i := range list {
 		x := &list[i]
 		key := unsafe.Add(begin, x.from)
-		n := 1 + uintptr(*(*byte)(key)>>1)
-		if n <= 8 || n > 16 {
+		n := 1 + int(*(*byte)(key)>>1)
+		switch {
+		case n > 16 || n < 3:
 			e.hashOtherKeys(buf, list[i:])
 			return
+		case n > 8:
+			x.hash = xxh3Of16(wordAt(key)^low, wordAt(unsafe.Add(key, n-8))^high, n)
+		case n > 3:
+			x.hash = xxh3Of8(halfAt(key), halfAt(unsafe.Add(key, n-4)), few, n)
+		default:
+			k := uint64(*(*byte)(key))<<16 | uint64(*(*byte)(unsafe.Add(key, 1)))<<24 | uint64(*(*byte)(unsafe.Add(key, 2))) | 3<<8
+			k ^= xxh3Three + e.seed
+			k = (k ^ k>>33) * 0xC2B2AE3D27D4EB4F
+			k = (k ^ k>>29) * 0x165667B19E3779F9
+			x.hash = k ^ k>>32
 		}
-		lo, hi := wordAt(key)^low, wordAt(unsafe.Add(key, n-8))^high
-		h, l := bits.Mul64(lo, hi)
-		k := uint64(n) + bits.ReverseBytes64(lo) + hi + (h ^ l)
-		k = (k ^ k>>37) * xxh3Prime
-		x.hash = k ^ k>>32
 	}
 }
+
+// xxh3Of16 is XXH3 of n bytes, 9 to 16: of their first word and of their last one, both keyed.
+func xxh3Of16(lo, hi uint64, n int) uint64 {
+	h, l := bits.Mul64(lo, hi)
+	k := uint64(n) + bits.ReverseBytes64(lo) + hi + (h ^ l)
+	k = (k ^ k>>37) * 0x165667919E3779F9
+	return k ^ k>>32
+}
+
+// xxh3Of8 is XXH3 of n bytes, 4 to 8: of their first half word and of their last one, with a key.
+func xxh3Of8(first, last uint32, key uint64, n int) uint64 {
+	k := (uint64(last) | uint64(first)<<32) ^ key
+	k = (k ^ bits.RotateLeft64(k, 49) ^ bits.RotateLeft64(k, 24)) * 0x9FB21C651E98DF25
+	k = (k ^ (k>>35 + uint64(n))) * 0x9FB21C651E98DF25
+	return k ^ k>>28
+}
+
+// xxh3Seed is the seed of xxh3Of8.
+func xxh3Seed(seed uint64) uint64 { return seed ^ uint64(bits.ReverseBytes32(uint32(seed)))<<32 }
 
 // hashOtherKeys is hashShortKeys for keys of any length.
 func (e *engine) hashOtherKeys(buf []byte, list []plainEntry) {
@@ -126,21 +141,20 @@ func (e *engine) hashOtherKeys(buf []byte, list []plainEntry) {
 
 // wordAt reads 8 bytes.
 func wordAt(p unsafe.Pointer) uint64 {
-	if nativeLittleEndian {
-		return *(*uint64)(p)
-	}
 	return binary.LittleEndian.Uint64((*[8]byte)(p)[:])
 }
 
-// xxh3Prime is what XXH3 spreads bits by in the end.
-const xxh3Prime = 0x165667919E3779F9
+// halfAt reads 4 bytes.
+func halfAt(p unsafe.Pointer) uint32 {
+	return binary.LittleEndian.Uint32((*[4]byte)(p)[:])
+}
 
-// The words of XXH3's default secret, two and two, by which keys of up to 16 bytes are
-// hashed.
+// The words of XXH3's default secret, two and two, that key the hashes of up to 16 bytes.
 const (
-	xxh3Few  = 0x1CAD21F72C81017C ^ 0xDB979083E96DD4DE
-	xxh3Low  = 0x1F67B3B7A4A44072 ^ 0x78E5C0CC4EE679CB
-	xxh3High = 0x2172FFCC7DD05A82 ^ 0x8E2443F7744608B8
+	xxh3Three = 0xBE4BA423 ^ 0x396CFEB8
+	xxh3Few   = 0x1CAD21F72C81017C ^ 0xDB979083E96DD4DE
+	xxh3Low   = 0x1F67B3B7A4A44072 ^ 0x78E5C0CC4EE679CB
+	xxh3High  = 0x2172FFCC7DD05A82 ^ 0x8E2443F7744608B8
 )
 
 // memory views n bytes of one region. It is used only for bytes that are all

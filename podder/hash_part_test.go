@@ -44,8 +44,18 @@ func TestHashKeyIsXXH3(t *testing.T) {
 			for i := range key {
 				key[i] = byte(r.Uint32())
 			}
-			if got, want := e.hashKey(key), xxh3.HashSeed(key, e.seed); got != want {
+			want := xxh3.HashSeed(key, e.seed)
+			if got := e.hashKey(key); got != want {
 				t.Fatalf("seed %x, key %x: %x, not %x", e.seed, key, got, want)
+			}
+			if n == 0 {
+				continue
+			}
+			key[0] = byte(n-1) << 1 // as a short string; two, so that what comes behind is not read
+			list := []plainEntry{{from: uint32(n)}, {from: 0}}
+			e.hashShortKeys(append(key, key...), list)
+			if want = xxh3.HashSeed(key, e.seed); list[0].hash != want || list[1].hash != want {
+				t.Fatalf("seed %x, short key %x: %x and %x, not %x", e.seed, key, list[0].hash, list[1].hash, want)
 			}
 		}
 	}
