@@ -91,7 +91,11 @@ func aheadRefs(refs []op) (list []aheadRef) {
 // to end, if they lie anywhere.
 func (w *walk) lookAhead(first, i, end int32) {
 	const step = lookAheadRegions
-	if !mayLookAhead || end-i < 2 || !farApart(w.st.regions.at(i).addr, w.st.regions.at(i+1).addr) {
+	if !mayLookAhead || end-i < 2 {
+		return
+	}
+	if !farApart(w.st.regions.at(i).addr, w.st.regions.at(i+1).addr) {
+		w.aheadNear(i, min(end, i+step))
 		return
 	}
 	from := i // where each step begins: behind what was done before
@@ -104,6 +108,28 @@ func (w *walk) lookAhead(first, i, end int32) {
 	}
 	w.aheadTargets(from, min(end, i+2*step))
 	w.aheadBehind(i, min(end, i+step))
+}
+
+// aheadNear fetches what objects i up to end refer to, as far as they are of one type. They lie
+// one behind the other: the processor has them fetched by itself, and mostly what they refer to
+// as well, but not where a page ends, nor small maps, of which it has to read the header first.
+func (w *walk) aheadNear(i, end int32) {
+	st := w.st
+	p := st.regions.at(i).plan
+	n := int32(0)
+	for end = min(end, i|(listBlock-1)+1); i+n < end; n++ {
+		if r := st.regions.at(i + n); r.plan != p || r.kind != pod.SlotObject {
+			break
+		}
+	}
+	objects := st.pins.at(i)
+	for k := range p.ahead {
+		if x := &p.ahead[k]; x.code == opMap {
+			prefetch.Behind(objects, x.off, unsafe.Offsetof(goMap{}.dir), int(n))
+		} else {
+			prefetch.Fields(objects, x.off, int(n))
+		}
+	}
 }
 
 // farApart reports whether siblings at a and b are not just one behind the other in memory.

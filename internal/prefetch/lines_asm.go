@@ -9,3 +9,15 @@ import "unsafe"
 //
 //go:noescape
 func lines(first unsafe.Pointer, step uintptr, n int)
+
+// fields fetches, for each of n objects whose addresses lie at objects, n > 0, the line of the
+// address at off in the object.
+//
+//go:noescape
+func fields(objects unsafe.Pointer, off uintptr, n int)
+
+// behind fetches, for each of n objects, n > 0, two lines of the address at then behind the
+// one at off in the object, if that is not nil.
+//
+//go:noescape
+func behind(objects unsafe.Pointer, off, then uintptr, n int)

@@ -5,3 +5,7 @@ package prefetch
 import "unsafe"
 
 func lines(unsafe.Pointer, uintptr, int) {}
+
+func fields(unsafe.Pointer, uintptr, int) {}
+
+func behind(unsafe.Pointer, uintptr, uintptr, int) {}

@@ -23,3 +23,19 @@ func Pointers(first unsafe.Pointer, step uintptr, n int) {
 		lines(first, step, n)
 	}
 }
+
+// Fields is Lines of the addresses that lie at off in each of n objects, of which objects has the
+// addresses, one behind the other.
+func Fields(objects *unsafe.Pointer, off uintptr, n int) {
+	if n > 0 {
+		fields(unsafe.Pointer(objects), off, n)
+	}
+}
+
+// Behind is Fields of what is one step further: of the addresses that lie at then behind those
+// at off in each object, which may be nil; and of the line behind each.
+func Behind(objects *unsafe.Pointer, off, then uintptr, n int) {
+	if n > 0 {
+		behind(unsafe.Pointer(objects), off, then, n)
+	}
+}

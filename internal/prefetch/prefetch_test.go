@@ -22,6 +22,26 @@ func TestLinesTakesAnyAddress(t *testing.T) {
 	}
 }
 
+// Fields and addresses behind them may be anything, too, and what is behind may be missing.
+func TestFieldsTakesAnyAddress(t *testing.T) {
+	type object struct {
+		n    int
+		at   uintptr
+		next *[2]uintptr
+	}
+	objects := []*object{{1, 1, nil}, {2, ^uintptr(0), &[2]uintptr{0, 1}}, {3, 1 << 63, &[2]uintptr{5, ^uintptr(63)}}}
+	list := (*unsafe.Pointer)(unsafe.Pointer(&objects[0]))
+	Fields(list, unsafe.Offsetof(object{}.at), len(objects))
+	Behind(list, unsafe.Offsetof(object{}.next), unsafe.Sizeof(uintptr(0)), len(objects))
+	Fields(nil, 0, 0)
+	Behind(nil, 0, 0, 0)
+	for i, o := range objects {
+		if o.n != i+1 {
+			t.Fatalf("object %d was written", i)
+		}
+	}
+}
+
 // What is fetched is there when it is read: a chase through pointers that lie anywhere,
 // with and without.
 func BenchmarkLines(b *testing.B) {
