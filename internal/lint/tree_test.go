@@ -12,6 +12,9 @@ var (
 	// reason to.
 	mayUseUnsafe = []string{
 		"internal/offheap/arena.go",
+		"internal/prefetch/lines_asm.go",
+		"internal/prefetch/lines_other.go",
+		"internal/prefetch/prefetch.go",
 		"podder/cell.go",
 		"podder/chunk_contents.go",
 		"podder/chunk_load.go",
@@ -40,6 +43,7 @@ var (
 		"podder/discover_glance.go",
 		"podder/discover_map.go",
 		"podder/discover_map_keyed.go",
+		"podder/discover_map_order.go",
 		"podder/discover_map_plain.go",
 		"podder/discover_meet.go",
 		"podder/discover_region.go",

@@ -59,3 +59,33 @@ func TestMemoryUsedAgainHoldsZeros(t *testing.T) {
 		a.Release()
 	}
 }
+
+// Who asks for the same again gets the same in the same order: the last of several of one size
+// is mostly used in part only, and the system has not given the rest of it yet.
+func TestMemoryComesBackInOrder(t *testing.T) {
+	const size = 1 << 20
+	s := spares{most: 100 * size, idle: time.Hour, after: func(time.Duration, func()) *time.Timer { return time.NewTimer(time.Hour) }}
+	var given []*byte
+	for range 3 {
+		m, ok := mapMemory(size)
+		if !ok {
+			return
+		}
+		given = append(given, &m[0])
+		s.put(m)
+	}
+	for round := range 3 {
+		var taken [][]byte
+		for i, want := range given {
+			m := s.take(size)
+			if &m[0] != want {
+				t.Fatalf("round %d: what came as number %d is another map than before", round, i)
+			}
+			taken = append(taken, m)
+		}
+		for _, m := range taken {
+			s.put(m)
+		}
+	}
+	s.drop()
+}
