@@ -30,7 +30,8 @@ import (
 //  5. A container that is stored in chunks stays so while it keeps its place.
 //     One that was stored whole is cut when it is written anyway.
 //
-// Reading guide: chunk_match.go (which chunks are what they were), chunk_cut.go
+// Reading guide: chunk_match.go (which chunks are what they were), chunk_back.go
+// (those that lie behind what is new), chunk_cut.go
 // (where new ones end), chunk_contents.go (units of arrays, maps, strings),
 // chunk_encode.go (the steps of a save), chunk_adopt.go, chunk_load.go,
 // chunk_view.go.

@@ -84,6 +84,8 @@ func (f *flatContents) fits(from, to int) bool {
 	return to-from == 1 || (to-from)*f.size <= f.sizes.most
 }
 
+func (f *flatContents) bytes(from, to int) (int, chunkSizes) { return (to - from) * f.size, f.sizes }
+
 func (f *flatContents) store(from, to int) (pod.Data, []pod.Ref) {
 	d := pod.Data{Kind: f.kind, Type: f.typ, Bytes: f.mem[from*f.size : to*f.size]}
 	if f.kind == pod.SlotString {
@@ -212,6 +214,14 @@ func (c *encodedContents) fits(from, to int) bool {
 	return to-from == 1 || len(c.e.buf) <= c.sizes.most
 }
 
+func (c *encodedContents) bytes(from, to int) (int, chunkSizes) {
+	c.encode(from, to)
+	return c.taken(), c.sizes
+}
+
+// taken is what the units in the encoder are about to take.
+func (c *encodedContents) taken() int { return len(c.e.buf) + (refEstimate-1)*len(c.e.refs) }
+
 func (c *encodedContents) sum() hash128 {
 	return c.e.eng.hashChunk(c.kind, c.typ, c.to-c.from, c.e.buf, c.e.refs)
 }
@@ -243,8 +253,7 @@ func (c *encodedContents) cut(from int) (int, hash128) {
 			size = c.neutralUnit(start)
 			h = h<<gearShift + xxh3.HashSeed(c.neutral, e.eng.seed)
 		}
-		total := len(e.buf) + (refEstimate-1)*len(e.refs)
-		if total >= c.sizes.most || total >= c.sizes.least && c.sizes.ends(h, size) {
+		if total := c.taken(); total >= c.sizes.most || total >= c.sizes.least && c.sizes.ends(h, size) {
 			break
 		}
 	}

@@ -27,6 +27,9 @@ const gearShift = 4
 // chunkSizes says how large chunks become, in bytes.
 type chunkSizes struct{ least, spread, most int }
 
+// loose is what a chunk may have that takes a small rest.
+func (s chunkSizes) loose() int { return s.most + s.most/8 }
+
 // Chunks grow with their container, so that the list stays a small part of what
 // an insert writes.
 const (

@@ -10,6 +10,9 @@ type chunkContents interface {
 	cut(from int) (to int, hash hash128)
 	// fits reports whether units [from, to) are not more than a chunk may have.
 	fits(from, to int) bool
+	// bytes returns how many bytes units [from, to) are, as cut counts them, and what
+	// sizes chunks have.
+	bytes(from, to int) (int, chunkSizes)
 }
 
 // chunkMatcher finds which chunks a container has now, and which of them it, or
@@ -27,7 +30,14 @@ type chunkContents interface {
 //     went before it. Else the chunks that the container had keep their ends:
 //     changes are scattered, and cutting anew would only shift them.
 //
-// Of maps the ends follow from the keys, so 3 and the last part of 4 are left out.
+// Where cutting meets a known chunk again behind new ones, it may have done so late:
+// if units came before a chunk that had no end by contents, but ended where it became
+// too large, the ends shift through the next one, though that is there as well. So
+// chunks before the one that was met are looked for backwards, and the new ones shortened
+// (chunk_back.go).
+//
+// Of maps the ends follow from the keys, so 3, the last part of 4, and looking backwards are
+// left out.
 type chunkMatcher struct {
 	contents chunkContents
 	own      *chunkList // what the container had, nil if it is new
@@ -35,9 +45,12 @@ type chunkMatcher struct {
 	known    chunkTable // where chunks are looked for; of a container with a list, made when needed
 	out      []chunkPiece
 	// emit takes pieces as they are found instead, if it is not nil, while what was
-	// cut last is still encoded; an error ends the run.
-	emit func(*chunkPiece) error
-	err  error
+	// cut last is still encoded; an error ends the run. New ones behind a known one wait
+	// in held, up to lookAhead of them: they may be shortened.
+	emit    func(*chunkPiece) error
+	holding bool
+	held    []chunkPiece
+	err     error
 }
 
 const lookAhead = 16
@@ -78,7 +91,7 @@ func (m *chunkMatcher) run() []chunkPiece {
 		}
 		q, hash := m.contents.cut(p)
 		if k, ok := m.find(hash); ok {
-			p, list, j = m.accept(p, k), k.list, k.index+1
+			p, list, j = m.meet(p, k), k.list, k.index+1
 			continue
 		}
 		if m.own == nil || list != m.own || j >= len(list.chunks) {
@@ -101,6 +114,7 @@ func (m *chunkMatcher) run() []chunkPiece {
 			p, j = m.ahead(p, q, hash, j)
 		}
 	}
+	m.flush()
 	return m.out
 }
 
@@ -144,9 +158,23 @@ func (m *chunkMatcher) add(from, to int, hash hash128, near int) {
 func (m *chunkMatcher) piece(p chunkPiece) {
 	if m.emit == nil {
 		m.out = append(m.out, p)
-	} else if m.err == nil {
-		m.err = m.emit(&p)
+		return
 	}
+	m.held = append(m.held, p)
+	if isNew := p.is.list == nil; !isNew || !m.holding || len(m.held) == lookAhead {
+		m.flush()
+		m.holding = !isNew
+	}
+}
+
+// flush hands over the pieces that wait.
+func (m *chunkMatcher) flush() {
+	for i := range m.held {
+		if m.err == nil {
+			m.err = m.emit(&m.held[i])
+		}
+	}
+	m.held = m.held[:0]
 }
 
 // accept adds a known chunk at p and returns its end.
@@ -187,7 +215,7 @@ func (m *chunkMatcher) ahead(p, q int, hash hash128, j int) (int, int) {
 		m.add(x.from, x.to, x.hash, near)
 	}
 	if found {
-		return m.accept(q, k), k.index + 1
+		return m.meet(q, k), k.index + 1
 	}
 	return q, min(j+len(pieces), len(m.own.chunks))
 }

@@ -72,7 +72,7 @@ func patchedChunks(now, before []string, was *chunkList, sizes chunkSizes) (list
 		if p.first < 0 {
 			continue
 		}
-		if size := storedStrings(now[p.from:p.to]); !x.owned || len(x.via) > 0 || size > sizes.most || size < sizes.least/2 && j < len(was.chunks)-1 {
+		if size := storedStrings(now[p.from:p.to]); !x.owned || len(x.via) > 0 || size > sizes.loose() || size < sizes.least/2 && j < len(was.chunks)-1 {
 			return nil, false
 		}
 		list = append(list, p)

@@ -34,6 +34,8 @@ func (c *plainContents) units() int { return len(c.m.order) }
 // fits: where chunks of a map end is said by the keys.
 func (c *plainContents) fits(int, int) bool { return true }
 
+func (c *plainContents) bytes(from, to int) (int, chunkSizes) { return len(c.body(from, to)), c.sizes }
+
 // body returns what is stored of entries [from, to); there are some.
 func (c *plainContents) body(from, to int) []byte {
 	return c.m.data[c.m.order[from].from:c.m.order[to-1].end]
