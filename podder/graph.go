@@ -103,7 +103,7 @@ type Graph struct {
 	choices int       // that the strategy made
 	rates   slotRates // what transactions said last of the history
 	open    *Saved    // what waits for its fate, nil for nothing
-	asOf    moment    // of the newest committed save (hints.go)
+	asOf    uint64    // the moment of the newest committed save (hints.go)
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.

@@ -63,26 +63,21 @@ type HintSource interface {
 	Unchanged(list []MemoryRange, from, to uint64, asked []MemoryRange) []MemoryRange
 }
 
-// moment is a moment of a graph's source.
-type moment struct {
-	at    uint64
-	known bool
-}
-
 // moment begins a save.
-func (g *Graph) moment() moment {
+func (g *Graph) moment() uint64 {
 	if g.cfg.Hints == nil || !g.cfg.Index {
-		return moment{}
+		return 0
 	}
-	return moment{g.cfg.Hints.Moment(), true}
+	return g.cfg.Hints.Moment()
 }
 
-// askHints asks what has not been written since the newest committed save.
-func (g *Graph) askHints(now moment) *quietMemory {
-	if !g.asOf.known || !now.known {
+// askHints asks what has not been written since the newest committed save. There was one: it
+// took the fingerprints.
+func (g *Graph) askHints(now uint64) *quietMemory {
+	if g.cfg.Hints == nil {
 		return nil
 	}
-	return newQuietMemory(g.cfg.Hints.Unchanged(nil, g.asOf.at, now.at, g.cur.memory.ranges()))
+	return newQuietMemory(g.cfg.Hints.Unchanged(nil, g.asOf, now, g.cur.memory.ranges()))
 }
 
 // ranges returns memory that has all regions of the index.
@@ -100,9 +95,8 @@ func (x *regionIndex) ranges() []MemoryRange {
 	return joined(list)
 }
 
-// joined puts ranges in order, and makes one of those that touch. What is empty goes.
+// joined puts ranges in order, and makes one of those that touch.
 func joined(list []MemoryRange) []MemoryRange {
-	list = slices.DeleteFunc(list, func(r MemoryRange) bool { return r.End <= r.Start })
 	slices.SortFunc(list, func(a, b MemoryRange) int { return cmp.Compare(a.Start, b.Start) })
 	n := 0
 	for _, r := range list {

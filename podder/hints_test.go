@@ -409,4 +409,3 @@ func TestHintsAreAskedAboutTheGraph(t *testing.T) {
 		t.Errorf("asked about %d bytes, more than %d", total, most)
 	}
 }
-

@@ -106,7 +106,7 @@ func (d dirtyRegion) relinked(r *region) bool { return r.edge != d.edge || r.edg
 
 // resave is Save without a walk. It returns errWalk, and has changed nothing, if
 // that is not possible.
-func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink, now moment) (_ *Saved, err error) {
+func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink, now uint64) (_ *Saved, err error) {
 	quiet := g.askHints(now)
 	w := newWalkIn(ctx, g)
 	w.met.quiet = quiet

@@ -33,8 +33,8 @@ type Saved struct {
 	g         *Graph
 	base      *state
 	next      *state
-	undo      *undo // if base was changed in place
-	moment    moment
+	undo      *undo  // if base was changed in place
+	moment    uint64 // at which it began (hints.go)
 	overtaken bool
 }
 
