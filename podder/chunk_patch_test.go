@@ -255,3 +255,47 @@ func TestPatchedChunksOfAnArrayThatIsLonger(t *testing.T) {
 		}
 	}
 }
+
+// Two containers that share a pod, since they have become large there, lend their chunks in the
+// save that finds nothing of the pod in use any more: it is put once.
+func TestContainersOfOnePodLendTheirChunks(t *testing.T) {
+	s := newFakeStore()
+	cfg := s.config()
+	cfg.TargetBytes = 512
+	g := mustGraph(t, cfg)
+	type two struct{ A, B []string }
+	x := &two{make([]string, 100), make([]string, 100)}
+	mustSave(t, g, s, "two", x, "other", new(int))
+	for i := range x.A {
+		x.A[i] = fmt.Sprintf("%d %s", i, strings.Repeat("a string ", 9))
+		x.B[i] = fmt.Sprintf("%d %s", i, strings.Repeat("another ", 9))
+	}
+	mustSave(t, g, s, "two", x, "other", new(int))
+	place := func(list []string) int32 {
+		return g.cur.regions.at(g.cur.memory.find(g.cur, unsafe.Pointer(&list[0]))).pod
+	}
+	if n := len(g.cur.chunked); n != 2 || place(x.A) != place(x.B) {
+		t.Fatalf("%d containers in chunks, in pods %d and %d", n, place(x.A), place(x.B))
+	}
+	shared := g.cur.pods[place(x.A)].id
+	a, b := slices.Clone(x.A), slices.Clone(x.B)
+	tx := mustSave(t, g, s, "other", new(int), "a", a, "b", b)
+	if !slices.Contains(tx.changes, shared) || tx.chunks() > 0 {
+		t.Errorf("changed %v and wrote %d chunks, want %d, of which chunks were lent", tx.changes, tx.chunks(), shared)
+	}
+	for id := range s.pods { // both lists own nothing any more
+		for i := range s.pods[id].Slots {
+			if d := &s.pods[id].Slots[i]; id == shared && d.Kind == pod.SlotChunks {
+				if list, wrong := parseChunks(d, s.pods[id].Refs); wrong != "" || !list.frozen {
+					t.Errorf("slot %d: not frozen, %s", i, wrong)
+				}
+			}
+		}
+	}
+	_, got := reload(t, s, cfg, "a", a, "b", b)
+	for i, want := range [][]string{a, b} {
+		if !slices.Equal(got[i].Interface().([]string), want) {
+			t.Errorf("list %d was loaded as another one", i)
+		}
+	}
+}

@@ -106,10 +106,8 @@ func (d dirtyRegion) relinked(r *region) bool { return r.edge != d.edge || r.edg
 
 // resave is Save without a walk. It returns errWalk, and has changed nothing, if
 // that is not possible.
-func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink, now uint64) (_ *Saved, err error) {
-	quiet := g.askHints(now)
+func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved, err error) {
 	w := newWalkIn(ctx, g)
-	w.met.quiet = quiet
 	u := w.undo
 	committed := false
 	defer func() {
@@ -125,7 +123,7 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink, now uin
 		return nil, err
 	}
 	p := &placer{walk: w, cfg: g.cfg, sink: sink, from: w.added, most: uint32(g.cfg.podBytes())}
-	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: g.cur, undo: u, moment: now}
+	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: g.cur, undo: u}
 	x.encoder = &encoder{placer: p, ctx: ctx, saved: s}
 	if x.added < w.st.regions.len() {
 		if err := x.askStrategy(g); err != nil {
@@ -159,9 +157,6 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink, now uin
 	w.st.boxes = w.cells
 	w.st.chunkIDs = nil
 	u.live, u.garbage, u.garbageBytes = w.met.live(w.st)
-	if quiet != nil {
-		s.Hinted = quiet.hits
-	}
 	s.Objects, s.Pods = w.met.count+x.objectsAdded(), s.Pods+u.live.podCount(w.st)
 	committed = true
 	return s, nil

@@ -288,3 +288,20 @@ func TestPodsOfLeavesAreBounded(t *testing.T) {
 		t.Fatalf("%d of %d pods are too big", big, len(forms))
 	}
 }
+
+// An array is written down, and after that a part of it is scanned again: a shorter one that
+// has grown became a part of it. It keeps the runs in which it was written down.
+func TestAnArrayThatWasWrittenDownTakesInOneThatGrew(t *testing.T) {
+	rows := make([]string, 230)
+	for i := range rows {
+		rows[i] = fmt.Sprintf("string %03d", i)
+	}
+	type windows struct{ Long, Short, Longer, All []string }
+	v := &windows{
+		Long:   rows[:100:100],    // more than a chunk of the index: it is visited when all of v was met,
+		Short:  rows[200:205:205], // and this at once,
+		Longer: rows[200:230:230], // so that it is to be scanned again,
+		All:    rows,              // after Long, which it is a part of then
+	}
+	firstSave(t, Config{}, nil, false, "v", v)
+}
