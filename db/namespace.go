@@ -56,6 +56,8 @@ type SaveStats struct {
 	// IndexBytes is the memory of the fingerprints by which the next Save finds what
 	// changed; 0 if there are none, so that it walks.
 	IndexBytes int64
+	// Hinted objects and arrays were not looked at, because Options.Hints vouched for them.
+	Hinted int
 }
 
 // Namespace opens the live variables of a branch at its newest version.
@@ -408,7 +410,7 @@ func (ns *Namespace) save(ctx context.Context, o SaveOptions) (Version, error) {
 	v := sn.Version()
 	ns.follow(ctx, sn)
 	w := tx.Written()
-	ns.last = SaveStats{Version: v, Objects: saved.Objects, Pods: saved.Pods, PodsWritten: w.PodsNew + w.PodsChanged, Bytes: int64(w.Bytes), Walked: saved.Walked, IndexBytes: ns.graph.IndexBytes()}
+	ns.last = SaveStats{Version: v, Objects: saved.Objects, Pods: saved.Pods, PodsWritten: w.PodsNew + w.PodsChanged, Bytes: int64(w.Bytes), Walked: saved.Walked, IndexBytes: ns.graph.IndexBytes(), Hinted: saved.Hinted}
 	return v, nil
 }
 

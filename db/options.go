@@ -57,6 +57,10 @@ type Options struct {
 	// ErrUnsound if that finds more. Nothing is committed then. 0 means never; tests
 	// of programs that use unsafe may want 1.
 	VerifyEvery int
+	// Hints tells saves that look only at what differs which memory cannot have changed: they
+	// do not read it. A hint that is wrong is a change that is not stored; VerifyEvery finds it.
+	// Maps are compared whatever is said. nil knows nothing, which is always right.
+	Hints HintSource
 	// Durability says what a commit that returned survives; the zero value is
 	// DurabilityFull: everything. Interval bounds the time between syncs at
 	// DurabilityInterval; 0 means a second.
@@ -194,5 +198,6 @@ func (o Options) podding(reg *podder.Registry, secret [32]byte) podder.Config {
 		Index:           !o.NoIndex,
 		IndexBytes:      o.IndexBytes,
 		VerifyEvery:     o.VerifyEvery,
+		Hints:           o.Hints,
 	}
 }

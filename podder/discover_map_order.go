@@ -34,7 +34,12 @@ func (w *walk) orderPlain(list []plainEntry, data []byte) *plainMap {
 		copyFew(unsafe.Add(to, uint32(at)), unsafe.Add(from, x.from), int(n)) // within both
 	}
 	for i := 1; i < len(out.order); i++ {
-		if out.order[i-1].hash >= out.order[i].hash {
+		x, y := &out.order[i-1], &out.order[i]
+		switch {
+		case x.hash < y.hash:
+		case x.hash > y.hash && y.end-x.from <= maxFew && out.alone(i-1, i, shift):
+			out.swap(x, y)
+		default:
 			i = w.orderBucket(out, i-1, shift)
 		}
 	}
@@ -80,10 +85,6 @@ func (w *walk) orderBucket(m *plainMap, i, shift int) int {
 		to++
 	}
 	list := m.order[from:to]
-	if len(list) == 2 && list[1].end-list[0].from <= maxFew && list[0].hash > list[1].hash {
-		m.swap(list)
-		return to - 1
-	}
 	at := list[0].from
 	w.maps.bucket = append(w.maps.bucket[:0], m.data[at:list[len(list)-1].end]...)
 	was := w.maps.bucket
@@ -99,16 +100,20 @@ func (w *walk) orderBucket(m *plainMap, i, shift int) int {
 	return to - 1
 }
 
-// swap has two entries change places, of maxFew bytes together at most.
-func (m *plainMap) swap(list []plainEntry) {
-	a, b := &list[0], &list[1]
-	n := int(a.end - a.from)
-	both := m.data[a.from:b.end]
+// alone reports whether no entries but i and j, which is the next one, are in their bucket.
+func (m *plainMap) alone(i, j, shift int) bool {
+	bucket := m.order[i].hash >> (shift & 63)
+	return (i == 0 || m.order[i-1].hash>>(shift&63) != bucket) && (j+1 == len(m.order) || m.order[j+1].hash>>(shift&63) != bucket)
+}
+
+// swap has two entries change places, b behind a, of maxFew bytes together at most.
+func (m *plainMap) swap(a, b *plainEntry) {
+	n, both := int(a.end-a.from), int(b.end-a.from)
 	var was [maxFew]byte
-	from, to := unsafe.Pointer(&was), unsafe.Pointer(unsafe.SliceData(both))
-	copyFew(from, to, len(both)) // within both, as what follows
-	copyFew(to, unsafe.Add(from, n), len(both)-n)
-	copyFew(unsafe.Add(to, len(both)-n), from, n)
-	at := a.from + uint32(len(both)-n)
+	from, to := unsafe.Pointer(&was), unsafe.Add(unsafe.Pointer(unsafe.SliceData(m.data)), a.from)
+	copyFew(from, to, both) // within both, as what follows
+	copyFew(to, unsafe.Add(from, n), both-n)
+	copyFew(unsafe.Add(to, both-n), from, n)
+	at := a.from + uint32(both-n)
 	*a, *b = plainEntry{b.hash, a.from, at}, plainEntry{a.hash, at, b.end}
 }

@@ -126,7 +126,7 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 		}
 		x.order, x.plain = x.order[:0], x.plain[:0]
 	} else if pl.layout.inGroup {
-		if n := min(used, 1<<24); n > cap(x.order) && n > slabEntries {
+		if n := min(used, 1<<24) + mapGroupSlots; n > cap(x.order) && n > slabEntries { // a group is written as if it were full
 			x.order = ownSlice[plainEntry](&w.own, n)[:0]
 		}
 		ok := true

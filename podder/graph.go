@@ -48,6 +48,9 @@ type Config struct {
 	// VerifyEvery has every n-th such save followed by a walk that changes nothing; if
 	// it finds that something was missed, the save fails with ErrUnsound. 0 is never.
 	VerifyEvery int
+	// Hints knows of memory that was not written, which such saves do not compare; nil
+	// knows nothing.
+	Hints HintSource
 }
 
 // DefaultTargetBytes is the size of pods unless Config says otherwise.
@@ -100,6 +103,7 @@ type Graph struct {
 	choices int       // that the strategy made
 	rates   slotRates // what transactions said last of the history
 	open    *Saved    // what waits for its fate, nil for nothing
+	asOf    uint64    // the moment of the newest committed save (hints.go)
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.

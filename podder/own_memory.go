@@ -70,8 +70,12 @@ func (s *spareBlocks) give(blocks []any) {
 	}
 }
 
-// heapBytes is what comes from the heap.
-const heapBytes = 1 << 20
+// heapBytes is what comes from the heap, but for pieces of pieceBytes and more: they would be most
+// of what a save leaves to the collector.
+const (
+	heapBytes  = 1 << 20
+	pieceBytes = 256 << 10
+)
 
 // newOwnMemory returns memory that is given back at the latest when owner is not
 // referred to any more.
@@ -92,7 +96,7 @@ func (m *ownMemory) outside() *offheap.Arena {
 
 // small counts n more bytes and reports whether they are to come from the heap.
 func (m *ownMemory) small(n int) bool {
-	if m == nil || m.heapOnly || m.heap+n <= heapBytes {
+	if m == nil || m.heapOnly || n < pieceBytes && m.heap+n <= heapBytes {
 		if m != nil {
 			m.heap += n
 		}

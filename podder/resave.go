@@ -106,8 +106,10 @@ func (d dirtyRegion) relinked(r *region) bool { return r.edge != d.edge || r.edg
 
 // resave is Save without a walk. It returns errWalk, and has changed nothing, if
 // that is not possible.
-func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Saved, err error) {
+func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink, now uint64) (_ *Saved, err error) {
+	quiet := g.askHints(now)
 	w := newWalkIn(ctx, g)
+	w.met.quiet = quiet
 	u := w.undo
 	committed := false
 	defer func() {
@@ -123,7 +125,7 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Sav
 		return nil, err
 	}
 	p := &placer{walk: w, cfg: g.cfg, sink: sink, from: w.added, most: uint32(g.cfg.podBytes())}
-	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: g.cur, undo: u}
+	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: g.cur, undo: u, moment: now}
 	x.encoder = &encoder{placer: p, ctx: ctx, saved: s}
 	if x.added < w.st.regions.len() {
 		if err := x.askStrategy(g); err != nil {
@@ -157,6 +159,9 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink) (_ *Sav
 	w.st.boxes = w.cells
 	w.st.chunkIDs = nil
 	u.live, u.garbage, u.garbageBytes = w.met.live(w.st)
+	if quiet != nil {
+		s.Hinted = quiet.hits
+	}
 	s.Objects, s.Pods = w.met.count+x.objectsAdded(), s.Pods+u.live.podCount(w.st)
 	committed = true
 	return s, nil

@@ -23,6 +23,7 @@ type metRegions struct {
 	// garbage says that one was met which the save before did not reach: others may
 	// have changed what is stored of it.
 	garbage bool
+	quiet   *quietMemory // what need not be compared (hints.go); nil for nothing
 }
 
 func newMetRegions(st *state) *metRegions {
@@ -103,7 +104,7 @@ func (w *walk) lookAtRows(i, end int32) int32 {
 	m, st := w.met, w.st
 	b := i >> listBlockBits
 	prints, addrs, regions := st.prints.list.blocks[b], st.pins.blocks[b], st.regions.blocks[b]
-	printers, edges, keys, reached := w.eng.printers, w.edges.blocks, w.printKeys, m.reached
+	printers, edges, keys, reached, quiet := w.eng.printers, w.edges.blocks, w.printKeys, m.reached, m.quiet
 	for ; i < end; i++ {
 		if reached[i/64]&(1<<(i%64)) == 0 {
 			continue
@@ -116,7 +117,8 @@ func (w *walk) lookAtRows(i, end int32) int32 {
 			continue
 		}
 		w.current = i
-		if rowPrint(keys, addrs[i&(listBlock-1)], printers[p.what>>printKindBits].row) != p.hash {
+		addr, row := addrs[i&(listBlock-1)], printers[p.what>>printKindBits].row
+		if (quiet == nil || !quiet.covers(uintptr(addr), row)) && rowPrint(keys, addr, row) != p.hash {
 			return i
 		}
 		m.count++
@@ -146,7 +148,8 @@ func (w *walk) sameValues(i int32, p *regionPrint, addr unsafe.Pointer, r *regio
 		return false
 	}
 	w.current = i
-	if w.eng.printValues(w.eng.printers[p.what>>printKindBits], w.printKeys, addr, int(p.n)) != p.hash {
+	x := w.eng.printers[p.what>>printKindBits]
+	if !m.isQuiet(addr, x.size, int(p.n)) && w.eng.printValues(x, w.printKeys, addr, int(p.n)) != p.hash {
 		return false
 	}
 	m.count++
@@ -155,6 +158,11 @@ func (w *walk) sameValues(i int32, p *regionPrint, addr unsafe.Pointer, r *regio
 		m.mark(*w.edges.at(int32(k)))
 	}
 	return true
+}
+
+// isQuiet reports whether n values of a size at addr need not be compared.
+func (m *metRegions) isQuiet(addr unsafe.Pointer, size uintptr, n int) bool {
+	return m.quiet != nil && m.quiet.covers(uintptr(addr), size*uintptr(n))
 }
 
 // look compares region i with its fingerprint, and scans it if it differs.
@@ -190,9 +198,11 @@ func (w *walk) asItWas(i int32) bool {
 		if p.n == manyElements {
 			count = st.spans.at(st.regions.at(i).extra).reach
 		}
-		return e.printValues(e.printers[p.what>>printKindBits], k, *st.pins.at(i), count) == p.hash
+		x, addr := e.printers[p.what>>printKindBits], *st.pins.at(i)
+		return w.met.isQuiet(addr, x.size, count) || e.printValues(x, k, addr, count) == p.hash
 	case printRow:
-		return rowPrint(k, *st.pins.at(i), e.printers[p.what>>printKindBits].row) == p.hash
+		x, addr := e.printers[p.what>>printKindBits], *st.pins.at(i)
+		return w.met.isQuiet(addr, x.row, 1) || rowPrint(k, addr, x.row) == p.hash
 	case printMap:
 		h, ok := e.printMap(e.printers[p.what>>printKindBits], k, *st.pins.at(i))
 		return ok && h == p.hash

@@ -24,6 +24,7 @@ type Saved struct {
 	SlotsChanged int   // slots in them
 	Bytes        int64 // encoded bytes of the changed slots
 	Walked       bool  // everything that the variables reach was looked at, not only what differs
+	Hinted       int   // objects and arrays that were not compared, since Config.Hints vouched for them
 	// Roots are the pods of all variables of the save.
 	Roots map[string]pod.ID
 
@@ -32,7 +33,8 @@ type Saved struct {
 	g         *Graph
 	base      *state
 	next      *state
-	undo      *undo // if base was changed in place
+	undo      *undo  // if base was changed in place
+	moment    uint64 // at which it began (hints.go)
 	overtaken bool
 }
 
@@ -49,6 +51,7 @@ func (s *Saved) Commit() {
 		panic("podder: Commit of the last save of a graph")
 	}
 	maps.Copy(s.g.roots, s.Roots)
+	s.g.asOf = s.moment
 	s.g.choices += s.choices
 	if s.undo != nil {
 		s.undo.keep()
@@ -120,13 +123,18 @@ func (g *Graph) save(ctx context.Context, roots []Root, sink pod.Sink, last bool
 		return nil, err
 	}
 	defer runtime.KeepAlive(g) // the memory of its state
+	now := g.moment()
 	if g.canResave(roots) {
-		if s, err := g.resave(ctx, roots, sink); !errors.Is(err, errWalk) {
+		if s, err := g.resave(ctx, roots, sink, now); !errors.Is(err, errWalk) {
 			return s, err
 		}
 	}
 	g.sweep() // others may have changed the pods of what is not reached since
-	return g.saveWalking(ctx, roots, sink, last)
+	s, err = g.saveWalking(ctx, roots, sink, last)
+	if err == nil {
+		s.moment = now
+	}
+	return s, err
 }
 
 // saveWalking is Save that walks everything.

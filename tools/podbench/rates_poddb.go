@@ -15,8 +15,7 @@ import (
 type podCodec struct {
 	forms [][]byte // by id - 1
 	bytes int
-	room  [][]byte // in which forms lie
-	free  [][]byte // of room, from an encoding before
+	room  room // in which forms lie
 	types [][]byte
 	roots map[string]pod.ID
 	slots []pod.Data
@@ -28,7 +27,7 @@ const podCodecRoot = "value"
 
 func (c *podCodec) encode(v any) error {
 	c.forms, c.bytes, c.types, c.roots = c.forms[:0], 0, nil, map[string]pod.ID{}
-	c.free, c.room = append(c.free, c.room...), c.room[:0]
+	c.room.clear()
 	graph, err := podder.NewGraph(podder.Config{Registry: podder.NewRegistry(), Secret: (&podSource{}).Secret()})
 	if err != nil {
 		return err
@@ -74,7 +73,11 @@ func (c *podCodec) Put(_ context.Context, change *pod.Change) error {
 	}
 	p := &pod.Pod{Refs: change.Refs, Exports: change.Exports, Slots: c.slots}
 	head := pod.AppendWholeHead(nil, p)
-	c.form(change.ID, append(append(c.Memory(len(head) + p.BodyLen())[:0], head...), p.Body()...))
+	form := append(c.Memory(len(head) + p.BodyLen())[:0], head...)
+	for i := range c.slots {
+		form = append(form, c.slots[i].Bytes...)
+	}
+	c.form(change.ID, form)
 	return nil
 }
 
@@ -85,19 +88,30 @@ func (c *podCodec) form(id pod.ID, b []byte) {
 }
 
 // Memory implements pod.WholeSink.
-func (c *podCodec) Memory(n int) []byte {
-	for i, b := range c.free {
-		if len(b) >= n {
-			last := len(c.free) - 1
-			c.free[i] = c.free[last]
-			c.free = c.free[:last]
-			c.room = append(c.room, b)
-			return b
+func (c *podCodec) Memory(n int) []byte { return c.room.take(n) }
+
+// room is memory that is used from its start again, as a buffer is.
+type room struct {
+	blocks [][]byte
+	block  int // the one in use
+	used   int // bytes of it
+}
+
+// roomBlock is how much is made at a time.
+const roomBlock = 1 << 20
+
+func (r *room) clear() { r.block, r.used = 0, 0 }
+
+func (r *room) take(n int) []byte {
+	for ; r.block < len(r.blocks); r.block, r.used = r.block+1, 0 {
+		if b := r.blocks[r.block][r.used:]; len(b) >= n {
+			r.used += n
+			return b[:n:n]
 		}
 	}
-	b := make([]byte, n)
-	c.room = append(c.room, b)
-	return b
+	r.blocks = append(r.blocks, make([]byte, max(n, roomBlock)))
+	r.used = n
+	return r.blocks[r.block][:n:n]
 }
 
 // PutWhole implements pod.WholeSink.
