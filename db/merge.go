@@ -332,12 +332,17 @@ func (m *merging) find(ctx context.Context) (*podder.MergeResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	freed := func(sn *mvcc.Snapshot) func(context.Context, pod.ID) (func(pod.Slot) bool, error) {
-		return func(ctx context.Context, id pod.ID) (func(pod.Slot) bool, error) { return m.base.Freed(ctx, id, sn) }
+	toOurs, err := s.MergeWay(ctx, m.base, m.ours)
+	if err != nil {
+		return nil, err
+	}
+	toTheirs, err := s.MergeWay(ctx, m.base, m.theirs)
+	if err != nil {
+		return nil, err
 	}
 	in := podder.MergeInput{
 		Base: m.base, Ours: m.ours, Theirs: m.theirs, OursChanged: ours, TheirsChanged: theirs,
-		Names: slices.Concat(names, more), FreedByOurs: freed(m.ours), FreedByTheirs: freed(m.theirs), Resolve: m.o.Resolve,
+		Names: slices.Concat(names, more), FreedByOurs: toOurs.Freed, FreedByTheirs: toTheirs.Freed, Resolve: m.o.Resolve,
 		NewPod: m.newPod(),
 	}
 	return podder.Merge(ctx, in)

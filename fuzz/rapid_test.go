@@ -16,7 +16,7 @@ import (
 )
 
 // TestModel runs random programs against a model that keeps the state of every
-// version in plain maps: put, get, change, delete, save, branch, tag, prune,
+// version in plain maps: put, get, change, delete, save, branch, merge, tag, prune,
 // revert, collect, reopen, crash. After each step every version that is kept shows what
 // it showed, and all promised ones are kept. rapid shrinks what fails;
 // -rapid.checks and -rapid.steps make it longer.
@@ -28,7 +28,7 @@ func TestModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"put": p.put, "get": p.get, "change": p.change, "delete": p.delete, "save": p.save,
 			"branch": p.branch, "tag": p.tag, "untag": p.untag, "prune": p.prune, "revert": p.revert,
-			"reopen": p.reopen, "crash": p.crash, "tidy": p.tidy, "collect": p.collect,
+			"reopen": p.reopen, "crash": p.crash, "tidy": p.tidy, "collect": p.collect, "merge": p.merge,
 			"": p.check,
 		})
 	})
@@ -49,7 +49,8 @@ type (
 type docState struct {
 	n      int
 	cells  []int
-	object int // which one it is: names are bound anew
+	hidden []int // before the slice in its array, which keeps them
+	object int   // which one it is: names are bound anew
 }
 
 // versionState is what a version holds. It is never changed once it is a version's.
@@ -64,7 +65,7 @@ func (s versionState) clone() versionState {
 		c.cells = map[int]int{}
 	}
 	for n, d := range s.docs {
-		c.docs[n] = docState{d.n, slices.Clone(d.cells), d.object}
+		c.docs[n] = docState{d.n, slices.Clone(d.cells), slices.Clone(d.hidden), d.object}
 	}
 	return c
 }
@@ -114,15 +115,21 @@ type programme struct {
 	followed map[string]db.Version
 	// collected are the versions that Collect committed.
 	collected map[db.Version]bool
-	cells     int // made so far
-	value     int
-	seed      uint64
+	// parents are those of every version that was made, and taken, by branch, the newest
+	// versions that a kept merge, or one that it stands for, took over.
+	parents map[db.Version][]db.Version
+	taken   map[db.Version]map[string]db.Version
+	reverts map[db.Version]bool
+	cells   int // made so far
+	value   int
+	seed    uint64
 }
 
 func newProgramme(t *rapid.T) *programme {
 	p := &programme{
 		ctx: context.Background(), mem: vfs.NewMem(), states: map[db.Version]versionState{0: {}},
 		lines: map[string]*lineState{"main": {}}, tags: map[string]db.Version{}, gone: map[db.Version]bool{}, collected: map[db.Version]bool{}, held: map[db.Version]bool{}, followed: map[string]db.Version{},
+		parents: map[db.Version][]db.Version{}, taken: map[db.Version]map[string]db.Version{}, reverts: map[db.Version]bool{},
 		seed: rapid.Uint64().Draw(t, "seed"),
 	}
 	p.open(t)
@@ -186,7 +193,13 @@ func (p *programme) committed(t *rapid.T, branch string, v db.Version, s version
 	if v < l.head() {
 		t.Fatalf("version %d after %d", v, l.head())
 	}
-	p.states[v] = s
+	p.appended(branch, v, s)
+}
+
+// appended notes a new version of a branch.
+func (p *programme) appended(branch string, v db.Version, s versionState) {
+	l := p.lines[branch]
+	p.states[v], p.parents[v] = s, []db.Version{l.head()}
 	l.versions = append(l.versions, v)
 }
 
@@ -212,9 +225,10 @@ func (p *programme) newCell(s versionState) (*modelCell, int) {
 	return &modelCell{p.cells, p.value}, p.cells
 }
 
-// put binds a name to a new document, which may share cells with another one.
-func (p *programme) put(t *rapid.T) {
-	branch := p.anyBranch(t)
+func (p *programme) put(t *rapid.T) { p.putOn(t, p.anyBranch(t)) }
+
+// putOn binds a name to a new document, which may share cells with another one.
+func (p *programme) putOn(t *rapid.T, branch string) {
 	name := rapid.SampledFrom([]string{"a", "a/b", "b", "user/1", "user/2"}).Draw(t, "name")
 	other := ""
 	if names := slices.Sorted(maps.Keys(p.states[p.lines[branch].head()].docs)); len(names) > 0 && rapid.Bool().Draw(t, "share") {
@@ -238,7 +252,7 @@ func (p *programme) put(t *rapid.T) {
 func (p *programme) edit(t *rapid.T, doc *modelDoc, name string, s versionState) {
 	state := s.docs[name]
 	p.value++
-	switch how := rapid.IntRange(0, 3).Draw(t, "how"); {
+	switch how := rapid.IntRange(0, 4).Draw(t, "how"); {
 	case how == 0:
 		doc.N, state.n = p.value, p.value
 	case how == 1 && len(doc.Cells) > 0:
@@ -246,16 +260,22 @@ func (p *programme) edit(t *rapid.T, doc *modelDoc, name string, s versionState)
 		doc.Cells[i].V = p.value
 		s.cells[state.cells[i]] = p.value
 	case how == 2 && len(doc.Cells) > 1:
-		doc.Cells, state.cells = doc.Cells[1:], state.cells[1:]
+		doc.Cells, state.cells, state.hidden = doc.Cells[1:], state.cells[1:], append(state.hidden, state.cells[0])
+	case how == 3 && len(doc.Cells) > 1:
+		doc.Cells, state.cells, state.hidden = slices.Clone(doc.Cells[1:]), state.cells[1:], nil
 	default:
+		if len(doc.Cells) == cap(doc.Cells) {
+			state.hidden = nil // it moves to another array
+		}
 		cell, id := p.newCell(s)
 		doc.Cells, state.cells = append(doc.Cells, cell), append(state.cells, id)
 	}
 	s.docs[name] = state
 }
 
-func (p *programme) change(t *rapid.T) {
-	branch := p.anyBranch(t)
+func (p *programme) change(t *rapid.T) { p.changeOn(t, p.anyBranch(t)) }
+
+func (p *programme) changeOn(t *rapid.T, branch string) {
 	name := p.anyName(t, branch)
 	if name == "" {
 		return
@@ -265,8 +285,9 @@ func (p *programme) change(t *rapid.T) {
 	})
 }
 
-func (p *programme) delete(t *rapid.T) {
-	branch := p.anyBranch(t)
+func (p *programme) delete(t *rapid.T) { p.deleteOn(t, p.anyBranch(t)) }
+
+func (p *programme) deleteOn(t *rapid.T, branch string) {
 	name := p.anyName(t, branch)
 	if name == "" {
 		return
@@ -368,6 +389,11 @@ func (p *programme) promised(last int) map[db.Version]bool {
 	for _, v := range p.tags {
 		keep[v] = true
 	}
+	for _, taken := range p.taken { // where the next merges begin
+		for _, v := range taken {
+			keep[v] = true
+		}
+	}
 	return keep
 }
 
@@ -414,6 +440,7 @@ func (p *programme) prune(t *rapid.T) {
 	if int(rep.Versions) != taken {
 		t.Fatalf("the prune says that it took %d versions; it took %d", rep.Versions, taken)
 	}
+	p.handOn()
 }
 
 // revert takes a commit of a branch back. Whether small objects share pods is
@@ -449,6 +476,7 @@ func (p *programme) revert(t *rapid.T) {
 	}
 	must(t, err)
 	p.committed(t, branch, made, p.takenBack(t, l.head(), v, before))
+	p.reverts[l.head()] = true
 }
 
 // unbound reports whether a version lacks a document that the one before it had.
@@ -489,7 +517,24 @@ func (p *programme) takenBack(t *rapid.T, head, v, before db.Version) versionSta
 			s.cells[id] = old
 		}
 	}
+	for _, d := range s.docs {
+		for _, id := range d.cells {
+			if _, ok := s.cells[id]; !ok { // out of reach in the head, and as it was when it was in reach
+				s.cells[id] = p.newestValue(head, id)
+			}
+		}
+	}
 	return s
+}
+
+// newestValue is what a cell was when the versions up to one last reached it.
+func (p *programme) newestValue(head db.Version, id int) int {
+	for at := head; at > 0; at = p.parents[at][0] {
+		if v, ok := p.states[at].cells[id]; ok {
+			return v
+		}
+	}
+	return 0
 }
 
 func sameDoc(a, b docState) bool { return a.n == b.n && slices.Equal(a.cells, b.cells) }
@@ -527,71 +572,8 @@ func (p *programme) collect(t *rapid.T) {
 	must(t, err)
 	for v := l.head() + 1; v <= head; v++ {
 		if c, err := p.d.CommitOf(p.ctx, v); err == nil && c.Branch == branch {
-			p.states[v], p.collected[v] = p.states[l.head()], true
-			l.versions = append(l.versions, v)
+			p.collected[v] = true
+			p.appended(branch, v, p.states[l.head()])
 		}
 	}
-}
-
-// check compares everything.
-func (p *programme) check(t *rapid.T) {
-	for branch, l := range p.lines {
-		head, err := p.d.Head(p.ctx, branch)
-		must(t, err)
-		if head != l.head() {
-			t.Fatalf("the head of %s is %d, not %d", branch, head, l.head())
-		}
-	}
-	for name, v := range p.tags {
-		s, err := p.d.AtTag(p.ctx, name)
-		must(t, err)
-		if s.Version() != v {
-			t.Fatalf("tag %s is at %d, not %d", name, s.Version(), v)
-		}
-		s.Close()
-	}
-	for v, want := range p.states {
-		s, err := p.d.At(p.ctx, v)
-		if p.gone[v] {
-			if !errors.Is(err, db.ErrVersionGone) {
-				t.Fatalf("version %d was pruned: %v", v, err)
-			}
-			continue
-		}
-		must(t, err)
-		if err := p.shows(s, want); err != nil {
-			t.Fatalf("version %d: %v", v, err)
-		}
-		s.Close()
-	}
-}
-
-// shows compares a snapshot with a state: names, values, and which cells are one object.
-func (p *programme) shows(s *db.Snapshot, want versionState) error {
-	var all map[string]any
-	if err := s.Load(p.ctx, &all); err != nil {
-		return err
-	}
-	got := versionState{docs: map[string]docState{}, cells: map[int]int{}}
-	at := map[int]*modelCell{}
-	for name, v := range all {
-		doc, ok := v.(*modelDoc)
-		if !ok {
-			return fmt.Errorf("%s is a %T", name, v)
-		}
-		state := docState{n: doc.N}
-		for _, c := range doc.Cells {
-			if other := at[c.ID]; other != nil && other != c {
-				return fmt.Errorf("cell %d of %s is two objects", c.ID, name)
-			}
-			at[c.ID] = c
-			got.cells[c.ID] = c.V
-			state.cells = append(state.cells, c.ID)
-		}
-		got.docs[name] = state
-	}
-	if !got.equal(want) {
-		return fmt.Errorf("it shows %v, not %v", got, want)
-	}
-	return nil
 }

@@ -86,6 +86,7 @@ type MergeConflict struct {
 	Choice MergeChoice // what was chosen
 
 	key   string
+	idle  bool // of an object that no variable of either side reaches: nobody is asked, or told
 	at    mergePlace
 	value any
 	made  *mergeTree
@@ -129,6 +130,7 @@ type merger struct {
 	changed [mergeSides]map[pod.ID]bool
 	freed   [mergeSides]map[pod.ID]func(pod.Slot) bool
 	seed    uint64
+	anew    [mergeSides]*bool // whether places were given to other objects; nil if nobody has looked
 
 	known   map[string]*MergeConflict // by key
 	forced  map[string]bool           // places that are conflicts though one side has not changed them
@@ -193,6 +195,10 @@ func (m *merger) settle(r *mergeRun) (bool, error) {
 
 // ask finds the paths of new conflicts, and has them resolved.
 func (m *merger) ask(found []*MergeConflict) error {
+	found, err := m.withoutIdle(found)
+	if err != nil {
+		return err
+	}
 	if err := m.locate(found); err != nil {
 		return err
 	}
@@ -216,9 +222,42 @@ func (m *merger) ask(found []*MergeConflict) error {
 	return nil
 }
 
+// withoutIdle decides conflicts of objects that no variable of either side reaches: what both
+// let go of stays as ours has it, until a collect.
+func (m *merger) withoutIdle(found []*MergeConflict) ([]*MergeConflict, error) {
+	idle := map[target]bool{}
+	for _, c := range found {
+		if c.at.name == "" {
+			idle[c.at.slot] = true
+		}
+	}
+	for _, side := range []mergeSide{oursSide, theirsSide} {
+		if len(idle) == 0 {
+			break
+		}
+		reached, _, _, err := m.reachable(m.v[side].src, m.in.Names, idle)
+		if err != nil {
+			return nil, err
+		}
+		for t := range reached {
+			delete(idle, t)
+		}
+	}
+	return slices.DeleteFunc(found, func(c *MergeConflict) bool {
+		if c.idle = c.at.name == "" && idle[c.at.slot]; c.idle {
+			c.Choice = ChooseOurs
+			m.known[c.key] = c
+		}
+		return c.idle
+	}), nil
+}
+
 func (m *merger) result(r *mergeRun) *MergeResult {
 	res := &MergeResult{run: r, Names: len(r.names)}
 	for _, c := range m.known {
+		if c.idle {
+			continue
+		}
 		res.Conflicts = append(res.Conflicts, c)
 		if c.Choice == ChooseNothing {
 			res.Open++

@@ -194,7 +194,11 @@ func (r *mergeRun) take(m *mergedSlots) error {
 		return err // new, or gone in ours: it comes if something refers to it
 	}
 	if !r.changed[oursSide][m.id] && all {
-		return r.takeWhole(m.id)
+		if whole, err := r.keeps(ours, m.id); err != nil {
+			return err
+		} else if whole {
+			return r.takeWhole(m.id)
+		}
 	}
 	if !theirs {
 		return nil
@@ -209,4 +213,19 @@ func (r *mergeRun) take(m *mergedSlots) error {
 		}
 	}
 	return nil
+}
+
+// keeps reports whether theirs exports all that a pod of ours, which is that of base, does: a collect of
+// theirs may have taken away the pod, or some that something new in ours refers to.
+func (r *mergeRun) keeps(ours *pod.Pod, id pod.ID) (bool, error) {
+	theirs, err := r.podOf(theirsSide, id)
+	if err != nil || theirs == nil {
+		return false, err
+	}
+	for _, e := range ours.Exports {
+		if there, err := r.same(theirsSide, target{id, e.Slot}); err != nil || !there || !theirs.Exported(e.Slot) {
+			return false, err
+		}
+	}
+	return true, nil
 }

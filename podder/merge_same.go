@@ -128,7 +128,79 @@ func (m *merger) slotChanged(side mergeSide, t target) (bool, error) {
 		return false, err
 	}
 	q, err := m.podOf(side, t.pod)
-	return err == nil && renumbered(p, q), err
+	if err != nil || renumbered(p, q) {
+		return err == nil, err
+	}
+	return m.refersAnew(side, t)
+}
+
+// refersAnew reports whether an object that both have refers to a place that was given to
+// another object since base: then its bytes may be what they were, and mean something else.
+func (m *merger) refersAnew(side mergeSide, t target) (bool, error) {
+	if any, err := m.anyGivenAnew(side); err != nil || !any {
+		return false, err
+	}
+	return m.leadsAnew(side, t, map[target]bool{})
+}
+
+func (m *merger) leadsAnew(side mergeSide, t target, seen map[target]bool) (bool, error) {
+	p, err := m.podOf(side, t.pod)
+	if err != nil || p.Slots[t.slot].Kind == pod.SlotChunks { // refers to pods, whose ids are given once
+		return false, err
+	}
+	anew := false
+	err = m.v[side].slotRefs(t, p, func(to target) (err error) {
+		if !anew && !seen[to] {
+			seen[to] = true
+			anew, err = m.givenAnew(side, to, seen)
+		}
+		return err
+	})
+	return anew, err
+}
+
+// givenAnew reports whether a place is in use in base and in a version, for different objects. One that is what it
+// was, down to what it refers to, was brought back or might as well have been.
+func (m *merger) givenAnew(side mergeSide, t target, seen map[target]bool) (bool, error) {
+	if !m.changed[side][t.pod] {
+		return false, nil
+	}
+	before, ok, err := m.slotOf(baseSide, t)
+	if err != nil || !ok {
+		return false, err
+	}
+	now, ok, err := m.slotOf(side, t)
+	if err != nil || !ok {
+		return false, err
+	}
+	if same, err := m.same(side, t); err != nil || same {
+		return false, err
+	}
+	if !sameData(before, now) {
+		return true, nil
+	}
+	return m.leadsAnew(side, t, seen)
+}
+
+// anyGivenAnew reports whether there is any such place, which is rare: so little is decoded.
+func (m *merger) anyGivenAnew(side mergeSide) (bool, error) {
+	if m.anew[side] != nil {
+		return *m.anew[side], nil
+	}
+	any := false
+	for id := range m.changed[side] {
+		p, err := m.podOf(baseSide, id)
+		if err != nil {
+			return false, err
+		}
+		for s := 0; p != nil && s < len(p.Slots) && !any; s++ {
+			if any, err = m.givenAnew(side, target{id, pod.Slot(s)}, map[target]bool{}); err != nil {
+				return false, err
+			}
+		}
+	}
+	m.anew[side] = &any
+	return any, nil
 }
 
 // contentChanged is slotChanged that looks into the chunks of a container as well.

@@ -1,0 +1,234 @@
+package db_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/poddb/poddb/db"
+)
+
+// tray is an object with others that it alone, or another one too, leads to.
+type tray struct {
+	N    int
+	Cups []*cup
+}
+
+type cup struct{ ID, V int }
+
+// trays are branches with variables that are trays.
+type trays struct {
+	*testing.T
+	d *db.DB
+}
+
+func openTrays(t *testing.T) trays { return trays{t, openMemory(t)} }
+
+func (t trays) put(branch, name string, fn func(get func(string) *tray) *tray) db.Version {
+	t.Helper()
+	return must(t.d.Update(context.Background(), func(ctx context.Context, tx *db.Tx) error {
+		return tx.Put(ctx, name, fn(func(name string) *tray { return must(db.Get[*tray](ctx, tx, name))(t.T) }))
+	}, db.TxOptions{Branch: branch}))(t.T)
+}
+
+func (t trays) fresh(branch, name string, n int) db.Version {
+	t.Helper()
+	return t.put(branch, name, func(func(string) *tray) *tray { return &tray{n, []*cup{{n, n}}} })
+}
+
+func (t trays) edit(branch, name string, fn func(*tray)) {
+	t.Helper()
+	t.put(branch, name, func(get func(string) *tray) *tray {
+		x := get(name)
+		fn(x)
+		return x
+	})
+}
+
+func (t trays) delete(branch, name string) {
+	t.Helper()
+	must(t.d.Update(context.Background(), func(ctx context.Context, tx *db.Tx) error { return tx.Delete(ctx, name) }, db.TxOptions{Branch: branch}))(t.T)
+}
+
+func (t trays) fork(names ...string) {
+	t.Helper()
+	for _, n := range names {
+		if err := t.d.Branch(context.Background(), n, must(t.d.Head(context.Background(), "main"))(t.T)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// is compares a variable of a branch: its number, and the values of its cups.
+func (t trays) is(branch, name, want string) {
+	t.Helper()
+	s := must(t.d.At(context.Background(), must(t.d.Head(context.Background(), branch))(t.T)))(t.T)
+	defer s.Close()
+	x := must(db.Get[*tray](context.Background(), s, name))(t.T)
+	got := fmt.Sprint(x.N)
+	for _, c := range x.Cups {
+		got += fmt.Sprint(" ", c.V)
+	}
+	if got != want {
+		t.Errorf("%s on %s is %s, expected %s", name, branch, got, want)
+	}
+}
+
+// merge merges and verifies; the conflicts are as text.
+func (t trays) merge(into, from string, resolve db.Resolver) string {
+	t.Helper()
+	r, err := t.d.Merge(context.Background(), db.MergeOptions{Into: into, From: from, Resolve: resolve})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifyDeep(t.T, t.d)
+	return conflictTexts(r.Conflicts)
+}
+
+// What a branch made before it was merged, and changed since, is one object: the next merge, in
+// either direction, has no conflict, whatever the other branch has done.
+func TestMergeOfWhatAMergeBrought(t *testing.T) {
+	for i := range 16 {
+		t.Run(fmt.Sprintf("%04b", i), func(t *testing.T) {
+			d := openTrays(t)
+			d.fresh("main", "a", 1)
+			d.fork("other")
+			d.edit("other", "a", func(x *tray) { x.Cups = append(x.Cups, &cup{2, 2}) })
+			n := 1
+			if i&1 != 0 {
+				n = 7
+				d.edit("main", "a", func(x *tray) { x.N = n })
+			}
+			if c := d.merge("main", "other", nil); c != "" {
+				t.Fatal("first: ", c)
+			}
+			if i&8 != 0 { // once more before the change
+				d.edit("other", "a", func(x *tray) { x.Cups[0].V = 5 })
+				d.merge("main", "other", nil)
+			} else {
+				d.edit("main", "a", func(x *tray) { x.Cups[0].V = 5 })
+			}
+			d.edit("other", "a", func(x *tray) { x.Cups[1].V = 9 })
+			if i&2 != 0 {
+				n = 8
+				d.edit("main", "a", func(x *tray) { x.N = n })
+			}
+			into, from := "main", "other"
+			if i&4 != 0 {
+				into, from = from, into
+			}
+			if c := d.merge(into, from, nil); c != "" {
+				t.Fatal("second: ", c)
+			}
+			d.is(into, "a", fmt.Sprint(n, " 5 9"))
+		})
+	}
+}
+
+// A place that was given to another object since is another value of what refers to it, though
+// the bytes of that are what they were.
+func TestMergeOfPlacesGivenAnew(t *testing.T) {
+	again := func(d trays, branch string) {
+		d.edit(branch, "a", func(x *tray) { x.Cups = append(x.Cups, &cup{2, 2}) })
+		d.edit(branch, "a", func(x *tray) { x.Cups = slices.Clone(x.Cups[1:]) }) // where the first array was
+	}
+	for _, turned := range []bool{false, true} {
+		into, from := "main", "other"
+		if turned {
+			into, from = from, into
+		}
+		d := openTrays(t)
+		d.fresh("main", "a", 1)
+		d.fork("other")
+		d.edit("main", "a", func(x *tray) { x.N = 8 })
+		again(d, "other")
+		if c := d.merge(into, from, nil); c != "" {
+			t.Fatal(c)
+		}
+		d.is(into, "a", "8 2")
+	}
+	d := openTrays(t)
+	d.fresh("main", "a", 1)
+	d.fork("other")
+	d.delete("main", "a")
+	again(d, "other")
+	if c := d.merge("main", "other", db.TakeTheirs); c != "a: *tray → ours absent, theirs *tray (changed behind it)" {
+		t.Errorf("a change behind what was deleted: %q", c)
+	}
+	d.is("main", "a", "1 2")
+}
+
+// What a collect took out of the branch that is merged is no change of it: pods, objects, and that
+// nothing refers to an object from elsewhere any more.
+func TestMergeOverCollect(t *testing.T) {
+	collect := func(d trays) {
+		t.Helper()
+		if rep := must(d.d.Collect(context.Background(), db.CollectOptions{Branch: "other"}))(t); rep.Pods+rep.Slots == 0 {
+			t.Fatalf("a collect of nothing: %+v", rep)
+		}
+	}
+	t.Run("a pod", func(t *testing.T) {
+		d := openTrays(t)
+		d.fresh("main", "a", 1)
+		d.fresh("main", "b", 2)
+		d.fork("other")
+		d.fresh("other", "a", 3)
+		collect(d)
+		d.edit("main", "b", func(x *tray) { x.N = 4 })
+		if c := d.merge("main", "other", nil); c != "" {
+			t.Fatal(c)
+		}
+		d.is("main", "a", "3 3")
+		d.is("main", "b", "4 2")
+	})
+	for _, kept := range []bool{false, true} {
+		t.Run(fmt.Sprint("an object of a pod, referred to by ours: ", kept), func(t *testing.T) {
+			d := openTrays(t)
+			d.fresh("main", "a", 1)
+			d.put("main", "b", func(get func(string) *tray) *tray { return &tray{2, slices.Clone(get("a").Cups)} })
+			d.fork("other")
+			if kept {
+				d.put("main", "c", func(get func(string) *tray) *tray { return &tray{3, slices.Clone(get("a").Cups)} })
+			} else {
+				d.fresh("main", "c", 3)
+			}
+			d.delete("other", "a")
+			collect(d)
+			if c := d.merge("main", "other", nil); c != "" {
+				t.Fatal(c)
+			}
+			d.is("main", "b", "2 1")
+			d.is("main", "c", map[bool]string{false: "3 3", true: "3 1"}[kept])
+		})
+	}
+	t.Run("a reference from elsewhere", func(t *testing.T) {
+		d := openTrays(t)
+		d.fresh("main", "a", 1)
+		d.put("main", "b", func(get func(string) *tray) *tray { return &tray{2, slices.Clone(get("a").Cups)} })
+		d.delete("main", "b")
+		d.fork("other")
+		collect(d)
+		d.put("main", "c", func(get func(string) *tray) *tray { return &tray{3, slices.Clone(get("a").Cups)} })
+		if c := d.merge("main", "other", nil); c != "" {
+			t.Fatal(c)
+		}
+		d.is("main", "c", "3 1")
+	})
+}
+
+// Nobody is asked about objects that both branches have let go of.
+func TestMergeOfWhatBothLetGoOf(t *testing.T) {
+	d := openTrays(t)
+	d.fresh("main", "a", 1)
+	d.fork("other")
+	for i, branch := range []string{"main", "other"} {
+		d.edit(branch, "a", func(x *tray) { x.N = 5 + i })
+		d.delete(branch, "a")
+		d.fresh(branch, branch, i)
+	}
+	if c := d.merge("main", "other", nil); c != "" {
+		t.Errorf("conflicts: %s", c)
+	}
+	d.is("main", "other", "1 1")
+}
