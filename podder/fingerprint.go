@@ -21,16 +21,17 @@ import (
 // codecs that run again. Regions with them have no fingerprint and are looked at by
 // every save.
 type printer struct {
-	number int // among the printers of the engine
-	steps  []printStep
-	pins   []uintptr // offsets of pointers to strings, boxes, and what codecs hold
-	size   uintptr   // of a value
-	flat   bool      // an array of it is hashed as bytes
-	always bool      // has no fingerprint
-	row    uintptr   // bytes from the start that are all there is, an even number of words; else 0
+	number   int // among the printers of the engine
+	steps    []printStep
+	pins     []uintptr // offsets of pointers to strings, boxes, and what codecs hold
+	size     uintptr   // of a value
+	flat     bool      // an array of it is hashed as bytes
+	always   bool      // has no fingerprint
+	rowWords uintptr   // from the start that are all there is; else 0
 	// Of a map.
 	key, elem *printer
 	layout    mapLayout
+	slot      uintptr // words from the start of a slot that are all there is of key and element; else 0
 }
 
 // printStep are n words of one width in a row, or n values of sub.
@@ -47,7 +48,7 @@ func (e *engine) printerOf(p *plan) *printer {
 		p.printer = &printer{number: len(e.printers), size: p.size, flat: p.flat && nativeLittleEndian}
 		e.printers = append(e.printers, p.printer)
 		e.compilePrinter(p.printer, p)
-		p.printer.findRow()
+		p.printer.findWords()
 	}
 	return p.printer
 }
@@ -60,6 +61,9 @@ func (e *engine) mapPrinterOf(p *plan) *printer {
 		e.printers = append(e.printers, x)
 		x.key, x.elem = e.printerOf(p.key), e.printerOf(p.elem)
 		x.always = x.always || x.key.always || x.elem.always
+		if words := x.key.rowWords; words > 0 && words*rowWord == p.layout.elem && (x.elem.rowWords > 0 || len(x.elem.steps) == 0) {
+			x.slot = words + x.elem.rowWords
+		}
 	}
 	return p.entries
 }
@@ -111,11 +115,30 @@ func (e *engine) compilePrinter(x *printer, p *plan) {
 	}
 }
 
-func (x *printer) findRow() {
-	if !x.flat && len(x.steps) == 1 && x.steps[0].width == 8 && x.steps[0].off == 0 && x.steps[0].n%2 == 0 {
-		x.row = uintptr(x.steps[0].n) * 8
+func (x *printer) findWords() {
+	if len(x.steps) == 1 && x.steps[0].width == 8 && x.steps[0].off == 0 {
+		x.rowWords = uintptr(x.steps[0].n)
 	}
 }
+
+// row returns how many words n values are, if these are all there is of them and lie in one
+// row; else 0.
+func (x *printer) row(n int) uintptr {
+	if n > maxRow || n > 1 && x.rowWords*rowWord != x.size {
+		return 0
+	}
+	words := x.rowWords * uintptr(n)
+	if words > maxRow || x.flat && words > maxFlatRow {
+		return 0
+	}
+	return words
+}
+
+const (
+	rowWord    = 8       // bytes
+	maxRow     = 1 << 12 // words
+	maxFlatRow = 64      // of numbers: xxh3 is faster then
+)
 
 const wordBytes = unsafe.Sizeof(uintptr(0))
 
@@ -205,11 +228,14 @@ func (x *printer) value(k printKeys, h uint64, p unsafe.Pointer) uint64 {
 	return h
 }
 
-// rowPrint is printValues of one value that is a row of words.
-func rowPrint(k printKeys, p unsafe.Pointer, bytes uintptr) uint64 {
-	h := k.start ^ 1
-	for off := uintptr(0); off < bytes; off += 16 {
-		h = fold(*(*uint64)(unsafe.Add(p, off))^h^k.a, *(*uint64)(unsafe.Add(p, off+8))^k.b)
+// rowPrint is the fingerprint of a row of words, continued from h.
+func rowPrint(k printKeys, h uint64, p unsafe.Pointer, words uintptr) uint64 {
+	off, end := uintptr(0), words&^1*rowWord
+	for ; off < end; off += 2 * rowWord {
+		h = fold(*(*uint64)(unsafe.Add(p, off))^h^k.a, *(*uint64)(unsafe.Add(p, off+rowWord))^k.b)
+	}
+	if words&1 != 0 {
+		h = fold(*(*uint64)(unsafe.Add(p, off))^h^k.a, k.b)
 	}
 	return h
 }
@@ -231,14 +257,28 @@ func (e *engine) printValues(x *printer, k printKeys, p unsafe.Pointer, n int) u
 func (e *engine) printMap(x *printer, k printKeys, p unsafe.Pointer) (uint64, bool) {
 	m := (*goMap)(p)
 	h, n := k.start^m.used, uint64(0)
+	if m.dirLen == 0 && m.dir != nil && m.writing == 0 && m.used > 0 {
+		g := groupAt(m.dir)
+		return x.group(k, h, g), uint64(bits.OnesCount64(g.full)) == m.used
+	}
 	ok := x.layout.eachGroup(m, func(g mapGroup) {
-		for g.full != 0 {
-			var at unsafe.Pointer
-			at, g = g.next(x.layout.size)
-			h = x.key.value(k, h, at)
-			h = x.elem.value(k, h, unsafe.Add(at, x.layout.elem))
-			n++
-		}
+		n += uint64(bits.OnesCount64(g.full))
+		h = x.group(k, h, g)
 	})
 	return h, ok && n == m.used
+}
+
+// group continues h with the slots in use of a group of a map.
+func (x *printer) group(k printKeys, h uint64, g mapGroup) uint64 {
+	for g.full != 0 {
+		var at unsafe.Pointer
+		at, g = g.next(x.layout.size)
+		if x.slot > 0 {
+			h = rowPrint(k, h, at, x.slot)
+			continue
+		}
+		h = x.key.value(k, h, at)
+		h = x.elem.value(k, h, unsafe.Add(at, x.layout.elem))
+	}
+	return h
 }

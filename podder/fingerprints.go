@@ -34,8 +34,8 @@ func (g *Graph) tooLarge(f *fingerprints) bool {
 // again: the address is in state.pins.
 type regionPrint struct {
 	hash uint64
-	what uint32 // number of the printer << printKindBits, references << printRefsAt of printRow, and how
-	n    uint32 // elements; manyElements: see its span. Of printRow: the first of its edges
+	what uint32 // words of a row, else number of the printer, << printKindBits; references << printRefsAt; and how
+	n    uint32 // elements; manyElements: see its span. Of those with references here: the first of its edges
 }
 
 // How a region is compared with its fingerprint.
@@ -43,9 +43,11 @@ const (
 	printNever  = iota // it cannot change: long strings; aliases
 	printAlways        // it has none
 	printValues
-	printMap
 	printBox // by who has the variable
-	printRow // one value that is a row of words: all that comparing it needs is here
+	// Of these the references are here, so that comparing one needs no look at its region.
+	printMap
+	printOne // one value
+	printRow // words in a row
 
 	printRefsAt   = 4
 	manyRefs      = 15 // see the region
@@ -54,6 +56,17 @@ const (
 )
 
 func (p *regionPrint) kind() uint32 { return p.what & (1<<printRefsAt - 1) }
+
+// linked is the fingerprint of region r with its references: of a map, one value or a row.
+func linked(r *region, hash uint64, number uintptr, kind uint32) regionPrint {
+	return regionPrint{hash, uint32(number)<<printKindBits | min(r.edgeEnd-r.edge, manyRefs)<<printRefsAt | kind, r.edge}
+}
+
+// isLinked reports whether p has the references of its region.
+func (p *regionPrint) isLinked() bool { return p.kind() >= printMap }
+
+// words of a row.
+func (p *regionPrint) words() uintptr { return uintptr(p.what >> printKindBits) }
 
 // print returns the fingerprint of region i as its memory is now.
 func (st *state) print(e *engine, k printKeys, i int32) regionPrint {
@@ -77,14 +90,17 @@ func (st *state) print(e *engine, k printKeys, i int32) regionPrint {
 		if x.always || r.flags&flagRerun != 0 {
 			return regionPrint{what: printAlways}
 		}
-		if x.row > 0 && n == 1 {
-			return regionPrint{rowPrint(k, r.addr, x.row), uint32(x.number)<<printKindBits | min(r.edgeEnd-r.edge, manyRefs)<<printRefsAt | printRow, r.edge}
+		switch words := x.row(n); {
+		case words > 0:
+			return linked(r, rowPrint(k, k.start^uint64(words), r.addr, words), words, printRow)
+		case n == 1:
+			return linked(r, e.printValues(x, k, r.addr, 1), uintptr(x.number), printOne)
 		}
 		return regionPrint{e.printValues(x, k, r.addr, n), uint32(x.number)<<printKindBits | printValues, uint32(min(n, manyElements))}
 	case pod.SlotMap:
 		x := e.mapPrinterOf(r.plan)
 		if h, ok := e.printableMap(x, k, r); ok {
-			return regionPrint{h, uint32(x.number)<<printKindBits | printMap, 0}
+			return linked(r, h, uintptr(x.number), printMap)
 		}
 		return regionPrint{what: printAlways}
 	case pod.SlotOpaque:
@@ -102,10 +118,10 @@ func (e *engine) printableMap(x *printer, k printKeys, r *region) (uint64, bool)
 
 // pin keeps what the fingerprint of region i trusts.
 func (st *state) pin(e *engine, i int32) {
-	p := st.prints.list.at(i)
-	x := e.printers[p.what>>printKindBits]
-	switch r := st.regions.at(i); p.kind() {
-	case printBox, printValues, printRow:
+	p, r := st.prints.list.at(i), st.regions.at(i)
+	switch p.kind() {
+	case printBox, printValues, printOne, printRow:
+		x := e.printerOf(r.plan)
 		if len(x.pins) == 0 || p.kind() == printBox && p.n == 0 {
 			return
 		}
@@ -117,6 +133,7 @@ func (st *state) pin(e *engine, i int32) {
 			st.pinValue(x, unsafe.Add(r.addr, uintptr(k)*x.size))
 		}
 	case printMap:
+		x := e.mapPrinterOf(r.plan)
 		if len(x.key.pins) == 0 && len(x.elem.pins) == 0 {
 			return
 		}

@@ -35,7 +35,7 @@ func (st *state) compactEdges() {
 			to.put(*st.edges.at(int32(k)))
 		}
 		r.edge, r.edgeEnd = uint32(from), uint32(to.len())
-		if p := st.prints.list.at(i); p.kind() == printRow {
+		if p := st.prints.list.at(i); p.isLinked() {
 			p.n = r.edge
 		}
 	}

@@ -288,7 +288,7 @@ func (h *watchedHints) printed() map[uintptr]string {
 	for i := range st.prints.list.len() {
 		r := st.regions.at(i)
 		k := st.prints.list.at(i).kind()
-		if (k != printValues && k != printRow) || r.addr == nil || !st.live.has(i) {
+		if (k != printValues && k != printOne && k != printRow) || r.addr == nil || !st.live.has(i) {
 			continue
 		}
 		list[uintptr(r.addr)] = strings.Clone(unsafe.String((*byte)(r.addr), st.size(r)))

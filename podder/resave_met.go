@@ -98,27 +98,30 @@ func (x *resaver) lookAtAll(w *walk) error {
 }
 
 // lookAtRows looks at regions from i up to end, of one block, and returns the
-// first that is reached and does not have the same values as before, or is no values, -1 for
+// first that is reached and is not as it was, or has no fingerprint, -1 for
 // none. It is look for what most regions are, in one loop.
 func (w *walk) lookAtRows(i, end int32) int32 {
 	m, st := w.met, w.st
 	b := i >> listBlockBits
 	prints, addrs, regions := st.prints.list.blocks[b], st.pins.blocks[b], st.regions.blocks[b]
-	printers, edges, keys, reached, quiet := w.eng.printers, w.edges.blocks, w.printKeys, m.reached, m.quiet
+	edges, keys, reached := w.edges.blocks, w.printKeys, m.reached
 	for ; i < end; i++ {
 		if reached[i/64]&(1<<(i%64)) == 0 {
 			continue
 		}
 		p := &prints[i&(listBlock-1)]
-		if p.kind() != printRow || !m.before.has(i) {
+		if !p.isLinked() || !m.before.has(i) {
 			if !w.sameValues(i, p, addrs[i&(listBlock-1)], &regions[i&(listBlock-1)]) {
 				return i
 			}
 			continue
 		}
 		w.current = i
-		addr, row := addrs[i&(listBlock-1)], printers[p.what>>printKindBits].row
-		if (quiet == nil || !quiet.covers(uintptr(addr), row)) && rowPrint(keys, addr, row) != p.hash {
+		if addr, words := addrs[i&(listBlock-1)], p.words(); p.kind() != printRow {
+			if !w.asItWas(i) {
+				return i
+			}
+		} else if !m.isQuiet(addr, rowWord, words) && rowPrint(keys, keys.start^uint64(words), addr, words) != p.hash {
 			return i
 		}
 		m.count++
@@ -149,7 +152,7 @@ func (w *walk) sameValues(i int32, p *regionPrint, addr unsafe.Pointer, r *regio
 	}
 	w.current = i
 	x := w.eng.printers[p.what>>printKindBits]
-	if !m.isQuiet(addr, x.size, int(p.n)) && w.eng.printValues(x, w.printKeys, addr, int(p.n)) != p.hash {
+	if !m.isQuiet(addr, x.size, uintptr(p.n)) && w.eng.printValues(x, w.printKeys, addr, int(p.n)) != p.hash {
 		return false
 	}
 	m.count++
@@ -161,8 +164,8 @@ func (w *walk) sameValues(i int32, p *regionPrint, addr unsafe.Pointer, r *regio
 }
 
 // isQuiet reports whether n values of a size at addr need not be compared.
-func (m *metRegions) isQuiet(addr unsafe.Pointer, size uintptr, n int) bool {
-	return m.quiet != nil && m.quiet.covers(uintptr(addr), size*uintptr(n))
+func (m *metRegions) isQuiet(addr unsafe.Pointer, size, n uintptr) bool {
+	return m.quiet != nil && m.quiet.covers(uintptr(addr), size*n)
 }
 
 // look compares region i with its fingerprint, and scans it if it differs.
@@ -199,10 +202,13 @@ func (w *walk) asItWas(i int32) bool {
 			count = st.spans.at(st.regions.at(i).extra).reach
 		}
 		x, addr := e.printers[p.what>>printKindBits], *st.pins.at(i)
-		return w.met.isQuiet(addr, x.size, count) || e.printValues(x, k, addr, count) == p.hash
-	case printRow:
+		return w.met.isQuiet(addr, x.size, uintptr(count)) || e.printValues(x, k, addr, count) == p.hash
+	case printOne:
 		x, addr := e.printers[p.what>>printKindBits], *st.pins.at(i)
-		return w.met.isQuiet(addr, x.row, 1) || rowPrint(k, addr, x.row) == p.hash
+		return w.met.isQuiet(addr, x.size, 1) || e.printValues(x, k, addr, 1) == p.hash
+	case printRow:
+		addr, words := *st.pins.at(i), p.words()
+		return w.met.isQuiet(addr, rowWord, words) || rowPrint(k, k.start^uint64(words), addr, words) == p.hash
 	case printMap:
 		h, ok := e.printMap(e.printers[p.what>>printKindBits], k, *st.pins.at(i))
 		return ok && h == p.hash

@@ -466,9 +466,10 @@ func TestEveryBitOfAFingerprintCounts(t *testing.T) {
 	e := newEngine(NewRegistry(), 12345, false)
 	x, k := e.printerOf(e.planOf(reflect.TypeFor[words]())), e.printKeys()
 	row := e.printerOf(e.planOf(reflect.TypeFor[fourWords]()))
-	if row.row != 32 || x.row != 0 {
-		t.Fatalf("rows of %d and %d bytes", row.row, x.row)
+	if row.row(1) != 4 || x.row(1) != 0 {
+		t.Fatalf("rows of %d and %d words", row.row(1), x.row(1))
 	}
+	print := func(p *[4]uint64, words uintptr) uint64 { return rowPrint(k, k.start, unsafe.Pointer(p), words) }
 	r := rand.New(rand.NewPCG(5, 6))
 	for round := range 200 {
 		var w words
@@ -479,17 +480,17 @@ func TestEveryBitOfAFingerprintCounts(t *testing.T) {
 		} else {
 			w.A, four[0] = uint64(round), uint64(round)
 		}
-		was, wasRow := e.printValues(x, k, unsafe.Pointer(&w), 1), rowPrint(k, unsafe.Pointer(&four), row.row)
-		if e.printValues(row, k, unsafe.Pointer(&four), 1) != wasRow {
-			t.Fatal("a row has two fingerprints")
-		}
-		for bit := range 8 * unsafe.Sizeof(four) {
-			b := (*[32]byte)(unsafe.Pointer(&four))
-			b[bit/8] ^= 1 << (bit % 8)
-			if rowPrint(k, unsafe.Pointer(&four), row.row) == wasRow {
-				t.Fatalf("round %d: bit %d of a row is lost", round, bit)
+		was := e.printValues(x, k, unsafe.Pointer(&w), 1)
+		for words := range uintptr(5) {
+			wasRow := print(&four, words)
+			for bit := range 8 * unsafe.Sizeof(four) {
+				b := (*[32]byte)(unsafe.Pointer(&four))
+				b[bit/8] ^= 1 << (bit % 8)
+				if (print(&four, words) == wasRow) != (bit >= 64*words) {
+					t.Fatalf("round %d: bit %d of a row of %d words is lost, or another one counts", round, bit, words)
+				}
+				b[bit/8] ^= 1 << (bit % 8)
 			}
-			b[bit/8] ^= 1 << (bit % 8)
 		}
 		for _, p := range []any{&w.A, &w.B, &w.C, &w.D[4], &w.E, &w.F, &w.G[8]} {
 			v := reflect.ValueOf(p).Elem()

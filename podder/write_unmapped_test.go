@@ -5,6 +5,7 @@ package podder
 import (
 	"context"
 	"errors"
+	"runtime"
 	"runtime/debug"
 	"testing"
 	"unsafe"
@@ -86,4 +87,36 @@ func TestUnmappedGarbageDoesNotMatter(t *testing.T) {
 			rvLoad(t, s, indexed(s), "x", x)
 		})
 	}
+}
+
+// A map that nothing leads to any more is not looked at ahead of time either: its memory may
+// be gone.
+func TestUnmappedGarbageIsNotLookedAtAhead(t *testing.T) {
+	page, err := unix.Mmap(-1, 0, 1<<16, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newFakeStore()
+	g := mustGraph(t, indexed(s))
+	x := &resaveNode{Name: "x", List: make([]*resaveNode, 200)}
+	for i := range x.List {
+		x.List[i] = &resaveNode{N: i, M: map[string]int{"a": i}}
+	}
+	from, to := x.List[150].M, unsafe.Pointer(&page[0]) // from keeps the group alive
+	*(*goMap)(to) = **(**goMap)(unsafe.Pointer(&from))
+	*(*unsafe.Pointer)(unsafe.Pointer(&x.List[150].M)) = to
+	mustSave(t, g, s, "x", x)
+	mustStayQuiet(t, g, s, "x", x)
+	mustResave(t, g, s, "x", x)
+	x.List[150].M = nil
+	if err := unix.Mprotect(page, unix.PROT_NONE); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(page)
+	for n := range 3 {
+		x.N = n + 1
+		mustResave(t, g, s, "x", x)
+	}
+	runtime.KeepAlive(from)
+	rvLoad(t, s, indexed(s), "x", x)
 }
