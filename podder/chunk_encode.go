@@ -162,11 +162,11 @@ func (c *chunker) compare(i int32, was *chunkList, ro *region) error {
 		c.st.chunked[i] = was
 		return nil
 	}
-	if done, err := c.patch(i, was, ro); done || err != nil {
+	if done, err := c.patch(i, was, ro); done && !c.doubting || err != nil {
 		return err
 	}
 	contents, list := c.contents(i)
-	m := &chunkMatcher{contents: contents, own: was, keyed: r.kind == pod.SlotMap}
+	m := &chunkMatcher{contents: contents, own: was, keyed: r.kind == pod.SlotMap, trusting: c.doubting}
 	return c.settleList(i, contents, list, m)
 }
 

@@ -42,6 +42,7 @@ type chunkMatcher struct {
 	contents chunkContents
 	own      *chunkList // what the container had, nil if it is new
 	keyed    bool
+	trusting bool       // own chunks of unknown hash are what they were
 	known    chunkTable // where chunks are looked for; of a container with a list, made when needed
 	out      []chunkPiece
 	// emit takes pieces as they are found instead, if it is not nil, while what was
@@ -127,12 +128,16 @@ func (m *chunkMatcher) follows(list *chunkList, j, p int) bool {
 	}
 	c := &list.chunks[j]
 	n := m.contents.units()
-	if c.hash == (hash128{}) || c.units > uint64(n-p) {
+	unknown := c.hash == (hash128{})
+	if unknown && !m.trusting || c.units > uint64(n-p) {
 		return false
 	}
 	to := p + int(c.units)
 	if j == len(list.chunks)-1 && to != n {
 		return false
+	}
+	if unknown {
+		return true
 	}
 	if via, ok := m.contents.(interface{ through(c *podChunk) }); ok && list == m.own {
 		via.through(c)

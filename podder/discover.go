@@ -79,6 +79,7 @@ type walk struct {
 	oldBoxes map[int32]int32 // boxes and what they were in the state before, if sentinels have several regions
 
 	first     bool        // nothing was saved or loaded before
+	doubting  bool        // copies of words are not believed: it looks for what was missed (verifyIndex)
 	partial   bool        // only what differs is walked, in the state before (resave.go)
 	added     int32       // if partial: regions from it on are new
 	undo      *undo       // if partial

@@ -140,6 +140,7 @@ func (g *Graph) save(ctx context.Context, roots []Root, sink pod.Sink, last bool
 // saveWalking is Save that walks everything.
 func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink, last bool) (_ *Saved, err error) {
 	w := newWalk(ctx, g)
+	_, w.doubting = sink.(*unsoundSink)
 	defer func() {
 		if err != nil {
 			w.st.release()

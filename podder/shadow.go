@@ -42,7 +42,7 @@ func (w *walk) shadow(r *region) {
 // its words. If they are equal r needs no look at its elements.
 func (w *walk) sameAsShadow(r, ro *region) {
 	sp, old := w.st.spans.at(r.extra), w.old.spans.at(ro.extra)
-	if old.shadow == nil || old.reach != sp.reach || r.kind != pod.SlotArray {
+	if old.shadow == nil || old.reach != sp.reach || r.kind != pod.SlotArray || w.doubting {
 		return
 	}
 	// Each slice views one region; words, so that the race detector sees them.

@@ -2,6 +2,7 @@ package podder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
+
+	"github.com/poddb/poddb/internal/dberr"
 )
 
 type shadowed struct {
@@ -202,5 +205,58 @@ func TestWordsOfAnArrayThatGrew(t *testing.T) {
 	_, got := reload(t, s, cfg, "list", list)
 	if err := isomorphic(reflect.ValueOf(list), got[0]); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A copy of an array's words that is not what is stored has a change missed; the walk
+// that verifies does not believe it. Strings and interfaces, in a pod and in chunks.
+func TestVerifyEveryDoesNotBelieveCopiesOfWords(t *testing.T) {
+	for _, n := range []int{50, 3_000} {
+		list, boxes := make([]string, n), make([]any, n)
+		for i := range list {
+			list[i], boxes[i] = fmt.Sprintf("a string with number %d", i), i*i+1_000
+		}
+		mistake(t, list, "another")
+		mistake(t, boxes, any("another"))
+	}
+}
+
+// mistake saves list, and has a walk miss that an element of it is another one. The
+// save after that must say so.
+func mistake[T any](t *testing.T, list []T, another T) {
+	t.Helper()
+	s := newFakeStore()
+	cfg := indexed(s)
+	cfg.TargetBytes, cfg.VerifyEvery = 512, 1
+	g := mustGraph(t, cfg)
+	count := 0
+	save := func() error {
+		count++
+		tx := s.begin()
+		saved, err := g.Save(context.Background(), rootsOf("list", list, "count", count), tx)
+		if err == nil {
+			if err = tx.commit(); err == nil {
+				saved.Commit()
+			}
+		}
+		return err
+	}
+	for range 4 {
+		if err := save(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sp := g.cur.spans.at(g.cur.regions.at(g.cur.memory.find(g.cur, unsafe.Pointer(&list[0]))).extra)
+	if sp.shadow == nil {
+		t.Fatalf("%d elements: no words are kept", len(list))
+	}
+	list[7] = another
+	unsafe.Slice((*T)(sp.shadow), len(list))[7] = another
+	g.cur.forgetPrints()
+	if err := save(); err != nil {
+		t.Fatal(err)
+	}
+	if err := save(); !errors.Is(err, dberr.ErrUnsound) {
+		t.Errorf("%d elements of %T: %v, want %v", len(list), another, err, dberr.ErrUnsound)
 	}
 }
