@@ -55,13 +55,15 @@ const windowRows = 64
 const reclaimAhead = 4
 
 // reclaim works the queue off, until it is empty but for what transactions
-// hold, or most steps are done. more says that there is more to do at once. The
-// upkeep token is held.
+// hold and what cannot be read, or most steps are done that had something to do: else rows that
+// are held, in front, would be all that is ever looked at. more says that there is more to do at once. Damage is told
+// when the rest is done. The upkeep token is held.
 func (s *Store) reclaim(ctx context.Context, most int, report *PruneReport, room func(context.Context) error, progress func() error) (more bool, err error) {
 	if more, err = s.reclaimNames(ctx, &most, report, room); err != nil || more {
 		return more, err
 	}
 	report.Pending = 0
+	var bad error
 	for from := queueKey(1, 0); ; {
 		if most <= 0 {
 			return true, nil
@@ -78,10 +80,13 @@ func (s *Store) reclaim(ctx context.Context, most int, report *PruneReport, room
 			return true, err
 		}
 		most -= w.steps
+		if bad == nil {
+			bad = w.bad
+		}
 		from = append(w.rows[len(w.rows)-1].key, 0)
 	}
 	s.reclaimable.Store(report.Pending > 0)
-	return false, nil
+	return false, bad
 }
 
 // run works a window off.
@@ -99,8 +104,13 @@ func (w *reclaimWindow) run(ctx context.Context) error {
 // submitAll builds the groups of a window and submits them.
 func (w *reclaimWindow) submitAll(ctx context.Context) error {
 	for _, row := range slices.Backward(w.rows) {
-		var held []garbage
-		for list := row.list; len(list) > 0; {
+		list, held := row.list, []garbage(nil)
+		if w.bad != nil {
+			bad := func(g garbage) bool { return w.dead[g.number].bad }
+			held = slices.DeleteFunc(slices.Clone(list), func(g garbage) bool { return !bad(g) })
+			list = slices.DeleteFunc(slices.Clone(list), bad)
+		}
+		for len(list) > 0 {
 			if err := w.room(ctx); err != nil {
 				return err
 			}
@@ -109,9 +119,9 @@ func (w *reclaimWindow) submitAll(ctx context.Context) error {
 			if err := r.run(ctx); err != nil {
 				return fmt.Errorf("reclaim %x: %w", row.key, err)
 			}
-			w.steps++
 			held, list = append(held, r.held...), list[n:]
 			if r.q != nil {
+				w.steps++
 				w.ahead = append(w.ahead, r)
 			}
 			for len(w.ahead) > reclaimAhead {

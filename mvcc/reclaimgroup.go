@@ -3,9 +3,11 @@ package mvcc
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
 )
 
@@ -17,7 +19,8 @@ type reclaiming struct {
 	line  uint32
 	list  []garbage
 	later []garbage // stays queued
-	held  []garbage // likewise: a transaction holds its body
+	held  []garbage // likewise: a transaction holds its body, or it cannot be read
+	at    uint64    // the number that build is at, for what is damaged there
 
 	g      *group
 	goes   map[uint64]bool // the numbers in list
@@ -49,7 +52,14 @@ type raised struct {
 // turns out to hold.
 func (r *reclaiming) run(ctx context.Context) error {
 	for {
-		if err := r.s.read(func(v *view) error { return r.build(ctx, v) }); err != nil {
+		r.at = 0
+		err := r.s.read(func(v *view) error { return r.build(ctx, v) })
+		if errors.Is(err, dberr.ErrCorrupt) && r.at != 0 {
+			r.w.spoiled(err)
+			r.hold(func(g garbage) bool { return g.number == r.at })
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		if len(r.goes) == 0 {
@@ -62,13 +72,7 @@ func (r *reclaiming) run(ctx context.Context) error {
 		if hold == nil {
 			break
 		}
-		r.list = slices.DeleteFunc(slices.Clone(r.list), func(g garbage) bool {
-			held := hold[r.w.dead[g.number].body]
-			if held {
-				r.held = append(r.held, g)
-			}
-			return held
-		})
+		r.hold(func(g garbage) bool { return hold[r.w.dead[g.number].body] })
 	}
 	for number := range r.goes {
 		r.w.dead[number].buried = true
@@ -77,6 +81,17 @@ func (r *reclaiming) run(ctx context.Context) error {
 		r.w.whole[x.number] = x.behind
 	}
 	return nil
+}
+
+// hold leaves some versions queued.
+func (r *reclaiming) hold(held func(garbage) bool) {
+	r.list = slices.DeleteFunc(slices.Clone(r.list), func(g garbage) bool {
+		if held(g) {
+			r.held = append(r.held, g)
+			return true
+		}
+		return false
+	})
 }
 
 // build makes the group, but for what depends on what others commit meanwhile.
@@ -93,10 +108,12 @@ func (r *reclaiming) build(ctx context.Context, v *view) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		r.at = g.number
 		if err := r.bury(v, g); err != nil {
 			return err
 		}
 	}
+	r.at = 0
 	if stay := slices.Concat(r.later, r.held); len(stay) == 0 {
 		r.g.dels = append(r.g.dels, r.key)
 	} else {
@@ -115,6 +132,7 @@ func (r *reclaiming) lookAtBodies(v *view) error {
 		if _, known := r.bodies[no]; known || no == 0 {
 			continue
 		}
+		r.at = g.number
 		users, err := v.users(no)
 		if err != nil {
 			return err

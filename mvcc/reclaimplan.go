@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
+	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
 )
 
@@ -18,7 +20,8 @@ type reclaimWindow struct {
 	// whole has the lengths of versions that groups of the window stored whole.
 	whole map[uint64]uint64
 	ahead []*reclaiming // submitted, oldest first
-	steps int
+	steps int           // that had something to do
+	bad   error         // why something cannot be reclaimed, the first
 
 	report   *PruneReport
 	room     func(context.Context) error
@@ -41,6 +44,7 @@ type deadVersion struct {
 	after  uint64 // number of the version that follows on its line in the index, 0 if none does
 	free   bool   // that does not rest on it
 	buried bool   // a group that deletes it is submitted
+	bad    bool   // it cannot be read: so it stays
 }
 
 // planBatch is the number of versions that are looked at in one view.
@@ -114,25 +118,41 @@ func (w *reclaimWindow) look(ctx context.Context, v *view, list []*deadVersion) 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		env, err := walk.to(d.line, d.garbage)
-		if err != nil {
+		if err := w.lookAt(v, walk, d); errors.Is(err, dberr.ErrCorrupt) {
+			w.spoiled(err)
+			d.bad, walk.c = true, nil
+		} else if err != nil {
 			return err
 		}
-		if d.size, d.body, err = v.sizeAndBody(env); err != nil {
-			return err
-		}
-		if d.body != 0 {
-			w.uses[d.body]++
-		}
-		d.after = walk.after
-		if w.dead[d.after] != nil {
-			continue // it goes before, or the group looks
-		}
+	}
+	return nil
+}
+
+// spoiled notes damage: what it concerns stays queued, and the rest goes on.
+func (w *reclaimWindow) spoiled(err error) {
+	if w.bad == nil {
+		w.bad = err
+	}
+}
+
+func (w *reclaimWindow) lookAt(v *view, walk *versionWalk, d *deadVersion) error {
+	env, err := walk.to(d.line, d.garbage)
+	if err != nil {
+		return err
+	}
+	if d.size, d.body, err = v.sizeAndBody(env); err != nil {
+		return err
+	}
+	d.after = walk.after
+	if w.dead[d.after] == nil { // else it goes before, or the group looks
 		base, err := v.baseOf(walk.afterEnv)
 		if err != nil {
 			return err
 		}
 		d.free = base != baseRef{d.line, d.number}
+	}
+	if d.body != 0 {
+		w.uses[d.body]++
 	}
 	return nil
 }

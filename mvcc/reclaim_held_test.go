@@ -1,0 +1,150 @@
+package mvcc
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/poddb/poddb/internal/dberr"
+	"github.com/poddb/poddb/internal/pod"
+	"github.com/poddb/poddb/internal/vfs"
+	"github.com/poddb/poddb/pager"
+)
+
+// Rows of the queue that transactions hold stand in front of more than the background does at
+// a time. It gets past them, and then has nothing to do.
+func TestReclaimGetsPastWhatIsHeld(t *testing.T) {
+	s := mustOpen(t, testOptions(newFS(t)))
+	defer s.Close()
+	s.queueChunk = 1
+	const held, free = backgroundSteps + 4, 10
+	var ids []pod.ID
+	for i := range held + free {
+		first := text(i, 0)
+		if i < held {
+			first = bigText(i)
+		}
+		id, _, err := commitBox(t, s, MainBranch, fmt.Sprint(i), 0, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	for i, id := range ids {
+		if _, _, err := commitBox(t, s, MainBranch, fmt.Sprint(i), id, "small"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	retireAll(t, s)
+	var holders []*Tx
+	for i := range held {
+		tx, _ := beginBox(t, s, "holds", bigText(i))
+		holders = append(holders, tx)
+	}
+	work := func() (versions uint64) {
+		t.Helper()
+		for range 10 {
+			report := PruneReport{}
+			more, err := s.reclaim(bg, backgroundSteps, &report, s.roomForUpkeep, func() error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if versions += report.PodVersions; !more {
+				return versions
+			}
+		}
+		t.Fatal("there is always more to do")
+		return 0
+	}
+	if n := work(); n != free {
+		t.Errorf("%d versions were reclaimed behind %d that are held, of %d", n, held, free)
+	}
+	if !s.reclaimable.Load() {
+		t.Error("what is held is forgotten")
+	}
+	for _, tx := range holders {
+		tx.Rollback()
+	}
+	if n := work(); n != held {
+		t.Errorf("%d versions were reclaimed when nobody held them any more, of %d", n, held)
+	}
+	verifyClean(t, s)
+}
+
+// One version that is to be reclaimed cannot be read. It stays, with the one that it may
+// rest on, and all others go; the error says so.
+func TestReclaimGoesOnBesideDamage(t *testing.T) {
+	const versions = 30
+	for _, chunk := range []int{1, 4, 256} {
+		for _, at := range []int{0, 7, versions - 1} {
+			mem := newFS(t)
+			s := mustOpen(t, testOptions(mem))
+			s.queueChunk = chunk
+			var x pod.ID
+			for v := range versions + 1 {
+				id, _, err := commitBox(t, s, MainBranch, "x", x, fmt.Sprint(v)) // nothing to patch
+				if err != nil {
+					t.Fatal(err)
+				}
+				x = id
+			}
+			retireAll(t, s)
+			var keys []string
+			err := s.read(func(v *view) error {
+				return v.walk([]byte{kindVersion}, func(key, _ []byte) error {
+					keys = append(keys, string(key))
+					return nil
+				})
+			})
+			if err != nil || len(keys) != versions+1 {
+				t.Fatal(len(keys), err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			slices.SortFunc(keys, func(a, b string) int { return int(numberOf(b)) - int(numberOf(a)) })
+			number := numberOf(keys[1+at]) // newest first
+			spoil(t, mem, keys[1+at])
+			s = mustOpen(t, testOptions(mem))
+			report, done := reclaimAsync(s)
+			if err := <-done; !errors.Is(err, dberr.ErrCorrupt) {
+				t.Errorf("chunk %d, damage at %d: %v", chunk, number, err)
+			}
+			want := uint64(versions - 1)
+			if at < versions-1 {
+				want-- // the one before it
+			}
+			if report.PodVersions != want || report.Pending != versions-want {
+				t.Errorf("chunk %d, damage at %d: %d versions were reclaimed, expected %d; %d are left", chunk, number, report.PodVersions, want, report.Pending)
+			}
+			head := must(s.Head(bg, MainBranch))(t)
+			if got := read(t, s, head, x); got != fmt.Sprint(versions) {
+				t.Errorf("the head is %q", got)
+			}
+			s.Close()
+		}
+	}
+}
+
+func numberOf(key string) uint64 {
+	_, _, number, _ := splitVersionKey([]byte(key))
+	return number
+}
+
+// spoil makes a row of a closed database one that cannot be read.
+func spoil(t *testing.T, fs vfs.FS, key string) {
+	t.Helper()
+	p := must(pager.Open(bg, pager.Options{FS: fs, Path: "dir/a.pod"}))(t)
+	b := must(p.Begin())(t)
+	err := b.Put([]byte(key), []byte{0xee, 1, 2, 3})
+	if err == nil {
+		err = b.Commit(bg, p.State().LogPos, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(false); err != nil {
+		t.Fatal(err)
+	}
+}
