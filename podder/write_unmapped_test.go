@@ -44,6 +44,39 @@ func TestUnmappedMemoryIsAnErrorWithThePath(t *testing.T) {
 	}
 }
 
+// So it is where the walk looks ahead, at objects that lie in a row and at maps to which such lead.
+func TestUnmappedMemoryAheadIsAnErrorToo(t *testing.T) {
+	page, err := unix.Mmap(-1, 0, 1<<16, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mprotect(page, unix.PROT_NONE); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(page)
+	type item struct {
+		Name   string
+		Counts map[string]int
+	}
+	rows := make([]item, 16)
+	objects, maps := make([]*item, 16), make([]*item, 16)
+	for i := range rows {
+		rows[i].Name = "x"
+		objects[i] = (*item)(unsafe.Pointer(&page[i*int(unsafe.Sizeof(item{}))]))
+		maps[i] = &item{Name: "y"}
+		*(*unsafe.Pointer)(unsafe.Pointer(&maps[i].Counts)) = unsafe.Pointer(&page[4096+64*i])
+	}
+	g := mustGraph(t, Config{})
+	for name, v := range map[string]any{"objects": &objects, "maps": &maps} {
+		if _, err := g.Save(context.Background(), rootsOf("x", v), newNullSink()); !errors.Is(err, dberr.ErrMemoryFault) {
+			t.Errorf("%s that cannot be read: %v", name, err)
+		}
+	}
+	if _, err := g.Save(context.Background(), rootsOf("x", &rows), newNullSink()); err != nil {
+		t.Errorf("a save after those: %v", err)
+	}
+}
+
 // Memory that no variable reaches any more may be unmapped, before the save that would notice
 // or after it. What is reached is an error as ever, and the saves after it work.
 func TestUnmappedGarbageDoesNotMatter(t *testing.T) {
