@@ -21,8 +21,8 @@ type rateCase struct {
 	about string
 	item  string
 	items int
-	loops int // measured repetitions in one process
-	run   func(c codec, loops int) (rateSample, error)
+	loops rateLoops
+	run   func(c codec, loops rateLoops) (rateSample, error)
 }
 
 // rateSample is what one process measured, in seconds of processor time.
@@ -42,27 +42,34 @@ type codec interface {
 func rateCases() []rateCase {
 	return []rateCase{
 		rateCaseOf("tree", "1,000,000 structs: name, score, 0 to 3 tags, 8 children, map of 1 to 3 entries", "node",
-			rateTreeNodes, 2, func() *rateNode { return buildRateTree(0, rateTreeNodes) }, equalRateNodes),
-		rateCaseOf("floats", "[]float64 of 10,000,000 elements", "element", 10_000_000, 3, buildRateFloats, slices.Equal[[]float64]),
-		rateCaseOf("map", "map[string]int of 100,000 entries", "entry", rateMapEntries, 10, buildRateMap, maps.Equal[map[string]int, map[string]int]),
+			rateTreeNodes, rateLoops{2, 3}, func() *rateNode { return buildRateTree(0, rateTreeNodes) }, equalRateNodes),
+		rateCaseOf("floats", "[]float64 of 10,000,000 elements", "element", 10_000_000, rateLoops{3, 4}, buildRateFloats, slices.Equal[[]float64]),
+		rateCaseOf("map", "map[string]int of 100,000 entries", "entry", rateMapEntries, rateLoops{4, 20}, buildRateMap, maps.Equal[map[string]int, map[string]int]),
 		rateCaseOf("users", "map[string]*User of 100,000 structs with strings, tags and sessions", "entry",
-			rateMapEntries, 5, buildRateUsers, func(a, b map[string]*rateUser) bool { return reflect.DeepEqual(a, b) }),
+			rateMapEntries, rateLoops{3, 8}, buildRateUsers, func(a, b map[string]*rateUser) bool { return reflect.DeepEqual(a, b) }),
 	}
 }
 
-// rateCalls is how many calls in a row are measured together. Between two the collector runs
-// when it has to: what it does is a part of each, as in a program that goes on. Of one call on a
-// heap that was just collected chance decides whether a collection, which costs as much as half
-// of a decoding, falls into it or begins just behind it.
-const rateCalls = 4
+// rateLoops is how often one process measures, and how many calls in a row a measurement is the mean
+// of. Between two calls the collector runs when it has to: what it does is a part of each, as in a
+// program that goes on. Of one call on a heap that was just collected chance decides whether a
+// collection, which costs as much as half of a decoding, falls into it or begins just behind it.
+type rateLoops struct{ rounds, calls int }
+
+// rateHeap is memory that each process has besides, as a program with other data: how often the
+// collector runs follows from what a system allocates then, not from how large the buffers are that
+// it keeps. Nothing is in it, so nothing looks at it.
+const rateHeap = 512 << 20
 
 // rateCaseOf makes the case of one type. The first round of each direction warms
 // caches, buffers and the heap, and is not measured.
-func rateCaseOf[T any](name, about, item string, items, loops int, build func() T, equal func(a, b T) bool) rateCase {
-	run := func(c codec, loops int) (s rateSample, err error) {
+func rateCaseOf[T any](name, about, item string, items int, loops rateLoops, build func() T, equal func(a, b T) bool) rateCase {
+	run := func(c codec, loops rateLoops) (s rateSample, err error) {
+		heap := make([]byte, rateHeap)
+		defer runtime.KeepAlive(heap)
 		value := build()
-		for i := range loops + 1 {
-			used, err := cpuOfCalls(func() error { return c.encode(value) })
+		for i := range loops.rounds + 1 {
+			used, err := cpuOfCalls(loops.calls, func() error { return c.encode(value) })
 			if err != nil {
 				return s, fmt.Errorf("encode: %w", err)
 			}
@@ -71,9 +78,9 @@ func rateCaseOf[T any](name, about, item string, items, loops int, build func() 
 			}
 		}
 		s.Bytes = c.size()
-		for i := range loops + 1 {
+		for i := range loops.rounds + 1 {
 			var got T
-			used, err := cpuOfCalls(func() error {
+			used, err := cpuOfCalls(loops.calls, func() error {
 				got = *new(T)
 				return c.decode(&got)
 			})
@@ -104,16 +111,16 @@ func cpuOf(fn func() error) (float64, error) {
 
 // cpuOfCalls is cpuOf in the mean of several calls, with what the collector does in and
 // between them.
-func cpuOfCalls(fn func() error) (float64, error) {
+func cpuOfCalls(calls int, fn func() error) (float64, error) {
 	used, err := cpuOf(func() error {
-		for range rateCalls {
+		for range calls {
 			if err := fn(); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	return used / rateCalls, err
+	return used / float64(calls), err
 }
 
 // rateNode is a node of the tree. The array tags give cbor its fastest form;

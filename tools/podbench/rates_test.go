@@ -8,10 +8,10 @@ import (
 
 func smallRateCases() []rateCase {
 	return []rateCase{
-		rateCaseOf("tree", "", "", 100, 1, func() *rateNode { return buildRateTree(0, 100) }, equalRateNodes),
-		rateCaseOf("floats", "", "", 3, 1, func() []float64 { return []float64{0, -1, 1e300} }, func(a, b []float64) bool { return reflect.DeepEqual(a, b) }),
-		rateCaseOf("map", "", "", 2, 1, func() map[string]int { return map[string]int{"a": 1, "b": -2} }, maps.Equal[map[string]int, map[string]int]),
-		rateCaseOf("users", "", "", 1, 1, func() map[string]*rateUser {
+		rateCaseOf("tree", "", "", 100, rateLoops{1, 2}, func() *rateNode { return buildRateTree(0, 100) }, equalRateNodes),
+		rateCaseOf("floats", "", "", 3, rateLoops{1, 2}, func() []float64 { return []float64{0, -1, 1e300} }, func(a, b []float64) bool { return reflect.DeepEqual(a, b) }),
+		rateCaseOf("map", "", "", 2, rateLoops{1, 2}, func() map[string]int { return map[string]int{"a": 1, "b": -2} }, maps.Equal[map[string]int, map[string]int]),
+		rateCaseOf("users", "", "", 1, rateLoops{1, 2}, func() map[string]*rateUser {
 			return map[string]*rateUser{"u": {ID: 7, Name: "n", Active: true, Tags: []string{"t"}, Sessions: []rateSession{{Token: "s", Hits: 3}}}}
 		}, func(a, b map[string]*rateUser) bool { return reflect.DeepEqual(a, b) }),
 	}
