@@ -124,9 +124,11 @@ func (w *walk) aheadNear(i, end int32) {
 	}
 	objects := st.pins.at(i)
 	for k := range p.ahead {
-		if x := &p.ahead[k]; x.code == opMap {
+		switch x := &p.ahead[k]; x.code {
+		case opString: // lie so close that the processor has them fetched in time
+		case opMap:
 			prefetch.Behind(objects, x.off, unsafe.Offsetof(goMap{}.dir), int(n))
-		} else {
+		default:
 			prefetch.Fields(objects, x.off, int(n))
 		}
 	}
