@@ -183,6 +183,9 @@ func (w *walk) scan(i int32, from, to int) {
 	}
 	switch {
 	case p.only == opPointer:
+		if w.first && r.kind == pod.SlotArray {
+			w.aheadNext(r, p)
+		}
 		for k := from; k < to; k++ {
 			w.elem = k
 			at := unsafe.Add(base, uintptr(k)*p.size)

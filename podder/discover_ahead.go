@@ -63,6 +63,7 @@ type aheadRef struct {
 	code opCode
 	size uintptr // of what a pointer leads to, of an element of a slice, of a slot of a map
 	elem *plan   // of a slice whose elements have strings
+	to   *plan   // of a slice: of its elements
 }
 
 // aheadRefs returns those among the references of a plan.
@@ -74,6 +75,9 @@ func aheadRefs(refs []op) (list []aheadRef) {
 		case o.code == opString:
 		case (o.code == opPointer || o.code == opSlice) && o.sub.size > 0:
 			x.size = o.sub.size
+			if o.code == opSlice {
+				x.to = o.sub
+			}
 			if o.code == opSlice && o.sub.plain && len(o.sub.refs) > 0 {
 				x.elem = o.sub
 			}
@@ -130,6 +134,26 @@ func (w *walk) aheadNear(i, end int32) {
 			prefetch.Behind(objects, x.off, unsafe.Offsetof(goMap{}.dir), int(n))
 		default:
 			prefetch.Fields(objects, x.off, int(n))
+		}
+	}
+}
+
+// aheadNext fetches the objects to which an array of pointers leads that comes after array region
+// r, whose elements are of plan p: the one that the next sibling of r's parent refers to as its
+// parent to r. When these objects are looked at together, each step waits for the one before.
+func (w *walk) aheadNext(r *region, p *plan) {
+	st, i := w.st, r.parent
+	if !mayLookAhead || i < 0 || i+1 >= st.regions.n {
+		return
+	}
+	next := st.regions.at(i + 1)
+	if up := st.regions.at(i); next.plan != up.plan || next.kind != pod.SlotObject || next.flags&flagScanned != 0 {
+		return
+	}
+	for k := range next.plan.ahead {
+		if x := &next.plan.ahead[k]; x.to == p {
+			h := (*sliceWords)(unsafe.Add(next.addr, x.off))
+			prefetch.Pointers(h.data, p.size, min(h.len, lookAheadRegions))
 		}
 	}
 }
