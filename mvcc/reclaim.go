@@ -12,10 +12,10 @@ import (
 // crash or the next opening where it was, and each of its groups does a part of
 // the work and takes that part off the queue, all or nothing.
 //
-// Rows of the queue are worked off by windows: what a window needs is read once, in the
+// Rows of the queue are worked off by windows, the newest first: what a window needs is read once, in the
 // order of pods (reclaimplan.go), then the groups are built, one row after the other, newest
 // first, and submitted without waiting for those before them (reclaimgroup.go). So a
-// version goes after those that could rest on it, mostly, and commits are held up by
+// version goes after those that could rest on it, if these are garbage too, and commits are held up by
 // the moment of submitting only.
 //
 // Invariants, beside those of retire.go:
@@ -64,17 +64,21 @@ func (s *Store) reclaim(ctx context.Context, most int, report *PruneReport, room
 	}
 	report.Pending = 0
 	var bad error
-	for from := queueKey(1, 0); ; {
+	bases := map[uint64]baseRef{}
+	keys, err := s.queueKeys(ctx)
+	if err != nil {
+		return false, err
+	}
+	for len(keys) > 0 {
 		if most <= 0 {
 			return true, nil
 		}
-		w, err := s.planWindow(ctx, from, min(most, s.windowRows))
+		n := min(len(keys), most, s.windowRows)
+		w, err := s.planWindow(ctx, keys[:n], bases)
 		if err != nil {
 			return false, err
 		}
-		if len(w.rows) == 0 {
-			break
-		}
+		keys = keys[n:]
 		w.report, w.room, w.progress = report, room, progress
 		if err := w.run(ctx); err != nil {
 			return true, err
@@ -83,7 +87,6 @@ func (s *Store) reclaim(ctx context.Context, most int, report *PruneReport, room
 		if bad == nil {
 			bad = w.bad
 		}
-		from = append(w.rows[len(w.rows)-1].key, 0)
 	}
 	s.reclaimable.Store(report.Pending > 0)
 	return false, bad
@@ -103,7 +106,7 @@ func (w *reclaimWindow) run(ctx context.Context) error {
 
 // submitAll builds the groups of a window and submits them.
 func (w *reclaimWindow) submitAll(ctx context.Context) error {
-	for _, row := range slices.Backward(w.rows) {
+	for _, row := range w.rows {
 		list, held := row.list, []garbage(nil)
 		if w.bad != nil {
 			bad := func(g garbage) bool { return w.dead[g.number].bad }

@@ -148,3 +148,57 @@ func spoil(t *testing.T, fs vfs.FS, key string) {
 		t.Fatal(err)
 	}
 }
+
+// Versions that are to go as well are not stored whole because what they rest on goes: reclaim begins
+// with the newest, over the borders of windows too.
+func TestReclaimStoresNothingWholeInVain(t *testing.T) {
+	for _, rows := range []int{1, 3} {
+		s := mustOpen(t, testOptions(newFS(t)))
+		s.queueChunk, s.windowRows, s.retireWeight = 2, rows, 20
+		var ids [3]pod.ID
+		for v := range 60 {
+			i := v * v % len(ids)
+			id, _, err := commitBox(t, s, MainBranch, string(rune('a'+i)), ids[i], text(i, v))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids[i] = id
+		}
+		whole := func() map[string]bool {
+			all := map[string]bool{}
+			err := s.read(func(v *view) error {
+				return v.walk([]byte{kindVersion}, func(key, env []byte) error {
+					base, err := v.baseOf(env)
+					if base == (baseRef{}) {
+						all[string(key)] = true
+					}
+					return err
+				})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all
+		}
+		steps, before, more := 0, whole(), map[string]bool{}
+		progress := func(_, _ uint64) {
+			steps++
+			for key := range whole() {
+				if !before[key] {
+					more[key] = true
+				}
+			}
+		}
+		rep, err := s.Prune(bg, PruneOptions{KeepLast: 2, Progress: progress})
+		if err != nil || rep.PodVersions < 40 || steps < 10 {
+			t.Fatalf("%+v in %d steps, %v", rep, steps, err)
+		}
+		if len(more) > len(ids) { // the oldest that is kept of each pod rests on what is not
+			t.Errorf("windows of %d rows: %d versions were stored whole, at most %d are left that rested on others", rows, len(more), len(ids))
+		}
+		verifyClean(t, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

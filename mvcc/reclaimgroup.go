@@ -79,6 +79,7 @@ func (r *reclaiming) run(ctx context.Context) error {
 	}
 	for _, x := range r.raised {
 		r.w.whole[x.number] = x.behind
+		r.w.bases[x.number] = baseRef{}
 	}
 	return nil
 }

@@ -14,11 +14,13 @@ import (
 // reclaimWindow is a part of the queue that is worked off at once (reclaim.go).
 type reclaimWindow struct {
 	s    *Store
-	rows []queueRow // in the order of keys
+	rows []queueRow // in the order in which they are worked off
 	dead map[uint64]*deadVersion
 	uses map[uint64]uint64 // of shared bodies, by all that is dead
 	// whole has the lengths of versions that groups of the window stored whole.
 	whole map[uint64]uint64
+	// bases are what versions that stay rest on, as windows before have found it.
+	bases map[uint64]baseRef
 	ahead []*reclaiming // submitted, oldest first
 	steps int           // that had something to do
 	bad   error         // why something cannot be reclaimed, the first
@@ -47,21 +49,47 @@ type deadVersion struct {
 	bad    bool   // it cannot be read: so it stays
 }
 
+// maxBases bounds reclaimWindow.bases.
+const maxBases = 1 << 16
+
 // planBatch is the number of versions that are looked at in one view.
 const planBatch = 1024
 
-// planWindow reads the rows of the queue from a key on, and what has to be known of
+// queueKeys returns the keys of the queue in the order in which rows are worked off: what was retired last
+// first, and the rows of one group as they are, since they begin with the newest versions of a pod. The upkeep
+// token is held, so there will be no others.
+func (s *Store) queueKeys(ctx context.Context) (keys [][]byte, err error) {
+	err = s.read(func(v *view) error {
+		c := v.seek(queueKey(1, 0))
+		for key, _, ok := c.at(); ok && key[0] == kindQueue; key, _, ok = c.at() {
+			if keys = append(keys, bytes.Clone(key)); len(keys)%1024 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			c.next()
+		}
+		return c.err()
+	})
+	slices.SortFunc(keys, func(a, b []byte) int {
+		const chunk = 9 // behind kind and version
+		return cmp.Or(bytes.Compare(b[:chunk], a[:chunk]), bytes.Compare(a, b))
+	})
+	return keys, err
+}
+
+// planWindow reads rows of the queue, whose keys are given, and what has to be known of
 // what they name. No group of reclaim is queued.
-func (s *Store) planWindow(ctx context.Context, from []byte, rows int) (*reclaimWindow, error) {
-	w := &reclaimWindow{s: s, dead: map[uint64]*deadVersion{}, uses: map[uint64]uint64{}, whole: map[uint64]uint64{}}
+func (s *Store) planWindow(ctx context.Context, keys [][]byte, bases map[uint64]baseRef) (*reclaimWindow, error) {
+	w := &reclaimWindow{s: s, bases: bases, dead: map[uint64]*deadVersion{}, uses: map[uint64]uint64{}, whole: map[uint64]uint64{}}
 	err := s.read(func(v *view) error {
-		for len(w.rows) < rows {
+		for _, from := range keys {
 			key, line, list, err := v.queued(from)
-			if err != nil || key == nil {
+			if err != nil {
 				return err
 			}
+			if !bytes.Equal(key, from) {
+				return corrupt("row %x of the queue of reclaim is gone", from)
+			}
 			w.rows = append(w.rows, queueRow{key, line, list})
-			from = append(bytes.Clone(key), 0)
 		}
 		return nil
 	})
@@ -145,9 +173,15 @@ func (w *reclaimWindow) lookAt(v *view, walk *versionWalk, d *deadVersion) error
 	}
 	d.after = walk.after
 	if w.dead[d.after] == nil { // else it goes before, or the group looks
-		base, err := v.baseOf(walk.afterEnv)
-		if err != nil {
-			return err
+		base, known := w.bases[d.after]
+		if !known {
+			if base, err = v.baseOf(walk.afterEnv); err != nil {
+				return err
+			}
+			if len(w.bases) >= maxBases {
+				clear(w.bases)
+			}
+			w.bases[d.after] = base
 		}
 		d.free = base != baseRef{d.line, d.number}
 	}
