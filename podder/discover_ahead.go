@@ -129,7 +129,9 @@ func (w *walk) aheadNear(i, end int32) {
 	objects := st.pins.at(i)
 	for k := range p.ahead {
 		switch x := &p.ahead[k]; x.code {
-		case opString: // lie so close that the processor has them fetched in time
+		case opString:
+			prefetch.Fields(objects, x.off, 1)
+			prefetch.Fields(st.pins.at(i+n-1), x.off, 1)
 		case opMap:
 			prefetch.Behind(objects, x.off, unsafe.Offsetof(goMap{}.dir), int(n))
 		default:
