@@ -359,8 +359,10 @@ func (l *loader) storeSlice(m *decodeMove, s *spot, h sliceHeader, at unsafe.Poi
 }
 
 // growEmpty makes elements for a slice whose element type was empty when it
-// was stored and has fields now.
+// was stored and has fields now. What it had room for beyond its length took no memory, however
+// much it was, so there is none for it.
 func (l *loader) growEmpty(h *sliceHeader, t reflect.Type) bool {
+	h.cap = h.len
 	if !l.charge(uint64(h.cap), uint64(t.Size()), 0) {
 		return false
 	}

@@ -412,6 +412,20 @@ func TestElementsThatBecomeLargerHaveRoom(t *testing.T) {
 	equalTo(t, got, err, want)
 }
 
+// Elements that had no size, and have one now, are as many as the slice was long: room for 2^40 of
+// none took no memory.
+func TestRoomForEmptyElementsIsNotKept(t *testing.T) {
+	type none struct{}
+	type some struct {
+		N int
+		S string
+	}
+	type old struct{ A, B []none }
+	type now struct{ A, B []some }
+	got, err := evolved[now](t, []pair{{"t", old{}, now{}}, {"elem", none{}, some{}}}, "x", &old{make([]none, 5, 1<<40), make([]none, 0, 1<<40)})
+	equalTo(t, got, err, now{make([]some, 5), []some{}})
+}
+
 // References that want different types of one value are an error, whichever
 // comes first.
 func TestSharedValuesMustAgreeAboutTheirType(t *testing.T) {
