@@ -232,3 +232,54 @@ func TestMergeOfWhatBothLetGoOf(t *testing.T) {
 	}
 	d.is("main", "other", "1 1")
 }
+
+// What is known of some objects of a pod, since a merge brought them, says nothing of the others
+// when the way of those is not known any more: after a prune, and after more merges than are
+// looked at.
+func TestMergeOverWaysThatAreNotKnown(t *testing.T) {
+	for name, rounds := range map[string]int{"pruned": 3, "many merges": 70} {
+		t.Run(name, func(t *testing.T) {
+			d := openTrays(t)
+			d.put("main", "a", func(func(string) *tray) *tray { return &tray{1, []*cup{{1, 1}, {2, 2}, {3, 3}}} })
+			d.fork("other")
+			for i := range rounds {
+				d.edit("main", "a", func(x *tray) { x.Cups[0].V = 100 + i })
+				d.edit("other", "a", func(x *tray) { x.Cups[1].V = 200 + i })
+				d.merge("main", "other", nil)
+			}
+			if name == "pruned" {
+				must(d.d.Prune(context.Background(), db.PruneOptions{Policy: db.KeepLast(1)}))(t)
+			}
+			d.edit("other", "a", func(x *tray) { x.Cups = append(x.Cups, &cup{4, 4}) })
+			d.put("other", "c", func(get func(string) *tray) *tray { return &tray{3, []*cup{get("a").Cups[3]}} })
+			d.merge("main", "other", nil)
+			d.edit("main", "a", func(x *tray) { x.Cups[0].V = 5 })
+			d.edit("other", "a", func(x *tray) { x.Cups[1].V = 6 })
+			d.edit("other", "a", func(x *tray) { x.Cups[2].V = 7 })
+			if c := d.merge("main", "other", nil); c != "" {
+				t.Errorf("a conflict where there is none: %s", c)
+			}
+			d.is("main", "a", "1 5 6 7 4")
+		})
+	}
+}
+
+// A merge that takes a pod of theirs as it is does not give a slot from one object to another:
+// who knew the first one would take the second one for it.
+func TestMergeDoesNotGiveASlotToAnotherObject(t *testing.T) {
+	d := openTrays(t)
+	d.fresh("main", "a", 1)
+	d.fresh("main", "b", 1)
+	d.fork("other", "dev")
+	d.edit("other", "a", func(x *tray) { x.Cups[0] = nil })
+	d.edit("other", "a", func(x *tray) { x.Cups[0] = &cup{2, 1} })
+	d.edit("main", "b", func(x *tray) { x.N = 4 })
+	if c := d.merge("main", "other", nil); c != "" {
+		t.Fatal(c)
+	}
+	d.edit("dev", "a", func(x *tray) { x.Cups[0].V = 9 })
+	if c := d.merge("main", "dev", db.TakeOurs); c == "" {
+		t.Error("theirs changed an object that ours has replaced, and there is no conflict")
+	}
+	d.is("main", "a", "1 1")
+}

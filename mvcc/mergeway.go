@@ -220,6 +220,9 @@ func (u *wayUse) along(w *mergeWay) ([]bool, error) {
 			used = more
 		}
 		used = bothUsed(used, more)
+		if used == nil {
+			break
+		}
 		if i < len(w.steps) {
 			if used, err = u.merged(&w.steps[i], used); err != nil {
 				return nil, err
@@ -237,7 +240,7 @@ func (u *wayUse) between(at, to []fork) ([]bool, error) {
 		return nil, nil
 	}
 	used, _, err := u.v.usedBetween(u.ctx, at, to, at, u.id)
-	if err != nil || u.v.retiredSince(to, at) { // part of what was found may have been gone
+	if err != nil || u.v.retiredSince(to, at) || u.gone(at) { // part of what was found may have been gone
 		return nil, err
 	}
 	return used, nil
@@ -257,7 +260,7 @@ func (u *wayUse) merged(step *mergeStep, used []bool) ([]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if u.v.retiredSince(step.made, step.into) { // the merge stands for others, or what was read may have been gone
+	if u.gone(step.into) || u.gone(step.made) || u.v.retiredSince(step.made, step.into) { // the merge stands for others, or what was read may have been gone
 		return nil, nil
 	}
 	used = bothUsed(used, after)
@@ -272,6 +275,9 @@ func (u *wayUse) merged(step *mergeStep, used []bool) ([]bool, error) {
 				return nil, err
 			}
 			asked = true
+		}
+		if same == nil {
+			return nil, nil // of no object of the pod it is known then: part of it would look as if all were
 		}
 		used[s] = s < len(same) && same[s]
 	}
@@ -297,8 +303,16 @@ func (u *wayUse) slots(lineage []fork) ([]bool, error) {
 	return used, err
 }
 
-// bothUsed is a new list of what is in both.
+// gone reports whether the version that a lineage begins with was retired: nothing holds it.
+func (u *wayUse) gone(lineage []fork) bool {
+	return u.v.s.open.gone.Load().Contains(lineage[0].version)
+}
+
+// bothUsed is a new list of what is in both, nil if one is not known.
 func bothUsed(a, b []bool) []bool {
+	if a == nil || b == nil {
+		return nil
+	}
 	both := make([]bool, min(len(a), len(b)))
 	for i := range both {
 		both[i] = a[i] && b[i]

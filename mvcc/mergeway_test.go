@@ -62,3 +62,42 @@ func TestMergeWaysTellWhichSlotsHoldWhatTheyHeld(t *testing.T) {
 	back := merge("other", id, m3, b, o, o, o, o, o) // fast forward of main to other, which has been told
 	freed(m3, back, id, "1345")
 }
+
+// What was retired since a way was found is not known any more, and not taken for what it stands
+// for now.
+func TestMergeWaysOverWhatWasRetired(t *testing.T) {
+	s := mustOpen(t, testOptions(newFS(t)))
+	defer s.Close()
+	const b, o = pod.SlotBox, pod.SlotObject
+	id, v1 := commitSlots(t, s, MainBranch, 0, b, o)
+	createBranch(t, s, "other", v1)
+	_, o1 := commitSlots(t, s, "other", id, b, o, o)
+	commitSlots(t, s, MainBranch, id, b, o, o) // 2 is of main
+	tx := begin(t, s, MainBranch)
+	c := &pod.Change{ID: id, Whole: true, Exports: []pod.Export{{Slot: 0}}}
+	for i, k := range []pod.Kind{b, o, o, o} {
+		c.Slots = append(c.Slots, pod.SlotWrite{Slot: pod.Slot(i), Data: pod.Data{Kind: k, Bytes: fmt.Append(nil, i)}})
+	}
+	if err := tx.Put(bg, c); err != nil {
+		t.Fatal(err)
+	}
+	m := must(tx.Commit(bg, CommitInfo{Kind: KindMerge, Merged: o1}))(t)
+	x, y := must(s.At(bg, o1))(t), must(s.At(bg, m))(t)
+	defer x.Close()
+	defer y.Close()
+	way := must(s.MergeWay(bg, x, y))(t)
+	show := func() (got string) {
+		f := must(way.Freed(bg, id))(t)
+		for i := range pod.Slot(6) {
+			if f(i) {
+				got += fmt.Sprint(i)
+			}
+		}
+		return got
+	}
+	before := show()
+	prune(t, s, 1)
+	if got := show(); before != "2345" || got != before && got != "012345" {
+		t.Errorf("freed %q, after a prune %q", before, got)
+	}
+}

@@ -409,3 +409,34 @@ func TestHintsAreAskedAboutTheGraph(t *testing.T) {
 		t.Errorf("asked about %d bytes, more than %d", total, most)
 	}
 }
+
+// A save that failed since it was unsound is not one of those that need no verification: who tries
+// again does not lose the change.
+func TestAnUnsoundSaveIsVerifiedAgain(t *testing.T) {
+	x := newHintedNode()
+	g, s, h := hinted(t, 2, "x", x)
+	h.vouch = anywhere
+	unsound := 0
+	for n := range 8 {
+		if n == 2 {
+			x.N = 77
+		}
+		tx := s.begin()
+		saved, err := g.Save(t.Context(), rootsOf("x", x), tx)
+		switch {
+		case errors.Is(err, dberr.ErrUnsound):
+			unsound++
+		case err != nil:
+			t.Fatal(err)
+		default:
+			if unsound > 0 {
+				t.Errorf("save %d passes, with %d changes", n, len(tx.changes))
+			}
+			tx.commit()
+			saved.Commit()
+		}
+	}
+	if unsound == 0 {
+		t.Error("no save was found to be unsound")
+	}
+}

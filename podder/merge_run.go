@@ -222,6 +222,14 @@ func (r *mergeRun) keeps(ours *pod.Pod, id pod.ID) (bool, error) {
 	if err != nil || theirs == nil {
 		return false, err
 	}
+	for i := range min(len(ours.Slots), len(theirs.Slots)) {
+		if ours.Slots[i].Kind == pod.SlotFree || theirs.Slots[i].Kind == pod.SlotFree {
+			continue
+		}
+		if there, err := r.same(theirsSide, target{id, pod.Slot(i)}); err != nil || !there {
+			return false, err // no commit gives a slot that it frees to another object
+		}
+	}
 	for _, e := range ours.Exports {
 		if there, err := r.same(theirsSide, target{id, e.Slot}); err != nil || !there || !theirs.Exported(e.Slot) {
 			return false, err

@@ -393,6 +393,7 @@ func (g *Graph) verifyIndex(ctx context.Context, roots []Root) error {
 		if probe.moving {
 			return nil
 		}
+		g.resaved-- // the next save is verified as well
 		return err
 	}
 	saved.Abort()
