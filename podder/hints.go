@@ -39,7 +39,9 @@ import (
 // nothing alive.
 type MemoryRange struct{ Start, End uintptr }
 
-// MemoryOf returns the memory of the elements of a slice, up to its length.
+// MemoryOf returns the memory of the elements of a slice, up to its length. Arrays without pointers
+// are kept up to the capacity of their slices, and looked at unless all of that is vouched for: pass
+// s[:cap(s)] if what is behind the length was not written either.
 func MemoryOf[T any](s []T) MemoryRange {
 	start := reflect.ValueOf(s).Pointer()
 	return MemoryRange{start, start + uintptr(len(s))*reflect.TypeFor[T]().Size()}
