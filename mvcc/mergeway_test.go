@@ -64,7 +64,7 @@ func TestMergeWaysTellWhichSlotsHoldWhatTheyHeld(t *testing.T) {
 }
 
 // What was retired since a way was found is not known any more, and not taken for what it stands
-// for now.
+// today.
 func TestMergeWaysOverWhatWasRetired(t *testing.T) {
 	s := mustOpen(t, testOptions(newFS(t)))
 	defer s.Close()
