@@ -63,8 +63,8 @@ func TestMergeWaysTellWhichSlotsHoldWhatTheyHeld(t *testing.T) {
 	freed(m3, back, id, "1345")
 }
 
-// What was retired since a way was found is not known any more, and not taken for what it stands
-// today.
+// What was retired since a way was found is not known any more, and not taken for what stands in
+// its place.
 func TestMergeWaysOverWhatWasRetired(t *testing.T) {
 	s := mustOpen(t, testOptions(newFS(t)))
 	defer s.Close()
