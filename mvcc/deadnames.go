@@ -3,7 +3,10 @@ package mvcc
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
+
+	"github.com/poddb/poddb/internal/dberr"
 )
 
 // Reclaim of name rows. A row of a name on a line says what the name is from its
@@ -19,22 +22,24 @@ type deadNames struct {
 	s    *Store
 	kept map[uint32][]Version // by line, ascending
 	gone *Set
+	bad  error // the first row that could not be read: such stay
 }
 
-// reclaimNames works the task of names off, if there is one.
-func (s *Store) reclaimNames(ctx context.Context, most *int, report *PruneReport, room func(context.Context) error) (more bool, err error) {
+// reclaimNames works the task of names off, if there is one. bad is about rows that cannot be
+// read, which keep the others from nothing.
+func (s *Store) reclaimNames(ctx context.Context, most *int, report *PruneReport, room func(context.Context) error) (more bool, bad, err error) {
 	due := false
 	err = s.read(func(v *view) (err error) {
 		_, _, due, err = v.namesTask()
 		return err
 	})
 	if err != nil || !due {
-		return false, err
+		return false, nil, err
 	}
 	d := &deadNames{s: s, gone: s.open.gone.Load(), kept: map[uint32][]Version{}}
 	for ; *most > 0; *most-- {
 		if err := room(ctx); err != nil {
-			return false, err
+			return false, nil, err
 		}
 		found := false
 		dead := uint64(0)
@@ -61,11 +66,11 @@ func (s *Store) reclaimNames(ctx context.Context, most *int, report *PruneReport
 			return g, nil
 		})
 		if err != nil || !found {
-			return false, err
+			return false, d.bad, err
 		}
 		report.Names += dead
 	}
-	return true, nil
+	return true, nil, nil
 }
 
 // look adds the dead rows among those behind the row at to a group. It returns
@@ -85,6 +90,12 @@ func (d *deadNames) look(ctx context.Context, v *view, at []byte, g *group) ([]b
 		key = bytes.Clone(key)
 		c.next()
 		dead, err := d.dead(ctx, v, key, val, last, c)
+		if errors.Is(err, dberr.ErrCorrupt) {
+			if d.bad == nil {
+				d.bad = err
+			}
+			dead, err = false, nil
+		}
 		if err != nil {
 			return nil, err
 		}

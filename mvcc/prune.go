@@ -151,16 +151,20 @@ func (s *Store) prune(ctx context.Context, keep rules, o PruneOptions, report *P
 		report.Pending, err = s.queuedGarbage()
 		s.wakeReclaim()
 	}
+	var bad error
 	if err != nil {
-		return fmt.Errorf("reclaiming space: %w", err)
+		bad = fmt.Errorf("reclaiming space: %w", err)
+		if !errors.Is(err, dberr.ErrCorrupt) { // damage: what could be done was done
+			return bad
+		}
 	}
 	if report.empty() {
-		return nil
+		return bad
 	}
 	if err := s.checkpoint(ctx, false); err != nil {
-		return err
+		return errors.Join(bad, err)
 	}
-	return s.dropLog(ctx) // and the end of the file that neither meta needs then
+	return errors.Join(bad, s.dropLog(ctx)) // and the end of the file that neither meta needs then
 }
 
 // fullDiskTries is how often retention goes on after it made room. Each try gets

@@ -59,11 +59,11 @@ const reclaimAhead = 4
 // are held, in front, would be all that is ever looked at. more says that there is more to do at once. Damage is told
 // when the rest is done. The upkeep token is held.
 func (s *Store) reclaim(ctx context.Context, most int, report *PruneReport, room func(context.Context) error, progress func() error) (more bool, err error) {
-	if more, err = s.reclaimNames(ctx, &most, report, room); err != nil || more {
+	more, bad, err := s.reclaimNames(ctx, &most, report, room)
+	if err != nil || more {
 		return more, err
 	}
 	report.Pending = 0
-	var bad error
 	bases := map[uint64]baseRef{}
 	keys, err := s.queueKeys(ctx)
 	if err != nil {

@@ -202,3 +202,56 @@ func TestReclaimStoresNothingWholeInVain(t *testing.T) {
 		}
 	}
 }
+
+// A name's row that cannot be read stays, and keeps nothing else from being reclaimed, nor the
+// space from being given back; it is told.
+func TestReclaimGetsPastANameThatCannotBeRead(t *testing.T) {
+	mem := newFS(t)
+	s := mustOpen(t, testOptions(mem))
+	var x pod.ID
+	const versions = 20
+	for v := range versions {
+		id, _, err := commitBox(t, s, MainBranch, "x", x, bigText(v))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x = id
+		if v < 3 {
+			if _, _, err := commitBox(t, s, MainBranch, fmt.Sprint("y", v), 0, "y"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var last string
+	err := s.read(func(v *view) error {
+		return v.walk([]byte{kindName}, func(key, _ []byte) error {
+			if key[0] == kindName {
+				last = string(key)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	spoil(t, mem, last)
+	s = mustOpen(t, testOptions(mem))
+	defer s.Close()
+	checkpoints := s.Stats().Checkpoints
+	report, err := s.Prune(bg, PruneOptions{KeepLast: 1})
+	if !errors.Is(err, dberr.ErrCorrupt) {
+		t.Errorf("nothing is said of the damage: %v", err)
+	}
+	if report.PodVersions != versions-1 || report.Pending != 0 {
+		t.Errorf("%d versions were reclaimed, of %d; %d are left", report.PodVersions, versions-1, report.Pending)
+	}
+	if s.Stats().Checkpoints == checkpoints {
+		t.Error("no checkpoint was made: the space is not given back")
+	}
+	if got := read(t, s, must(s.Head(bg, MainBranch))(t), x); got != bigText(versions-1) {
+		t.Error("the head has changed")
+	}
+}

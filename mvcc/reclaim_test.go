@@ -22,7 +22,7 @@ func retireAll(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	most := 1000
-	if more, err := s.reclaimNames(bg, &most, r.report, s.roomForUpkeep); more || err != nil {
+	if more, _, err := s.reclaimNames(bg, &most, r.report, s.roomForUpkeep); more || err != nil {
 		t.Fatal(more, err)
 	}
 }
