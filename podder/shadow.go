@@ -42,7 +42,7 @@ func (w *walk) shadow(r *region) {
 // its words. If they are equal r needs no look at its elements.
 func (w *walk) sameAsShadow(r, ro *region) {
 	sp, old := w.st.spans.at(r.extra), w.old.spans.at(ro.extra)
-	if old.shadow == nil || old.reach != sp.reach || r.kind != pod.SlotArray || w.doubting {
+	if old.shadow == nil || old.reach != sp.reach || r.kind != pod.SlotArray || w.doubting && !w.holdsCodecs(r) {
 		return
 	}
 	// Each slice views one region; words, so that the race detector sees them.
@@ -56,6 +56,28 @@ func (w *walk) sameAsShadow(r, ro *region) {
 	sp.shadow = old.shadow
 	r.weight = ro.weight
 	r.flags |= flagSame
+}
+
+// holdsCodecs reports whether elements of array r hold values that a codec writes, or may. Those that have
+// a copy are pure: what they lead to, and only the codec knows, is not looked at while they are the
+// same, so nobody may encode them anew and then say that a change was missed.
+func (w *walk) holdsCodecs(r *region) bool {
+	if r.plan.typ.Kind() != reflect.Interface {
+		return false
+	}
+	for k := range w.st.spans.at(r.extra).reach {
+		at := unsafe.Add(r.addr, uintptr(k)*r.plan.size) // inside the array
+		if (*interfaceWords)(at).tab == nil {
+			continue
+		}
+		for _, o := range w.eng.dynamicOf(r.plan.typ, at).plan.ops {
+			switch o.code {
+			case opCodec, opHand, opBefore, opArray, opEface, opIface, opOpaque:
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // forgetShadow has the next save look at every element again.
