@@ -8,7 +8,7 @@ import (
 )
 
 // Siblings that a program made one after the other mostly lie so in memory, and what they
-// refer to as well: then the processor fetches by itself what comes next. Others lie anywhere, and each
+// refer to as well: then the processor fetches by itself most of what comes next (aheadNear has the rest). Others lie anywhere, and each
 // leads to more places; the processor waits for one place after the other if they are asked for
 // one after the other. So memory is fetched in three steps, eight siblings at a time: objects,
 // then what they refer to, then what that refers to. A step reads what the one before it has

@@ -10,9 +10,8 @@ import (
 )
 
 // Maps of numbers and short strings lead nowhere, so their entries are written
-// down in their stored form when the map is met, while its memory is at hand;
-// what is put in order are the places of the entries in that. Neither needs a
-// look at the map again.
+// down in their stored form when the map is met, while its memory is at hand, and
+// put in order as that (discover_map_order.go): the map is not looked at again.
 
 // plainMap are the entries of a map that leads nowhere, in stored order, as they
 // are stored.

@@ -215,8 +215,9 @@ func (r *mergeRun) take(m *mergedSlots) error {
 	return nil
 }
 
-// keeps reports whether theirs exports all that a pod of ours, which is that of base, does: a collect of
-// theirs may have taken away the pod, or some that something new in ours refers to.
+// keeps reports whether a pod of ours, which is that of base, may be taken from theirs as it is. A collect
+// of theirs may have taken away the pod, or exports that something new in ours refers to; and theirs may have
+// given a slot to another object, which no single commit does.
 func (r *mergeRun) keeps(ours *pod.Pod, id pod.ID) (bool, error) {
 	theirs, err := r.podOf(theirsSide, id)
 	if err != nil || theirs == nil {
@@ -227,12 +228,12 @@ func (r *mergeRun) keeps(ours *pod.Pod, id pod.ID) (bool, error) {
 			continue
 		}
 		if there, err := r.same(theirsSide, target{id, pod.Slot(i)}); err != nil || !there {
-			return false, err // no commit gives a slot that it frees to another object
+			return false, err
 		}
 	}
 	for _, e := range ours.Exports {
-		if there, err := r.same(theirsSide, target{id, e.Slot}); err != nil || !there || !theirs.Exported(e.Slot) {
-			return false, err
+		if int(e.Slot) >= len(theirs.Slots) || theirs.Slots[e.Slot].Kind == pod.SlotFree || !theirs.Exported(e.Slot) {
+			return false, nil
 		}
 	}
 	return true, nil

@@ -384,8 +384,8 @@ func (w *walk) placedRoots(roots []Root) []Root {
 
 // verifyIndex walks everything and fails if a save that had to find all changes by
 // itself would write something: the fingerprints missed it. It does not believe the copies
-// of words (shadow.go) either, and encodes all anew; only of chunks that were patched, whose
-// hash nobody knows, it compares the words alone.
+// of words (shadow.go) either, and encodes all anew; of chunks that were patched, whose hash
+// nobody knows, and of arrays with values of pure codecs it compares the words alone.
 func (g *Graph) verifyIndex(ctx context.Context, roots []Root) error {
 	probe := &unsoundSink{st: g.cur}
 	saved, err := g.saveWalking(ctx, roots, probe, false)

@@ -15,11 +15,27 @@ import (
 	"github.com/poddb/poddb/internal/dberr"
 )
 
-func TestUnmappedMemoryIsAnErrorWithThePath(t *testing.T) {
+// mapped returns memory that the collector knows nothing of.
+func mapped(t *testing.T) []byte {
+	t.Helper()
 	page, err := unix.Mmap(-1, 0, 1<<16, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { unix.Munmap(page) })
+	return page
+}
+
+// forbid makes such memory unreadable.
+func forbid(t *testing.T, page []byte) {
+	t.Helper()
+	if err := unix.Mprotect(page, unix.PROT_NONE); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUnmappedMemoryIsAnErrorWithThePath(t *testing.T) {
+	page := mapped(t)
 	x := &struct {
 		Name string
 		Deep *struct{ Data []byte }
@@ -29,12 +45,10 @@ func TestUnmappedMemoryIsAnErrorWithThePath(t *testing.T) {
 	if _, err := g.Save(context.Background(), rootsOf("x", &x.Deep), newNullSink()); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mprotect(page, unix.PROT_NONE); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Munmap(page)
+	forbid(t, page)
 	for _, v := range []any{&x.Deep, &x.Leaf} {
-		if _, err = g.Save(context.Background(), rootsOf("x", v), newNullSink()); !errors.Is(err, dberr.ErrMemoryFault) {
+		_, err := g.Save(context.Background(), rootsOf("x", v), newNullSink())
+		if !errors.Is(err, dberr.ErrMemoryFault) {
 			t.Fatalf("reading what cannot be read: %v", err)
 		}
 		t.Log(err)
@@ -46,14 +60,8 @@ func TestUnmappedMemoryIsAnErrorWithThePath(t *testing.T) {
 
 // So it is where the walk looks ahead, at objects that lie in a row and at maps to which such lead.
 func TestUnmappedMemoryAheadIsAnErrorToo(t *testing.T) {
-	page, err := unix.Mmap(-1, 0, 1<<16, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mprotect(page, unix.PROT_NONE); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Munmap(page)
+	page := mapped(t)
+	forbid(t, page)
 	type item struct {
 		Name   string
 		Counts map[string]int
@@ -82,10 +90,7 @@ func TestUnmappedMemoryAheadIsAnErrorToo(t *testing.T) {
 func TestUnmappedGarbageDoesNotMatter(t *testing.T) {
 	for name, saveBetween := range map[string]bool{"before a save": false, "after a save": true} {
 		t.Run(name, func(t *testing.T) {
-			page, err := unix.Mmap(-1, 0, 1<<16, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-			if err != nil {
-				t.Fatal(err)
-			}
+			page := mapped(t)
 			s := newFakeStore()
 			g := mustGraph(t, indexed(s))
 			x := &resaveNode{Name: "x", List: make([]*resaveNode, 50)}
@@ -102,10 +107,7 @@ func TestUnmappedGarbageDoesNotMatter(t *testing.T) {
 			if saveBetween {
 				mustResave(t, g, s, "x", x)
 			}
-			if err := unix.Mprotect(page, unix.PROT_NONE); err != nil {
-				t.Fatal(err)
-			}
-			defer unix.Munmap(page)
+			forbid(t, page)
 			for n := range 3 {
 				x.N = n + 1
 				mustResave(t, g, s, "x", x)
@@ -125,10 +127,7 @@ func TestUnmappedGarbageDoesNotMatter(t *testing.T) {
 // A map that nothing leads to any more is not looked at ahead of time either: its memory may
 // be gone.
 func TestUnmappedGarbageIsNotLookedAtAhead(t *testing.T) {
-	page, err := unix.Mmap(-1, 0, 1<<16, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := mapped(t)
 	s := newFakeStore()
 	g := mustGraph(t, indexed(s))
 	x := &resaveNode{Name: "x", List: make([]*resaveNode, 200)}
@@ -142,10 +141,7 @@ func TestUnmappedGarbageIsNotLookedAtAhead(t *testing.T) {
 	mustStayQuiet(t, g, s, "x", x)
 	mustResave(t, g, s, "x", x)
 	x.List[150].M = nil
-	if err := unix.Mprotect(page, unix.PROT_NONE); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Munmap(page)
+	forbid(t, page)
 	for n := range 3 {
 		x.N = n + 1
 		mustResave(t, g, s, "x", x)
