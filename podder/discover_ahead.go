@@ -334,19 +334,3 @@ func (w *walk) aheadGroup(pl *plan, g mapGroup) {
 		prefetch.Pointers(unsafe.Add(g.slots, pl.key.ops[0].off), pl.layout.size, mapGroupSlots)
 	}
 }
-
-// entriesAhead is how many entries of a map that was written down are fetched together.
-const entriesAhead = 16
-
-// aheadEntries fetches the first bytes of entries in data that are copied soon after
-// entry k.
-func (w *walk) aheadEntries(list []plainEntry, data []byte, k int) {
-	if !mayLookAhead || len(list) <= entriesAhead {
-		return
-	}
-	at, n := uintptr(unsafe.Pointer(unsafe.SliceData(data))), len(list)
-	for _, x := range list[min(k+entriesAhead, n):min(k+2*entriesAhead, n)] {
-		w.ahead.line(at + uintptr(x.from))
-	}
-	w.ahead.fetch()
-}

@@ -46,8 +46,7 @@ type mapReader struct {
 	hashed []uint64
 	plain  []byte // the map being read in its stored form, or rows of it
 	order  []plainEntry
-	sums   []uint64 // of the buckets of a plain map (orderPlain)
-	bucket []byte
+	digits *digits // of a plain map that is put in order
 	slabs  map[*plan]*slab
 	iter   reflect.MapIter
 }

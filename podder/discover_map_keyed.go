@@ -40,7 +40,7 @@ func (w *walk) keepRows(slots []mapSlot) *keyRows {
 		list[k] = plainEntry{slots[k].hash, slots[k].from, slots[k].end}
 	}
 	data := w.maps.plain
-	return &keyRows{plainMap: plainMap{order: list, data: w.gatherPlain(list, data, ownBytes(&w.own, len(data)+fewBytes))}}
+	return &keyRows{plainMap: plainMap{order: list, data: gatherPlain(list, data, ownBytes(&w.own, len(data)+fewBytes))}}
 }
 
 // keyedRefs visits the references of a map that has rows, and returns what its keys

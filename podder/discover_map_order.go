@@ -1,119 +1,98 @@
 package podder
 
-import (
-	"math/bits"
-	"unsafe"
+import "math/bits"
+
+// The entries of a plain map are put in stored order by a radix sort from the last digit to the
+// first (Knuth, The Art of Computer Programming 3, 5.2.5) over the first bits of their hashes. It
+// reads and writes from the start to the end of a few lists, for which no processor waits. Hashes
+// are spread evenly, so a few bits more than tell the entries apart leave almost nothing to be
+// compared. The bytes of the entries follow at the end, once: then it is known long before where
+// the next ones lie.
+
+const (
+	digitMost = 11 // bits of a digit: more counters would not stay in the cache
+	extraBits = 3  // sorted by beyond those that number the entries
 )
 
-// The entries of a large plain map are put in stored order by one pass: hashes are spread
-// evenly, so their first bits say almost where an entry comes to lie, once it is known how
-// many entries, and bytes of them, there are with smaller ones. What lies too far back then
-// is moved a few places. Reads go from the start to the end, only writes go anywhere, and for
-// those the processor does not wait.
+// digits are what radix sorting needs beside the list.
+type digits struct {
+	counts [1 << digitMost]uint32
+	spare  []plainEntry
+}
 
-// orderPlain returns the entries of list, which lie in data, in stored order.
+// orderPlain returns the entries of list, which lie in data, in stored order. It changes list.
 func (w *walk) orderPlain(list []plainEntry, data []byte) *plainMap {
-	out := &plainMap{order: ownSlice[plainEntry](&w.own, len(list)), data: ownBytes(&w.own, len(data))}
-	if len(list) == 0 {
-		return out
+	out := &plainMap{order: ownAny[plainEntry](&w.own, len(list)), data: ownBytes(&w.own, len(data)+fewBytes)}
+	if len(list) <= fewSlots {
+		copy(out.order, list)
+		sortPlain(out.order, data)
+	} else {
+		shift := w.sortDigits(list, out.order)
+		orderAlike(out.order, data, shift)
 	}
-	shift := 64 - max(1, bits.Len(uint(len(list)-1))) // a bucket an entry
-	before := w.bucketSums(list, shift)
-	from, to := unsafe.Pointer(unsafe.SliceData(data)), unsafe.Pointer(unsafe.SliceData(out.data))
-	for i := range list {
-		x := &list[i]
-		n := x.end - x.from
-		sum := &before[x.hash>>(shift&63)]
-		at := *sum
-		*sum = at + oneEntry + uint64(n)
-		out.order[at>>32] = plainEntry{x.hash, uint32(at), uint32(at) + n}
-		if n > maxFew {
-			copy(out.data[uint32(at):], data[x.from:x.end])
-			continue
-		}
-		copyFew(unsafe.Add(to, uint32(at)), unsafe.Add(from, x.from), int(n)) // within both
-	}
-	for i := 1; i < len(out.order); i++ {
-		x, y := &out.order[i-1], &out.order[i]
-		switch {
-		case x.hash < y.hash:
-		case x.hash > y.hash && y.end-x.from <= maxFew && out.alone(i-1, i, shift):
-			out.swap(x, y)
-		default:
-			i = w.orderBucket(out, i-1, shift)
-		}
-	}
+	out.data = gatherPlain(out.order, data, out.data)
 	return out
 }
 
-// oneEntry counts an entry in the sum of a bucket, of which the lower half counts bytes.
-const oneEntry = 1 << 32
-
-// maxFew bounds what copyFew copies in steps of a word.
-const maxFew = 64
-
-// bucketSums returns for each bucket how many entries, and bytes of them, there are in all
-// before it.
-func (w *walk) bucketSums(list []plainEntry, shift int) []uint64 {
-	n := 1 << (64 - shift)
-	if cap(w.maps.sums) < n {
-		w.maps.sums = ownSlice[uint64](&w.own, n)
-	} else {
-		clear(w.maps.sums[:n])
+// sortDigits copies list to out, sorted by hash>>shift, and returns shift. It changes list.
+func (w *walk) sortDigits(list, out []plainEntry) (shift int) {
+	n := bits.Len(uint(len(list)-1)) + extraBits
+	passes := (n + digitMost - 1) / digitMost
+	width := (n + passes - 1) / passes
+	shift = 64 - passes*width
+	if w.maps.digits == nil {
+		w.maps.digits = new(digits)
 	}
-	sums := w.maps.sums[:n]
-	for i := range list {
-		x := &list[i]
-		sums[x.hash>>(shift&63)] += oneEntry + uint64(x.end-x.from)
+	x := w.maps.digits
+	if passes > 1 && cap(x.spare) < len(list) {
+		x.spare = ownAny[plainEntry](&w.own, len(list))
 	}
-	before := uint64(0)
-	for i, x := range sums {
-		sums[i] = before
-		before += x
+	from, to := list, x.spare[:cap(x.spare)]
+	for p := range passes {
+		if p == passes-1 {
+			to = out
+		}
+		x.sort(from, to[:len(list)], shift+p*width, width)
+		from, to = to[:len(list)], from
 	}
-	return sums
+	return shift
 }
 
-// orderBucket puts the entries of the bucket that has entry i in order, and returns its last
-// one.
-func (w *walk) orderBucket(m *plainMap, i, shift int) int {
-	from, to, bucket := i, i+1, m.order[i].hash>>shift
-	for from > 0 && m.order[from-1].hash>>shift == bucket {
-		from--
+// sort copies from to to, sorted by the digit of width bits of the hash at shift. What is equal
+// stays as it was.
+func (x *digits) sort(from, to []plainEntry, shift, width int) {
+	counts, mask := x.counts[:1<<width], uint64(1)<<width-1
+	clear(counts)
+	for i := range from {
+		counts[from[i].hash>>(shift&63)&mask]++
 	}
-	for to < len(m.order) && m.order[to].hash>>shift == bucket {
-		to++
+	before := uint32(0)
+	for i, n := range counts {
+		counts[i] = before
+		before += n
 	}
-	list := m.order[from:to]
-	at := list[0].from
-	w.maps.bucket = append(w.maps.bucket[:0], m.data[at:list[len(list)-1].end]...)
-	was := w.maps.bucket
-	first := at
-	sortPlain(list, m.data)
-	for k := range list {
-		x := &list[k]
-		n := x.end - x.from
-		copy(m.data[at:], was[x.from-first:x.end-first])
-		x.from, x.end = at, at+n
-		at += n
+	for i := range from {
+		e := from[i]
+		n := &counts[e.hash>>(shift&63)&mask]
+		to[*n] = e
+		*n++
 	}
-	return to - 1
 }
 
-// alone reports whether no entries but i and j, which is the next one, are in their bucket.
-func (m *plainMap) alone(i, j, shift int) bool {
-	bucket := m.order[i].hash >> (shift & 63)
-	return (i == 0 || m.order[i-1].hash>>(shift&63) != bucket) && (j+1 == len(m.order) || m.order[j+1].hash>>(shift&63) != bucket)
-}
-
-// swap has two entries change places, b behind a, of maxFew bytes together at most.
-func (m *plainMap) swap(a, b *plainEntry) {
-	n, both := int(a.end-a.from), int(b.end-a.from)
-	var was [maxFew]byte
-	from, to := unsafe.Pointer(&was), unsafe.Add(unsafe.Pointer(unsafe.SliceData(m.data)), a.from)
-	copyFew(from, to, both) // within both, as what follows
-	copyFew(to, unsafe.Add(from, n), both-n)
-	copyFew(unsafe.Add(to, both-n), from, n)
-	at := a.from + uint32(both-n)
-	*a, *b = plainEntry{b.hash, a.from, at}, plainEntry{a.hash, at, b.end}
+// orderAlike puts entries in order that are sorted by hash>>shift.
+func orderAlike(list []plainEntry, data []byte, shift int) {
+	for i := 1; i < len(list); i++ {
+		if list[i-1].hash < list[i].hash {
+			continue
+		}
+		from, to, digits := i-1, i+1, list[i].hash>>shift
+		for from > 0 && list[from-1].hash>>shift == digits {
+			from--
+		}
+		for to < len(list) && list[to].hash>>shift == digits {
+			to++
+		}
+		sortPlain(list[from:to], data)
+		i = to - 1
+	}
 }

@@ -67,26 +67,29 @@ func (w *walk) keepPlain(m *mapEntries) {
 	*m = mapEntries{plain: w.orderPlain(w.maps.order, w.maps.plain)}
 }
 
-// fewBytes are copied at once: of most maps an entry is shorter.
+// fewBytes, or half of them, are copied at once: of most maps an entry is shorter.
 const fewBytes = 32
 
-// gatherPlain copies the entries of list from data to out, one after the other, and
-// returns all of them. They lie there then. out is longer by fewBytes.
-func (w *walk) gatherPlain(list []plainEntry, data, out []byte) []byte {
-	to := 0
+// gatherPlain copies the entries of list, which lie apart from each other in data, to out, one
+// behind the other, and returns all of them. They lie there then. out is longer than data by
+// fewBytes at least.
+func gatherPlain(list []plainEntry, data, out []byte) []byte {
+	from, start := unsafe.Pointer(unsafe.SliceData(data)), unsafe.Pointer(unsafe.SliceData(out))
+	to, last := uint32(0), len(data)-fewBytes // from where on fewBytes are not in data
 	for k := range list {
-		if k%entriesAhead == 0 {
-			w.aheadEntries(list, data, k)
-		}
 		x := &list[k]
-		from, end := int(x.from), int(x.end)
-		n := end - from
-		if n > fewBytes || len(data)-from < fewBytes || len(out)-to < fewBytes {
-			copy(out[to:], data[from:end])
-		} else {
-			copyFewBytes((*[fewBytes]byte)(out[to:]), (*[fewBytes]byte)(data[from:]))
+		n := x.end - x.from
+		src, dst := unsafe.Add(from, x.from), unsafe.Add(start, to) // inside, with n bytes of it at least
+		switch {
+		case n > fewBytes || int(x.from) > last:
+			copy(out[to:], data[x.from:x.end])
+		case n <= fewBytes/2:
+			a, b := *(*[8]byte)(src), *(*[8]byte)(unsafe.Add(src, 8))
+			*(*[8]byte)(dst), *(*[8]byte)(unsafe.Add(dst, 8)) = a, b
+		default:
+			copyFewBytes((*[fewBytes]byte)(dst), (*[fewBytes]byte)(src))
 		}
-		x.from, x.end = uint32(to), uint32(to+n)
+		x.from, x.end = to, to+n
 		to += n
 	}
 	return out[:to]
@@ -126,7 +129,7 @@ func (w *walk) plainEntries(pl *plan, p unsafe.Pointer) bool {
 		x.order, x.plain = x.order[:0], x.plain[:0]
 	} else if pl.layout.inGroup {
 		if n := min(used, 1<<24) + mapGroupSlots; n > cap(x.order) && n > slabEntries { // a group is written as if it were full
-			x.order = ownSlice[plainEntry](&w.own, n)[:0]
+			x.order = ownAny[plainEntry](&w.own, n)[:0]
 		}
 		ok := true
 		var last mapGroup // is written down while the keys of the next one are on their way

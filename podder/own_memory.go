@@ -139,11 +139,16 @@ func ownSlice[T any](m *ownMemory, n int) []T {
 }
 
 // ownBytes returns n bytes that are anything.
-func ownBytes(m *ownMemory, n int) []byte {
-	if m.small(n) {
-		return make([]byte, n)
+func ownBytes(m *ownMemory, n int) []byte { return ownAny[byte](m, n) }
+
+// ownAny returns n elements that are anything: T has no pointers.
+func ownAny[T any](m *ownMemory, n int) []T {
+	var x T
+	size := n * int(unsafe.Sizeof(x))
+	if m.small(size) {
+		return make([]T, n)
 	}
-	return unsafe.Slice((*byte)(m.outside().AllocAny(n)), n)
+	return unsafe.Slice((*T)(m.outside().AllocAny(size)), n)
 }
 
 func (m *ownMemory) release() {

@@ -43,7 +43,6 @@ var (
 		"podder/discover_glance.go",
 		"podder/discover_map.go",
 		"podder/discover_map_keyed.go",
-		"podder/discover_map_order.go",
 		"podder/discover_map_plain.go",
 		"podder/discover_meet.go",
 		"podder/discover_region.go",

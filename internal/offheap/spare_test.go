@@ -11,7 +11,7 @@ func TestMemoryGivenBackIsKeptForAWhile(t *testing.T) {
 	const size = 1 << 20
 	var set time.Duration
 	var drop func()
-	s := spares{most: 3 * size, idle: time.Hour, after: func(d time.Duration, fn func()) *time.Timer {
+	s := spares{most: 3 * size, warm: size, idle: time.Hour, after: func(d time.Duration, fn func()) *time.Timer {
 		set, drop = d, fn
 		return time.NewTimer(d)
 	}}
@@ -25,6 +25,9 @@ func TestMemoryGivenBackIsKeptForAWhile(t *testing.T) {
 	if s.bytes != 3*size || len(s.maps) != 2 {
 		t.Fatalf("%d bytes in %d maps are kept, of 3 and 1 MiB more", s.bytes, len(s.maps))
 	}
+	if s.maps[0].lent || !s.maps[1].lent || s.kept != size {
+		t.Fatalf("%d bytes are not lent, of 1 MiB that may be: %v, %v", s.kept, s.maps[0].lent, s.maps[1].lent)
+	}
 	if m := s.take(2*size + 1); m != nil {
 		t.Fatalf("a map of %d bytes for more than 2 MiB", len(m))
 	}
@@ -32,15 +35,18 @@ func TestMemoryGivenBackIsKeptForAWhile(t *testing.T) {
 		t.Fatalf("a map of %d bytes for 100", len(m))
 	}
 	m := s.take(size - 1)
-	if len(m) != size || s.bytes != 2*size {
-		t.Fatalf("a map of %d bytes, %d are kept; wanted the smallest that fits", len(m), s.bytes)
+	if len(m) != size || s.bytes != 2*size || s.kept != 0 {
+		t.Fatalf("a map of %d bytes, %d are kept, %d not lent; wanted the smallest that fits", len(m), s.bytes, s.kept)
 	}
 	s.put(m)
+	if s.kept != size {
+		t.Fatalf("%d bytes are not lent, of one map that need not be", s.kept)
+	}
 	if set != time.Hour {
 		t.Fatalf("it is kept for %v", set)
 	}
 	drop()
-	if s.bytes != 0 || len(s.maps) != 0 {
+	if s.bytes != 0 || s.kept != 0 || len(s.maps) != 0 {
 		t.Fatalf("%d bytes in %d maps are kept for ever", s.bytes, len(s.maps))
 	}
 }
