@@ -35,7 +35,7 @@ type spareMap struct {
 }
 
 // spare belongs to the process, as the memory of the heap does.
-var spare = spares{most: 512 << 20, warm: 64 << 20, idle: 10 * time.Second, after: time.AfterFunc}
+var spare = spares{most: 512 << 20, warm: 256 << 20, idle: 10 * time.Second, after: time.AfterFunc}
 
 // take returns the smallest map of at least n bytes, nil if there is none that is
 // not much larger. Of those of one size it is what was given back first, so that who
