@@ -1,6 +1,9 @@
 package mvcc
 
-import "slices"
+import (
+	"context"
+	"slices"
+)
 
 // folding builds one group of retire: folded rows, what goes, aggregates that
 // cover folds, the set of what is gone, and the garbage for reclaim.
@@ -26,7 +29,7 @@ type birth struct {
 }
 
 // run folds retired commits into their target.
-func (f *folding) run(run []lineCommit, target lineCommit) error {
+func (f *folding) run(ctx context.Context, run []lineCommit, target lineCommit) error {
 	row, err := f.v.row(target.version)
 	if err != nil {
 		return err
@@ -41,6 +44,9 @@ func (f *folding) run(run []lineCommit, target lineCommit) error {
 	removed := &Set{}
 	merged := mergedInto(row)
 	for i, c := range run {
+		if err := f.s.breath.take(ctx); err != nil {
+			return err
+		}
 		r, err := f.v.row(c.version)
 		if err != nil {
 			return err

@@ -3,7 +3,10 @@ package mvcc
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
+
+	"github.com/poddb/poddb/internal/vfs"
 )
 
 // Budget bounds upkeep that goes on beside commits and readers: Collect, and
@@ -66,3 +69,26 @@ func (p *pace) spend(ctx context.Context, bytes int64) error {
 
 // shortestSleep is what is worth a timer.
 const shortestSleep = time.Millisecond
+
+// breath lets others run while retention computes. Its loops read rows, some 5 to 20 µs
+// each, and a goroutine that does nothing else keeps its slice of a processor for 10 ms: as long waits the
+// log for its turn when a sync has ended, and the commit that waits for the log.
+type breath struct{ n int }
+
+const (
+	breathRows = 8  // after so many rows other goroutines run
+	threadRows = 64 // after so many other threads too, of other programs as well (vfs.Yield)
+)
+
+// take is called for each row, and returns the context's error.
+func (b *breath) take(ctx context.Context) error {
+	switch b.n++; {
+	case b.n%threadRows == 0:
+		vfs.Yield()
+	case b.n%breathRows == 0:
+		runtime.Gosched()
+	default:
+		return nil
+	}
+	return ctx.Err()
+}

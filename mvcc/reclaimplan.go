@@ -143,7 +143,7 @@ func (w *reclaimWindow) inOrder() ([]*deadVersion, error) {
 func (w *reclaimWindow) look(ctx context.Context, v *view, list []*deadVersion) error {
 	walk := &versionWalk{v: v}
 	for _, d := range list {
-		if err := ctx.Err(); err != nil {
+		if err := w.s.breath.take(ctx); err != nil {
 			return err
 		}
 		if err := w.lookAt(v, walk, d); errors.Is(err, dberr.ErrCorrupt) {

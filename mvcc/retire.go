@@ -85,7 +85,7 @@ func (r *retirement) extend(ctx context.Context, v *view, h *head) error {
 	}
 	var newer []lineCommit
 	for version, left := h.version, h.commits > low; left; {
-		if err := ctx.Err(); err != nil {
+		if err := r.s.breath.take(ctx); err != nil {
 			return err
 		}
 		row, err := v.row(version)
@@ -270,10 +270,7 @@ func (r *retirement) runs(ctx context.Context, f *folding, gone map[Version]bool
 		if len(run) == 0 {
 			continue
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := f.run(run, c); err != nil {
+		if err := f.run(ctx, run, c); err != nil {
 			return err
 		}
 		touched = c.pos / levelLen[1]
