@@ -33,6 +33,9 @@ func (s *Store) reclaimNames(ctx context.Context, most *int, report *PruneReport
 		_, _, due, err = v.namesTask()
 		return err
 	})
+	if errors.Is(err, dberr.ErrCorrupt) {
+		return false, err, nil // names stay
+	}
 	if err != nil || !due {
 		return false, nil, err
 	}

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/poddb/poddb/internal/binenc"
+	"github.com/poddb/poddb/internal/dberr"
 )
 
 // The queue of reclaim is rows of the index, written by retire and taken off by
@@ -52,6 +55,9 @@ func (f *folding) queue(version Version) error {
 		return nil
 	}
 	again, at, ok, err := f.v.namesTask()
+	if errors.Is(err, dberr.ErrCorrupt) {
+		return nil // reclaim says so, and leaves names alone
+	}
 	if err != nil {
 		return err
 	}
@@ -86,6 +92,9 @@ func decodeGarbage(b []byte) (line uint32, list []garbage, err error) {
 		list = append(list, g)
 		prev = g
 	}
+	if n == 0 && r.Err() == nil {
+		r.Fail("no entries")
+	}
 	return line, list, r.End()
 }
 
@@ -110,18 +119,20 @@ func (v *view) namesTask() (again bool, at []byte, ok bool, err error) {
 }
 
 // queued returns the first row of the queue at or after from, without the task
-// of names.
+// of names. If that row cannot be read it returns its key with the error.
 func (v *view) queued(from []byte) (key []byte, line uint32, list []garbage, err error) {
 	c := v.seek(from)
 	k, env, ok := c.at()
 	if !ok || k[0] != kindQueue {
 		return nil, 0, nil, c.err()
 	}
-	b, err := v.open(env)
-	if err != nil {
-		return nil, 0, nil, err
-	}
 	key = bytes.Clone(k)
-	line, list, err = decodeGarbage(b)
-	return key, line, list, err
+	b, err := v.open(env)
+	if err == nil {
+		line, list, err = decodeGarbage(b)
+	}
+	if err != nil {
+		return key, 0, nil, fmt.Errorf("row %x of the queue of reclaim: %w", key, err)
+	}
+	return key, line, list, nil
 }

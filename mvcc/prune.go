@@ -206,12 +206,12 @@ func (s *Store) dropLog(ctx context.Context) error {
 	return nil
 }
 
-// queuedGarbage counts the queue.
+// queuedGarbage counts the queue, but for rows that cannot be read.
 func (s *Store) queuedGarbage() (n uint64, err error) {
 	err = s.read(func(v *view) error {
 		for from := queueKey(1, 0); ; {
 			key, _, list, err := v.queued(from)
-			if err != nil || key == nil {
+			if key == nil || err != nil && !errors.Is(err, dberr.ErrCorrupt) {
 				return err
 			}
 			n += uint64(len(list))

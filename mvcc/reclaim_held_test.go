@@ -135,9 +135,15 @@ func numberOf(key string) uint64 {
 // spoil makes a row of a closed database one that cannot be read.
 func spoil(t *testing.T, fs vfs.FS, key string) {
 	t.Helper()
+	rewrite(t, fs, key, []byte{0xee, 1, 2, 3})
+}
+
+// rewrite puts a row into a closed database.
+func rewrite(t *testing.T, fs vfs.FS, key string, val []byte) {
+	t.Helper()
 	p := must(pager.Open(bg, pager.Options{FS: fs, Path: "dir/a.pod"}))(t)
 	b := must(p.Begin())(t)
-	err := b.Put([]byte(key), []byte{0xee, 1, 2, 3})
+	err := b.Put([]byte(key), val)
 	if err == nil {
 		err = b.Commit(bg, p.State().LogPos, true)
 	}
@@ -250,6 +256,112 @@ func TestReclaimGetsPastANameThatCannotBeRead(t *testing.T) {
 	}
 	if s.Stats().Checkpoints == checkpoints {
 		t.Error("no checkpoint was made: the space is not given back")
+	}
+	if got := read(t, s, must(s.Head(bg, MainBranch))(t), x); got != bigText(versions-1) {
+		t.Error("the head has changed")
+	}
+}
+
+// A row of the queue that cannot be read, or names what another row names, stays and keeps nothing
+// else from being reclaimed. Prune and Verify tell it.
+func TestReclaimGetsPastARowOfTheQueueThatCannotBeRead(t *testing.T) {
+	const versions, chunk = 40, 4
+	for _, lie := range []bool{false, true} {
+		for _, at := range []int{0, 3, versions/chunk - 1} {
+			mem := newFS(t)
+			s := mustOpen(t, testOptions(mem))
+			s.queueChunk = chunk
+			var x pod.ID
+			for v := range versions + 1 {
+				id, _, err := commitBox(t, s, MainBranch, "x", x, bigText(v))
+				if err != nil {
+					t.Fatal(err)
+				}
+				x = id
+			}
+			retireAll(t, s)
+			keys := must(s.queueKeys(bg))(t)
+			if len(keys) != versions/chunk {
+				t.Fatalf("%d rows", len(keys))
+			}
+			var another []byte
+			err := s.read(func(v *view) error {
+				other := keys[0]
+				if at == 0 {
+					other = keys[1]
+				}
+				env, ok, err := v.get(other)
+				if err == nil && ok {
+					another, err = v.open(env)
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			want := uint64(versions - chunk)
+			if lie {
+				_, list, err := decodeGarbage(another)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if at == 0 { // it is looked at first: then what the other row names stays, but for that
+					want -= chunk - 1
+				}
+				rewrite(t, mem, string(keys[at]), inline(appendGarbage(nil, mainLine, list[:1])))
+			} else {
+				spoil(t, mem, string(keys[at]))
+			}
+			s = mustOpen(t, testOptions(mem))
+			if rep := must(s.Verify(bg, VerifyOptions{}))(t); len(rep.Problems) == 0 {
+				t.Error("Verify finds nothing")
+			}
+			report, err := s.Prune(bg, PruneOptions{KeepLast: 1})
+			if !errors.Is(err, dberr.ErrCorrupt) {
+				t.Errorf("row %d: nothing is said of the damage: %v", at, err)
+			}
+			if report.PodVersions != want {
+				t.Errorf("row %d: %d versions were reclaimed, of %d", at, report.PodVersions, want)
+			}
+			if rep := must(s.Verify(bg, VerifyOptions{}))(t); len(rep.Problems) == 0 {
+				t.Error("Verify finds nothing after reclaim")
+			}
+			if got := read(t, s, must(s.Head(bg, MainBranch))(t), x); got != bigText(versions) {
+				t.Error("the head has changed")
+			}
+			s.Close()
+		}
+	}
+}
+
+// Nor does the row that says how far names were looked through; then they stay.
+func TestReclaimGetsPastTheTaskOfNames(t *testing.T) {
+	mem := newFS(t)
+	s := mustOpen(t, testOptions(mem))
+	const versions = 20
+	var x pod.ID
+	for v := range versions {
+		id, _, err := commitBox(t, s, MainBranch, "x", x, bigText(v))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x = id
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	spoil(t, mem, string(namesTask))
+	s = mustOpen(t, testOptions(mem))
+	defer s.Close()
+	report, err := s.Prune(bg, PruneOptions{KeepLast: 1})
+	if !errors.Is(err, dberr.ErrCorrupt) || report.PodVersions != versions-1 || report.Names != 0 {
+		t.Errorf("%d pod versions of %d and %d names went: %v", report.PodVersions, versions-1, report.Names, err)
+	}
+	if err := s.Checkpoint(bg); err != nil {
+		t.Error(err)
 	}
 	if got := read(t, s, must(s.Head(bg, MainBranch))(t), x); got != bigText(versions-1) {
 		t.Error("the head has changed")

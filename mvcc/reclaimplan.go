@@ -83,13 +83,16 @@ func (s *Store) planWindow(ctx context.Context, keys [][]byte, bases map[uint64]
 	err := s.read(func(v *view) error {
 		for _, from := range keys {
 			key, line, list, err := v.queued(from)
-			if err != nil {
+			switch {
+			case !bytes.Equal(key, from):
+				return cmp.Or(err, corrupt("row %x of the queue of reclaim is gone", from))
+			case errors.Is(err, dberr.ErrCorrupt):
+				w.spoiled(err)
+			case err != nil:
 				return err
+			default:
+				w.rows = append(w.rows, queueRow{key, line, list})
 			}
-			if !bytes.Equal(key, from) {
-				return corrupt("row %x of the queue of reclaim is gone", from)
-			}
-			w.rows = append(w.rows, queueRow{key, line, list})
 		}
 		return nil
 	})
@@ -97,11 +100,7 @@ func (s *Store) planWindow(ctx context.Context, keys [][]byte, bases map[uint64]
 		return nil, err
 	}
 	near := &nearBlocks{}
-	all, err := w.inOrder()
-	if err != nil {
-		return nil, err
-	}
-	for len(all) > 0 {
+	for all := w.inOrder(); len(all) > 0; {
 		n := min(len(all), planBatch)
 		err := s.read(func(v *view) error {
 			v.near = near
@@ -115,28 +114,37 @@ func (s *Store) planWindow(ctx context.Context, keys [][]byte, bases map[uint64]
 	return w, nil
 }
 
-// inOrder returns the versions of the window in the order of their keys.
-func (w *reclaimWindow) inOrder() ([]*deadVersion, error) {
+// inOrder returns the versions of the window in the order of their keys. A row with a version
+// that was named before is left out of the window: one of the two lies.
+func (w *reclaimWindow) inOrder() []*deadVersion {
 	n := 0
 	for _, row := range w.rows {
 		n += len(row.list)
 	}
 	mem, all := make([]deadVersion, 0, n), make([]*deadVersion, 0, n)
-	for _, row := range w.rows {
-		for _, g := range row.list {
-			mem = append(mem, deadVersion{garbage: g, line: row.line})
-			d := &mem[len(mem)-1]
-			all = append(all, d)
-			if w.dead[g.number] != nil {
-				return nil, corrupt("number %d of pod %d is to be reclaimed twice", g.number, g.pod)
+	w.rows = slices.DeleteFunc(w.rows, func(row queueRow) bool {
+		for i, g := range row.list {
+			if w.dead[g.number] == nil {
+				mem = append(mem, deadVersion{garbage: g, line: row.line})
+				w.dead[g.number] = &mem[len(mem)-1]
+				continue
 			}
-			w.dead[g.number] = d
+			w.spoiled(corrupt("row %x of the queue of reclaim: number %d of pod %d is named a second time", row.key, g.number, g.pod))
+			for _, g := range row.list[:i] {
+				delete(w.dead, g.number)
+			}
+			mem = mem[:len(mem)-i]
+			return true
 		}
+		return false
+	})
+	for i := range mem {
+		all = append(all, &mem[i])
 	}
 	slices.SortFunc(all, func(a, b *deadVersion) int {
 		return cmp.Or(cmp.Compare(a.pod, b.pod), cmp.Compare(a.line, b.line), cmp.Compare(b.number, a.number))
 	})
-	return all, nil
+	return all
 }
 
 // look reads versions that are to go.
