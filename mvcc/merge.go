@@ -51,7 +51,8 @@ func (h *versionHeap) Pop() any {
 }
 
 // mergeBase walks back from both, the newest first: the first version that both lead
-// to is it.
+// to is it. A version on the way that is being retired is gone already (retire.go, invariant 2), but the view still has
+// its row: only the row says whether the way goes on.
 func (v *view) mergeBase(ctx context.Context, a, b Version) (Version, error) {
 	const fromA, fromB = 1, 2
 	side := map[Version]byte{}
@@ -76,11 +77,11 @@ func (v *view) mergeBase(ctx context.Context, a, b Version) (Version, error) {
 		if from == fromA|fromB {
 			return version, nil
 		}
-		if v.s.open.gone.Load().Contains(version) {
-			return 0, fmt.Errorf("looking for the common ancestor of versions %d and %d: %w", a, b, versionGone(version))
-		}
 		row, err := v.row(version)
 		if err != nil {
+			if v.s.open.gone.Load().Contains(version) {
+				err = fmt.Errorf("looking for the common ancestor of versions %d and %d: %w", a, b, versionGone(version))
+			}
 			return 0, err
 		}
 		reach(v.s.parent(row), from)

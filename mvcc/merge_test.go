@@ -63,19 +63,31 @@ func TestMergeBase(t *testing.T) {
 	if _, err := s.MergeBase(bg, v8, 0); !errors.Is(err, dberr.ErrUnrelated) {
 		t.Errorf("with the empty database: %v", err)
 	}
-	before := s.open.gone.Load()
-	s.open.retire(0, func(map[Version]bool, Version) *Set {
-		gone := &Set{}
-		gone.Add(v5)
-		return gone
-	})
-	if _, err := s.MergeBase(bg, v6, v8); !errors.Is(err, dberr.ErrVersionGone) {
-		t.Errorf("over a version that is gone: %v", err)
-	}
-	s.open.restore(before)
 	c := must(s.Commit(bg, v6))(t)
 	if !slices.Equal(c.Parents, []Version{v4, v5}) || c.Kind != KindMerge {
 		t.Errorf("%+v", c)
+	}
+	// While versions are retired they are gone, and their rows are there.
+	s.open.retire(0, func(map[Version]bool, Version) *Set {
+		gone := &Set{}
+		for _, v := range []Version{v2, v3, v4, v5} {
+			gone.Add(v)
+		}
+		return gone
+	})
+	base(v4, v5, v3)
+	base(v6, v1, v1)
+	if _, err := s.MergeBase(bg, v6, v8); !errors.Is(err, dberr.ErrUnrelated) {
+		t.Errorf("of unrelated branches while versions are retired: %v", err)
+	}
+	err := s.alone(bg, func(*view) (*group, error) {
+		return &group{counters: s.seq.counters, dels: [][]byte{commitKey(v5)}}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.MergeBase(bg, v6, v8); !errors.Is(err, dberr.ErrVersionGone) {
+		t.Errorf("over a version that is gone: %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
