@@ -80,6 +80,8 @@ func (q *requests) waiting() int {
 func (s *Store) commitTx(ctx context.Context, t *Tx, info CommitInfo) (*queued, error) {
 	r := &t.mem.request
 	r.ctx, r.t, r.info, r.finished = ctx, t, info, make(chan struct{})
+	s.seq.awaited.Add(1)
+	defer s.seq.awaited.Add(-1)
 	s.seq.requests.add(r)
 	s.combine()
 	select {

@@ -44,7 +44,7 @@ func (f *folding) run(ctx context.Context, run []lineCommit, target lineCommit) 
 	removed := &Set{}
 	merged := mergedInto(row)
 	for i, c := range run {
-		if err := f.s.breath.take(ctx); err != nil {
+		if err := f.s.breathe(ctx, readRow); err != nil {
 			return err
 		}
 		r, err := f.v.row(c.version)

@@ -70,25 +70,27 @@ func (p *pace) spend(ctx context.Context, bytes int64) error {
 // shortestSleep is what is worth a timer.
 const shortestSleep = time.Millisecond
 
-// breath lets others run while retention computes. Its loops read rows, some 5 to 20 µs
-// each, and a goroutine that does nothing else keeps its slice of a processor for 10 ms: as long waits the
-// log for its turn when a sync has ended, and the commit that waits for the log.
-type breath struct{ n int }
-
+// Retention lets others run while it computes. A goroutine that computes keeps its thread on a
+// processor for milliseconds, and as long waits what ends a sync (vfs.Yield), and with it a commit. If no
+// commit is under way only goroutines get a turn: to let threads of other programs go first costs
+// retention most of its speed on a busy machine.
+// What loops of retention take for a row, about; and for how long they do not yield.
 const (
-	breathRows = 8  // after so many rows other goroutines run
-	threadRows = 64 // after so many other threads too, of other programs as well (vfs.Yield)
+	readRow    = 3 * time.Microsecond // of a commit
+	readPod    = 8 * time.Microsecond // version
+	breathTime = 500 * time.Microsecond
 )
 
-// take is called for each row, and returns the context's error.
-func (b *breath) take(ctx context.Context) error {
-	switch b.n++; {
-	case b.n%threadRows == 0:
-		vfs.Yield()
-	case b.n%breathRows == 0:
-		runtime.Gosched()
-	default:
+// breathe is called for each row, and returns the context's error. The upkeep token is held.
+func (s *Store) breathe(ctx context.Context, took time.Duration) error {
+	if s.computed += took; s.computed < breathTime {
 		return nil
+	}
+	s.computed = 0
+	if s.seq.awaited.Load() > 0 {
+		vfs.Yield()
+	} else {
+		runtime.Gosched()
 	}
 	return ctx.Err()
 }

@@ -151,7 +151,7 @@ func (w *reclaimWindow) inOrder() []*deadVersion {
 func (w *reclaimWindow) look(ctx context.Context, v *view, list []*deadVersion) error {
 	walk := &versionWalk{v: v}
 	for _, d := range list {
-		if err := w.s.breath.take(ctx); err != nil {
+		if err := w.s.breathe(ctx, readPod); err != nil {
 			return err
 		}
 		if err := w.lookAt(v, walk, d); errors.Is(err, dberr.ErrCorrupt) {

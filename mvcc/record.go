@@ -58,12 +58,17 @@ func (v *view) block(number uint64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if raw, err = readBlock(v.pv, number, row); err != nil {
+		if v.near != nil {
+			v.last.Store(nil) // it may lie in the memory that is read into
+			raw, err = v.near.read(v.pv, number, row)
+		} else {
+			raw, _, err = readBlock(v.pv, nil, number, row)
+		}
+		if err != nil {
 			return nil, err
 		}
 		switch {
 		case v.near != nil:
-			v.near.add(rawBlock{number, raw})
 		case row.members > 1:
 			v.s.blocks.Set(number, raw, int64(len(raw)))
 		}
@@ -101,8 +106,13 @@ type rawBlock struct {
 // rows in the order of keys. Each checkpoint has put its rows into blocks in that order, so few
 // blocks at a time are needed, and no one again; the cache is for what others need.
 type nearBlocks struct {
-	list [nearMax]rawBlock
+	list [nearMax]nearBlock
 	next int
+}
+
+type nearBlock struct {
+	rawBlock
+	stored []byte // as in the file; raw may be a part of it
 }
 
 const nearMax = 32
@@ -119,28 +129,34 @@ func (n *nearBlocks) get(number uint64) ([]byte, bool) {
 	return nil, false
 }
 
-// add keeps a block, unless it is a long one.
-func (n *nearBlocks) add(b rawBlock) {
-	if len(b.raw) <= 2*coldBytes {
-		n.list[n.next] = b
+// read reads a block, and keeps it in place of another one unless it is long. Nobody keeps parts of near
+// blocks beyond the row that they were read for, so their memory is used again.
+func (n *nearBlocks) read(pv *pager.View, number uint64, row blockRow) ([]byte, error) {
+	b := &n.list[n.next]
+	spare := b.stored
+	*b = nearBlock{}
+	raw, stored, err := readBlock(pv, spare, number, row)
+	if err == nil && max(len(raw), cap(stored)) <= 2*coldBytes {
+		*b = nearBlock{rawBlock{number, raw}, stored}
 		n.next = (n.next + 1) % nearMax
 	}
+	return raw, err
 }
 
-// readBlock reads a block from the file.
-func readBlock(pv *pager.View, number uint64, row blockRow) ([]byte, error) {
-	stored, err := pv.ReadRecord(row.place)
-	if err != nil {
-		return nil, err
+// readBlock reads a block from the file, into the memory of spare if it can. It returns what is
+// stored, too, which raw may be a part of.
+func readBlock(pv *pager.View, spare []byte, number uint64, row blockRow) (raw, stored []byte, err error) {
+	if stored, err = pv.ReadRecordInto(spare, row.place); err != nil {
+		return nil, nil, err
 	}
 	no, raw, err := decodeBlock(stored)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if no != number || uint64(len(raw)) != row.raw {
-		return nil, corrupt("block %d of %d bytes where block %d of %d was expected", no, len(raw), number, row.raw)
+		return nil, nil, corrupt("block %d of %d bytes where block %d of %d was expected", no, len(raw), number, row.raw)
 	}
-	return raw, nil
+	return raw, stored, nil
 }
 
 // fetch gets a row and opens its envelope.

@@ -85,7 +85,7 @@ func (r *retirement) extend(ctx context.Context, v *view, h *head) error {
 	}
 	var newer []lineCommit
 	for version, left := h.version, h.commits > low; left; {
-		if err := r.s.breath.take(ctx); err != nil {
+		if err := r.s.breathe(ctx, readRow); err != nil {
 			return err
 		}
 		row, err := v.row(version)

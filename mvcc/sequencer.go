@@ -59,6 +59,7 @@ type sequencer struct {
 	undone    atomic.Bool
 	bytes     atomic.Int64 // that the queued groups will take in the overlay
 	rows      atomic.Int64 // that they have
+	awaited   atomic.Int32 // commits whose outcome somebody waits for
 	reserved  int64        // bytes that the page file keeps for the next checkpoint
 }
 

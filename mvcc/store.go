@@ -71,8 +71,8 @@ type Store struct {
 	retireWeight uint64
 	queueChunk   int
 	windowRows   int
-	stepSize     int    // entries that a step of reclaim takes; the upkeep token is held
-	breath       breath // of retention; likewise
+	stepSize     int           // entries that a step of reclaim takes; the upkeep token is held
+	computed     time.Duration // by retention since it last let others run; likewise
 
 	applying sync.Mutex // the overlay's writer, and freezing it
 	applied  uint64     // log position behind the last applied group

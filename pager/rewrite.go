@@ -21,7 +21,7 @@ func (p *Pager) Rewrite(ctx context.Context, places []Place) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		b, err := p.readRecord(pl)
+		b, err := p.readRecord(nil, pl)
 		if err != nil {
 			return err
 		}

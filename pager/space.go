@@ -252,7 +252,7 @@ func (p *Pager) readSpace(g *generation) (*space, pageSet, error) {
 	if g.place.Len == 0 {
 		return &space{first: first}, pageSet{}, nil
 	}
-	b, err := p.readRecord(g.place)
+	b, err := p.readRecord(nil, g.place)
 	if err != nil {
 		return nil, nil, fmt.Errorf("space directory: %w", err)
 	}
@@ -264,7 +264,7 @@ func (p *Pager) readSpace(g *generation) (*space, pageSet, error) {
 		if c == nil {
 			continue
 		}
-		b, err := p.readRecord(c.place)
+		b, err := p.readRecord(nil, c.place)
 		if err != nil {
 			return nil, nil, fmt.Errorf("space frame of chunk %d: %w", i, err)
 		}

@@ -152,21 +152,27 @@ func (v *View) Ceiling(dst, key []byte) (found, val []byte, ok bool, err error) 
 
 // ReadRecord returns a record's bytes, checked, in fresh memory.
 func (v *View) ReadRecord(pl Place) ([]byte, error) {
+	return v.ReadRecordInto(nil, pl)
+}
+
+// ReadRecordInto is ReadRecord into the memory of dst, whose contents are lost, if the
+// record fits there.
+func (v *View) ReadRecordInto(dst []byte, pl Place) ([]byte, error) {
 	if err := v.usable(); err != nil {
 		return nil, err
 	}
-	return v.p.readRecord(pl)
+	return v.p.readRecord(dst, pl)
 }
 
-func (p *Pager) readRecord(pl Place) ([]byte, error) {
-	b, err := p.readRecordAlone(pl)
+func (p *Pager) readRecord(dst []byte, pl Place) ([]byte, error) {
+	b, err := p.readRecordAlone(dst, pl)
 	if err = p.judge(err); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-func (p *Pager) readRecordAlone(pl Place) ([]byte, error) {
+func (p *Pager) readRecordAlone(dst []byte, pl Place) ([]byte, error) {
 	if pl.Len == 0 {
 		if pl.CRC != 0 {
 			return nil, p.corrupt(int64(pl.Off&(maxFileBytes-1)), "empty record with checksum %08x", pl.CRC)
@@ -176,7 +182,11 @@ func (p *Pager) readRecordAlone(pl Place) ([]byte, error) {
 	if !p.inFile(pl) {
 		return nil, p.corrupt(-1, "record place %s is outside the file of %d pages", pl, p.size.Load())
 	}
-	b := make([]byte, pl.Len)
+	b := dst[:0]
+	if uint64(cap(b)) < uint64(pl.Len) {
+		b = make([]byte, pl.Len)
+	}
+	b = b[:pl.Len]
 	if err := p.read(b, int64(pl.Off)); err != nil {
 		return nil, err
 	}
