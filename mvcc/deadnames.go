@@ -19,10 +19,11 @@ const namesStep = 1024
 
 // deadNames looks through name rows.
 type deadNames struct {
-	s    *Store
-	kept map[uint32][]Version // by line, ascending
-	gone *Set
-	bad  error // the first row that could not be read: such stay
+	s     *Store
+	heads map[uint32]*head     // of lines, older than any view
+	kept  map[uint32][]Version // by line, ascending, up to these
+	gone  *Set
+	bad   error // the first row that could not be read: such stay
 }
 
 // reclaimNames works the task of names off, if there is one. bad is about rows that cannot be
@@ -39,41 +40,63 @@ func (s *Store) reclaimNames(ctx context.Context, most *int, report *PruneReport
 	if err != nil || !due {
 		return false, nil, err
 	}
-	d := &deadNames{s: s, gone: s.open.gone.Load(), kept: map[uint32][]Version{}}
+	d := s.newDeadNames()
 	for ; *most > 0; *most-- {
 		if err := room(ctx); err != nil {
 			return false, nil, err
 		}
-		found := false
-		dead := uint64(0)
-		err := s.alone(ctx, func(v *view) (*group, error) {
-			again, at, ok, err := v.namesTask()
-			if err != nil || !ok {
-				return nil, err
-			}
-			found = true
-			g := &group{counters: s.seq.counters}
-			next, err := d.look(ctx, v, at, g)
-			if err != nil {
-				return nil, err
-			}
-			dead = uint64(len(g.dels))
-			switch {
-			case next != nil:
-				g.puts = append(g.puts, keyValue{namesTask, inline(appendNamesTask(again, next))})
-			case again:
-				g.puts = append(g.puts, keyValue{namesTask, inline(appendNamesTask(false, nil))})
-			default:
-				g.dels = append(g.dels, namesTask)
-			}
-			return g, nil
+		var g *group
+		dead := 0
+		err := s.read(func(v *view) (err error) {
+			g, dead, err = d.step(ctx, v)
+			return err
 		})
-		if err != nil || !found {
+		if err != nil || g == nil {
 			return false, d.bad, err
 		}
-		report.Names += dead
+		err = s.alone(ctx, func(*view) (*group, error) {
+			g.counters = s.seq.counters
+			return g, nil
+		})
+		if err != nil {
+			return false, d.bad, err
+		}
+		report.Names += uint64(dead)
 	}
 	return true, nil, nil
+}
+
+func (s *Store) newDeadNames() *deadNames {
+	d := &deadNames{s: s, gone: s.open.gone.Load(), heads: map[uint32]*head{}, kept: map[uint32][]Version{}}
+	for id, l := range s.lines.Load().byID {
+		d.heads[id] = l.head.Load()
+	}
+	return d
+}
+
+// step builds the group of one step, while commits go on, and counts the rows that it takes away; no group if there is no
+// task. What commits add meanwhile are newer rows of names, behind which no
+// dead row lives again, and only retention changes the task.
+func (d *deadNames) step(ctx context.Context, v *view) (g *group, dead int, err error) {
+	again, at, ok, err := v.namesTask()
+	if err != nil || !ok {
+		return nil, 0, err
+	}
+	g = &group{}
+	next, err := d.look(ctx, v, at, g)
+	if err != nil {
+		return nil, 0, err
+	}
+	dead = len(g.dels)
+	switch {
+	case next != nil:
+		g.puts = append(g.puts, keyValue{namesTask, inline(appendNamesTask(again, next))})
+	case again:
+		g.puts = append(g.puts, keyValue{namesTask, inline(appendNamesTask(false, nil))})
+	default:
+		g.dels = append(g.dels, namesTask)
+	}
+	return g, dead, nil
 }
 
 // look adds the dead rows among those behind the row at to a group. It returns
@@ -86,6 +109,9 @@ func (d *deadNames) look(ctx context.Context, v *view, at []byte, g *group) ([]b
 	}
 	c := v.seek(from)
 	for range namesStep {
+		if err := d.s.breathe(ctx, readRow); err != nil {
+			return nil, err
+		}
 		key, val, ok := c.at()
 		if !ok || key[0] != kindName {
 			return nil, c.err()
@@ -144,12 +170,12 @@ func (d *deadNames) keptOf(ctx context.Context, v *view, id uint32) ([]Version, 
 	if kept, ok := d.kept[id]; ok {
 		return kept, nil
 	}
-	l := d.s.lines.Load().byID[id]
-	if l == nil {
+	l, h := d.s.lines.Load().byID[id], d.heads[id]
+	if l == nil || h == nil {
 		return nil, corrupt("a name was changed on line %d, which does not exist", id)
 	}
 	r := &retirement{s: d.s, l: l}
-	if err := r.extend(ctx, v, l.head.Load()); err != nil {
+	if err := r.extend(ctx, v, h); err != nil {
 		return nil, err
 	}
 	kept := make([]Version, len(r.commits))
