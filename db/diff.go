@@ -37,8 +37,11 @@ type DiffOptions struct {
 //
 // It looks for the pods that differ first, by the sets of pod versions, and then for
 // ways to them from the variables; what does not lead there is not read. So its cost
-// follows the difference: beside the pods that differ it reads the names of variables, those
-// pods that lie on the way, and some around.
+// follows the difference: beside the pods that differ it reads those
+// that lie on the way, and some around. The first Diff since Open reads the names of all variables,
+// to know from then on which one leads to a pod; so does each that finds a change
+// behind a variable whose own pod did not change, or in a database with more names than a
+// sixteenth of Options.MemoryBytes holds.
 //
 // A path is that of the newer version, of what was removed that of the older. Objects are
 // the same if they are stored in the same place, so that one that several paths
@@ -78,11 +81,30 @@ func (d *DB) diff(ctx context.Context, a, b Version, o DiffOptions, yield func(C
 	}
 	in := podder.DiffInput{A: from, B: to, Changed: changed, Names: o.Variables}
 	if len(in.Names) == 0 {
-		if in.Variables, err = variablesOf(ctx, d.store, from, to, ""); err != nil {
+		if err := variablesNear(ctx, d.store, from, to, "", &in); err != nil {
 			return err
 		}
 	}
 	return podder.Diff(ctx, in, yield)
+}
+
+// variablesNear has a diff compare the variables with a prefix: those that are bound to other pods
+// or to one that changed if the store knows which, and all only if these do not lead to all
+// that changed.
+func variablesNear(ctx context.Context, s *mvcc.Store, a, b *mvcc.Snapshot, prefix string, in *podder.DiffInput) error {
+	all := func() ([]podder.DiffVariable, error) { return variablesOf(ctx, s, a, b, prefix) }
+	known, err := s.NamesOf(ctx, a, b, prefix, in.Changed, func(c mvcc.NameChange) {
+		in.Variables = append(in.Variables, podder.DiffVariable{Name: c.Name, A: c.Before, B: c.After})
+	})
+	switch {
+	case err != nil:
+		return err
+	case known:
+		in.All = all
+	default:
+		in.Variables, err = all()
+	}
+	return err
 }
 
 // variablesOf returns the variables with a prefix of two versions.

@@ -232,15 +232,14 @@ func (e *WatchEvent) changes(ctx context.Context, yield func(Change) bool) error
 	}
 	defer from.Close()
 	defer to.Close()
-	variables, err := variablesOf(ctx, e.d.store, from, to, e.prefix)
-	if err != nil || len(variables) == 0 {
+	in := podder.DiffInput{A: from, B: to}
+	if in.Changed, err = e.d.store.Changed(ctx, from, to); err != nil {
 		return err
 	}
-	changed, err := e.d.store.Changed(ctx, from, to)
-	if err != nil {
+	if err := variablesNear(ctx, e.d.store, from, to, e.prefix, &in); err != nil {
 		return err
 	}
-	return podder.Diff(ctx, podder.DiffInput{A: from, B: to, Changed: changed, Variables: variables}, yield)
+	return podder.Diff(ctx, in, yield)
 }
 
 // open opens both versions.

@@ -7,13 +7,15 @@ import "math"
 // pages of the index, pods and blocks in caches, and overlays (what was
 // committed and is not in the page file yet). What passes through (the
 // transactions under way, a checkpoint's open pages, one answer to a reader) is
-// bounded on its own and comes out of the other half.
+// bounded on its own and comes out of the other half, and so does the index of
+// names, if somebody compares versions (nameindex.go).
 type budget struct {
 	pageBytes    int64 // checked pages of the index, in the pager
 	podBytes     int64 // merged pods
 	blockBytes   int64 // raw blocks
 	overlayBytes int64 // both overlays; at half of it a checkpoint begins
 	batchBytes   int64 // pages that a checkpoint has open
+	nameBytes    int64 // index of names
 	memoryBytes  int64 // what all of it may make the process grow by
 }
 
@@ -27,14 +29,14 @@ const (
 func divide(memory int64) budget {
 	switch {
 	case memory < 0:
-		return budget{overlayBytes: math.MaxInt64, batchBytes: minMemoryBytes}
+		return budget{overlayBytes: math.MaxInt64, batchBytes: minMemoryBytes, nameBytes: math.MaxInt64}
 	case memory == 0:
 		memory = defaultMemoryBytes
 	}
 	memory = max(memory, minMemoryBytes)
 	part := memory / 2 / 16
 	return budget{
-		pageBytes: 4 * part, podBytes: 4 * part, blockBytes: 2 * part, overlayBytes: 5 * part, batchBytes: part,
+		pageBytes: 4 * part, podBytes: 4 * part, blockBytes: 2 * part, overlayBytes: 5 * part, batchBytes: part, nameBytes: 2 * part,
 		memoryBytes: memory,
 	}
 }

@@ -25,8 +25,8 @@ func (s *Store) Changed(ctx context.Context, a, b *Snapshot) ([]pod.ID, error) {
 		if near, ok, err := v.between(ctx, a, b); err != nil {
 			return err
 		} else if ok {
-			ids, err = v.podsOf(ctx, near)
-			return err
+			ids = near
+			return nil
 		}
 		sa, err := v.numbersOf(ctx, a)
 		if err != nil {
@@ -53,10 +53,10 @@ func (s *Store) Changed(ctx context.Context, a, b *Snapshot) ([]pod.ID, error) {
 // which takes as long as there are pod versions.
 const nearCommits = 1000
 
-// between returns the numbers that the later of two versions has and the earlier has
+// between returns the pods of the numbers that the later of two versions has and the earlier has
 // not, if the two are of one line and near each other. What took the place of the others
 // is among them, as in Changed.
-func (v *view) between(ctx context.Context, a, b *Snapshot) (*Set, bool, error) {
+func (v *view) between(ctx context.Context, a, b *Snapshot) ([]pid, bool, error) {
 	if len(a.lineage) == 0 || len(b.lineage) == 0 || a.lineage[0].line != b.lineage[0].line {
 		return nil, false, nil
 	}
@@ -76,19 +76,42 @@ func (v *view) between(ctx context.Context, a, b *Snapshot) (*Set, bool, error) 
 	if err != nil || to.pos-from.pos > v.s.o.nearCommits || to.line != from.line {
 		return nil, false, err
 	}
-	numbers := &Set{}
 	if to.pos == from.pos {
-		return numbers, true, nil
+		return nil, true, nil
 	}
 	rows, err := rowsBack(to, from.pos+1, v.row)
 	if err != nil {
 		return nil, false, err
 	}
-	for _, row := range append(rows, to) {
+	rows = append(rows, to)
+	numbers := &Set{}
+	for _, row := range rows {
 		numbers.subtract(row.removed)
 		row.births(numbers)
 	}
-	return numbers, true, nil
+	var ids []pid
+	for _, row := range rows {
+		if ids, err = v.podsAdded(ids, row, numbers); err != nil {
+			return nil, false, err
+		}
+	}
+	return ids, true, nil
+}
+
+// podsAdded appends the pods of the numbers that a commit added and a set has.
+func (v *view) podsAdded(ids []pid, row *commitRow, numbers *Set) ([]pid, error) {
+	list, err := v.ids(row)
+	if err != nil {
+		return nil, err
+	}
+	i := 0
+	for added := range row.numbers {
+		if numbers.Contains(added) {
+			ids = append(ids, list[i])
+		}
+		i++
+	}
+	return ids, nil
 }
 
 // numbersOf is Snapshot.PodVersions within a steady view.
@@ -135,16 +158,8 @@ func (v *view) podsOf(ctx context.Context, numbers *Set) ([]pid, error) {
 		if err != nil {
 			return nil, err
 		}
-		list, err := v.ids(row)
-		if err != nil {
+		if ids, err = v.podsAdded(ids, row, left); err != nil {
 			return nil, err
-		}
-		i := 0
-		for added := range row.numbers {
-			if left.Contains(added) {
-				ids = append(ids, list[i])
-			}
-			i++
 		}
 		births := &Set{}
 		row.births(births)

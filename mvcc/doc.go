@@ -34,6 +34,8 @@
 //	aggregate.go   the set algebra on commits; history.go the set of a version
 //	retire.go      how versions end, fold.go what is left of them; reclaim.go how
 //	               what only they needed is deleted; prune.go both for the user
+//	changed.go     the pods in which versions differ; watchnames.go the names, nameindex.go
+//	               how they are found without looking at all
 //	verify.go      what must hold, checked
 //	stats.go, events.go  what the store tells about itself
 //

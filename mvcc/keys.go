@@ -117,27 +117,33 @@ func nameVersionKey(nk []byte, line uint32, v Version) []byte {
 // splitNameKey is the inverse of nameVersionKey(nameKey(name), line, v). nk is
 // the part of k that nameKey made.
 func splitNameKey(k []byte) (name string, nk []byte, line uint32, v Version, err error) {
-	bad := func() (string, []byte, uint32, Version, error) {
+	end := len(k) - nameTailLen
+	if end < 0 {
 		return "", nil, 0, 0, dberr.Corrupt("", -1, "name key %x", k)
 	}
-	if len(k) < 1+2+nameTailLen || k[0] != kindName {
-		return bad()
+	if name, err = splitName(k[:end]); err != nil {
+		return "", nil, 0, 0, err
 	}
-	end := len(k) - nameTailLen
-	esc := k[1 : end-2]
-	if k[end-2] != 0 || k[end-1] != 0 {
-		return bad()
+	return name, k[:end], be.Uint32(k[end:]), ^be.Uint64(k[end+4:]), nil
+}
+
+// splitName is the inverse of nameKey.
+func splitName(nk []byte) (string, error) {
+	end := len(nk) - 2
+	if end < 1 || nk[0] != kindName || nk[end] != 0 || nk[end+1] != 0 {
+		return "", dberr.Corrupt("", -1, "name key %x", nk)
 	}
+	esc := nk[1:end]
 	out := make([]byte, 0, len(esc))
 	for i := 0; i < len(esc); i++ {
 		out = append(out, esc[i])
 		if esc[i] == 0 {
 			if i++; i == len(esc) || esc[i] != 0xff {
-				return bad()
+				return "", dberr.Corrupt("", -1, "name key %x", nk)
 			}
 		}
 	}
-	return string(out), k[:end], be.Uint32(k[end:]), ^be.Uint64(k[end+4:]), nil
+	return string(out), nil
 }
 
 // CheckName returns the error of setting a variable of that name, nil if it can

@@ -342,6 +342,7 @@ func (s *Store) apply(c *queued, end uint64) {
 
 // change puts a group into the overlay. l is nil for upkeep.
 func (s *Store) change(g *group, l *line) {
+	s.noteNames(g)
 	active := s.layers.Load().active
 	if g.kind != groupUpkeep {
 		g.apply(active, l.branch)

@@ -40,6 +40,11 @@ type Store struct {
 	tags      atomic.Pointer[map[string]Version]
 	published atomic.Pointer[published]
 	types     catalogue
+	// names is changed with applying held, but for giving up one that is being made, with
+	// indexing. manyNames: there are too many for an index.
+	names     atomic.Pointer[nameIndex]
+	indexing  sync.Mutex
+	manyNames atomic.Bool
 	// next are the ids, record and block numbers to give out next; order does not
 	// matter for them, so transactions take them without the token.
 	next struct{ pod, typ, record, block atomic.Uint64 }

@@ -17,10 +17,15 @@ type NameChange struct {
 }
 
 // NamesChanged returns, in order, the variables with a prefix whose root pods differ in two
-// versions. It looks at every name with that prefix.
+// versions. It looks at the names that commits between them set, if the index of names has these,
+// else at every name with that prefix.
 func (s *Store) NamesChanged(ctx context.Context, a, b *Snapshot, prefix string) ([]NameChange, error) {
 	var list []NameChange
-	err := s.NamesOfBoth(ctx, a, b, prefix, func(c NameChange) {
+	known, err := s.NamesOf(ctx, a, b, prefix, nil, func(c NameChange) { list = append(list, c) })
+	if known || err != nil {
+		return list, err
+	}
+	err = s.NamesOfBoth(ctx, a, b, prefix, func(c NameChange) {
 		if c.Before != c.After {
 			list = append(list, c)
 		}

@@ -87,6 +87,10 @@ type DiffInput struct {
 	// Variables are more of them, of which the root pods are known: in order of names,
 	// each once, and none that is in Names.
 	Variables []DiffVariable
+
+	// All, if not nil, returns all variables to compare, as Variables; that then has those
+	// alone that are bound to different pods or to one of Changed.
+	All func() ([]DiffVariable, error)
 }
 
 // DiffVariable is a variable and its root pods; pod 0 is none.
@@ -103,7 +107,7 @@ func Diff(ctx context.Context, in DiffInput, yield func(Change) bool) error {
 		return err
 	}
 	roots = append(roots, in.Variables...)
-	if err := d.findWays(roots); err != nil {
+	if roots, err = d.findWays(roots, in.All); err != nil {
 		return err
 	}
 	for _, r := range roots {

@@ -86,12 +86,34 @@ func diffOf(t *testing.T, a, b *countingSource) []Change {
 		}
 	}
 	in.Names = append(slices.Collect(maps.Keys(a.names)), slices.Collect(maps.Keys(b.names))...)
-	a.read, b.read = 0, 0
-	var list []Change
-	if err := Diff(context.Background(), in, func(c Change) bool { list = append(list, c); return true }); err != nil {
-		t.Fatal(err)
+	of := func(in DiffInput) (list []Change) {
+		if err := Diff(context.Background(), in, func(c Change) bool { list = append(list, c); return true }); err != nil {
+			t.Fatal(err)
+		}
+		return list
 	}
+	a.read, b.read = 0, 0
+	list := of(in)
+	read := [2]int{a.read, b.read}
+	if near := of(nearInput(in, a, b)); !slices.Equal(near, list) {
+		t.Fatalf("with the variables near to what changed: %v, expected %v", near, list)
+	}
+	a.read, b.read = read[0], read[1]
 	return list
+}
+
+// nearInput is a diff that has to ask for variables that are not near to what changed.
+func nearInput(in DiffInput, a, b *countingSource) DiffInput {
+	var all, near []DiffVariable
+	for _, n := range slices.Compact(slices.Sorted(slices.Values(in.Names))) {
+		r := DiffVariable{Name: n, A: a.names[n], B: b.names[n]}
+		if all = append(all, r); r.A != r.B || slices.Contains(in.Changed, r.B) {
+			near = append(near, r)
+		}
+	}
+	in.Names, in.Variables = nil, near
+	in.All = func() ([]DiffVariable, error) { return all, nil }
+	return in
 }
 
 type diffNode struct {

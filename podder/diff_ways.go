@@ -86,12 +86,13 @@ type ways struct {
 	known map[target]*wayNode
 }
 
-// findWays fills d.way. Variables whose root pods changed are looked at first, and the
-// others only if that did not find all: there may be many.
-func (d *differ) findWays(roots []DiffVariable) error {
+// findWays fills d.way, and returns the variables that may have to be compared. Variables whose
+// root pods changed are looked at first, and the others only if that did not find all: there may
+// be many. all may be nil.
+func (d *differ) findWays(roots []DiffVariable, all func() ([]DiffVariable, error)) ([]DiffVariable, error) {
 	w := d.newWays()
 	if err := w.lookAll(); err != nil {
-		return err
+		return nil, err
 	}
 	var near []*wayNode
 	for _, r := range roots {
@@ -104,14 +105,20 @@ func (d *differ) findWays(roots []DiffVariable) error {
 		w.arrive(n)
 	}
 	if len(w.open) == 0 {
-		return nil
+		return roots, nil
+	}
+	if all != nil {
+		var err error
+		if roots, err = all(); err != nil {
+			return nil, err
+		}
 	}
 	for _, r := range roots {
 		if r.B != 0 {
 			w.reach(nil, target{pod: r.B})
 		}
 	}
-	return w.search()
+	return roots, w.search()
 }
 
 func (d *differ) newWays() *ways {
