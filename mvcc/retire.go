@@ -176,6 +176,7 @@ func (r *retirement) retire(ctx context.Context, gone map[Version]bool) error {
 			if done = !f.overtaken(); !done {
 				return nil, nil
 			}
+			r.s.seq.dropWindow(r.l.id, slices.Max(f.touched))
 			g.counters = r.s.seq.counters
 			return g, nil
 		})
@@ -319,9 +320,6 @@ func (s *Store) alone(ctx context.Context, build func(v *view) (*group, error)) 
 		return err
 	}
 	g.db, g.kind = s.logID, groupUpkeep
-	if g.retires() {
-		s.seq.windows = map[uint32]*window{} // made of rows that change
-	}
 	q := &queued{g: g}
 	if err := s.submit(q); err != nil {
 		return err

@@ -66,6 +66,14 @@ func (s *Store) loadWindow(v *view, row *commitRow) (*window, error) {
 	return w, nil
 }
 
+// dropWindow forgets the window of a line if it is made of rows at positions up to pos, which
+// change; the token is held.
+func (q *sequencer) dropWindow(line uint32, pos uint64) {
+	if w := q.windows[line]; w != nil && pos >= w.commits/levelLen[2]*levelLen[2] {
+		delete(q.windows, line)
+	}
+}
+
 // sequencedTail returns the rows before a commit on its line from position low
 // on.
 func (s *Store) sequencedTail(v *view, row *commitRow, low uint64) ([]*commitRow, error) {
