@@ -175,7 +175,7 @@ func (f *mapFiller) free() { f.busy = false }
 // entries inserts the entries of one run.
 func (f *mapFiller) entries(c *cursor) {
 	l := f.l
-	if f.keyCode == moveString && f.insertText != nil && !f.pl.changed && !f.pl.boxes && !l.missing {
+	if f.plainText() && !l.missing {
 		f.stringEntries(c)
 	}
 	for c.off < len(c.buf) && l.err == nil {
@@ -192,23 +192,36 @@ func (f *mapFiller) stringEntries(c *cursor) {
 	l := f.l
 	l.scratch++
 	for c.off < len(c.buf) {
-		off := c.off
-		x, ok := c.small()
+		key, ok := f.textKey(c)
 		if !ok {
-			x = c.longUvarint()
-		}
-		if x&1 != 0 {
-			c.off = off
 			break
 		}
-		b := c.bytes(x >> 1)
-		key := l.slab.copyOf(b)
 		if f.textElem(c, f.elemAt); l.err != nil || l.missing {
 			break
 		}
 		f.insertText(f.to, key, f.elemAt)
 	}
 	l.scratch--
+}
+
+// plainText reports whether keys are strings that are put in by insertText.
+func (f *mapFiller) plainText() bool {
+	return f.keyCode == moveString && f.insertText != nil && !f.pl.changed && !f.pl.boxes
+}
+
+// textKey reads a key that is a string stored in place; of another it reports false,
+// and has read nothing.
+func (f *mapFiller) textKey(c *cursor) (string, bool) {
+	off := c.off
+	x, ok := c.small()
+	if !ok {
+		x = c.longUvarint()
+	}
+	if x&1 != 0 {
+		c.off = off
+		return "", false
+	}
+	return f.l.slab.copyOf(c.bytes(x >> 1)), true
 }
 
 // textElem decodes the element of an entry of which the key was read.
@@ -226,6 +239,9 @@ func (f *mapFiller) textElem(c *cursor, at unsafe.Pointer) {
 	f.seen++
 	if c.bad && l.err == nil {
 		l.corrupt("%s ends early", f.pl.node.text)
+	}
+	if l.err != nil {
+		l.locate(c)
 	}
 }
 

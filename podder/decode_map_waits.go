@@ -26,8 +26,14 @@ type mapPasses struct {
 }
 
 // waitingEntry is an entry that lacks a pod: where it is in its piece, and the end
-// of its run.
-type waitingEntry struct{ piece, off, end int }
+// of its run. Of one whose key is known only the element is read again, which
+// begins there then.
+type waitingEntry struct {
+	piece, off, end int
+	known           bool
+	key             string
+	hash            uint64 // of the key, if known
+}
 
 // inPasses reports whether a map of so many entries is filled in passes.
 func (st *storedType) inPasses(count uint64) bool { return count > fetchBatch && st.nests }
@@ -72,9 +78,18 @@ func (m *mapPasses) rest(l *loader, pieces []loadSlot) {
 func (f *mapFiller) retry(m *mapPasses, pieces []loadSlot) bool {
 	waiting := m.waiting
 	m.waiting = waiting[:0]
-	for _, w := range waiting {
+	for i := range waiting {
+		if next := i + groupsAhead; next < len(waiting) && waiting[next].known {
+			f.fetchGroup(waiting[next].hash)
+		}
+		w := waiting[i]
 		c := f.at(pieces[w.piece], w.off, w.end)
-		if !f.entryOrWait(m, w.piece, &c) {
+		if w.known {
+			f.elemOrWait(m, w, &c)
+		} else {
+			f.entryOrWait(m, w.piece, &c)
+		}
+		if f.l.err != nil {
 			return false
 		}
 	}
@@ -94,17 +109,44 @@ func (f *mapFiller) at(piece loadSlot, off, end int) cursor {
 // an error.
 func (f *mapFiller) entryOrWait(m *mapPasses, piece int, c *cursor) bool {
 	l := f.l
-	off, slab := c.off, l.slab
+	off := c.off
+	if f.plainText() {
+		if key, ok := f.textKey(c); ok {
+			f.elemOrWait(m, waitingEntry{piece: piece, off: c.off, end: len(c.buf), key: key}, c)
+			return l.err == nil
+		}
+	}
+	slab := l.slab
 	l.missing, l.lowest = false, math.MaxInt
 	f.entry(c)
 	if l.missing {
 		m.lowest = min(m.lowest, l.lowest)
-		m.waiting = append(m.waiting, waitingEntry{piece, off, len(c.buf)})
+		m.waiting = append(m.waiting, waitingEntry{piece: piece, off: off, end: len(c.buf)})
 		if f.keyCode == moveString {
 			l.slab.takeBack(slab, *(*string)(f.keyAt))
 		}
 	}
 	return l.err == nil
+}
+
+// elemOrWait is entryOrWait of an entry whose key was read.
+func (f *mapFiller) elemOrWait(m *mapPasses, w waitingEntry, c *cursor) {
+	l := f.l
+	l.missing, l.lowest = false, math.MaxInt
+	l.scratch++
+	f.textElem(c, f.elemAt)
+	l.scratch--
+	switch {
+	case l.err != nil:
+	case !l.missing:
+		f.insertText(f.to, w.key, f.elemAt)
+	default:
+		if !w.known {
+			w.known, w.hash = true, f.hashOf(w.key)
+		}
+		m.lowest = min(m.lowest, l.lowest)
+		m.waiting = append(m.waiting, w)
+	}
 }
 
 // readOn reads more entries until they have asked for a batch of pods. It reports

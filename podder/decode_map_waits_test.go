@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -136,5 +137,49 @@ func TestAMapHoldsFewPods(t *testing.T) {
 	}
 	if most := 2*len(s.pods)/fetchBatch + 10; src.calls > most {
 		t.Errorf("%d calls for %d pods, want %d at most", src.calls, len(s.pods), most)
+	}
+}
+
+// An entry waits once for the pod that it leads into, and again for the one to which a
+// forwarder there leads on. Its key is what it was.
+func TestEntriesThatWaitTwiceKeepTheirKeys(t *testing.T) {
+	h := newHandStore()
+	entries := make([]hand, 10*fetchBatch)
+	refs := make([]pod.Ref, len(entries))
+	key := func(i int) string { return strings.Repeat("k", i%20) + fmt.Sprint(i) }
+	for i := range entries {
+		n := pod.ID(i)
+		entries[i] = hand{}.str(key(i)).out(uint64(i))
+		refs[i] = pod.Ref{Pod: 1000 + n}
+		target := h.object(reflect.TypeFor[int](), hand{}.zz(int64(i)))
+		switch i % 4 {
+		case 0:
+			h.pod(1000+n, nil, target)
+		default:
+			h.pod(1000+n, []pod.Ref{{Pod: 2000 + n}}, forwarder(hand{}.out(0)))
+			h.pod(2000+n, nil, target)
+		}
+	}
+	h.pod(1, refs, h.box(reflect.TypeFor[map[string]*int](), hand{}.to(1)), h.mapOf(reflect.TypeFor[map[string]*int](), entries...))
+	h.names["x"] = 1
+	vs, err := Decode(t.Context(), Config{Registry: h.reg}, h, []string{"x"}, []reflect.Type{reflect.TypeFor[map[string]*int]()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := vs[0].Interface().(map[string]*int)
+	if len(got) != len(entries) {
+		t.Fatalf("%d entries, want %d", len(got), len(entries))
+	}
+	for i := range entries {
+		if e := got[key(i)]; e == nil || *e != i {
+			t.Errorf("%s is %v, want %d", key(i), e, i)
+		}
+	}
+}
+
+// The groups of keys are found, so that they can be fetched before their turn.
+func TestGroupsAreFoundByHash(t *testing.T) {
+	if want := mapsOfThisGo && unsafe.Sizeof(uintptr(0)) == 8; mapsFindGroups() != want {
+		t.Errorf("groups are found: %v, want %v", !want, want)
 	}
 }

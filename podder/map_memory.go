@@ -22,7 +22,8 @@ type goMap struct {
 	seed    uintptr
 	dir     unsafe.Pointer // the group, or the directory of dirLen tables
 	dirLen  int
-	_       [2]uint8 // depth and shift of the directory
+	_       uint8 // depth of the directory
+	shift   uint8 // of a hash, which is then a place in it
 	writing uint8
 }
 

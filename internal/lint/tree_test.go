@@ -30,6 +30,7 @@ var (
 		"podder/decode_fixed.go",
 		"podder/decode_interface.go",
 		"podder/decode_map.go",
+		"podder/decode_map_ahead.go",
 		"podder/decode_map_group.go",
 		"podder/decode_map_typed.go",
 		"podder/decode_plan.go",
