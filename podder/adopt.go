@@ -37,7 +37,7 @@ func (g *Graph) adopt(pods []loadedPod, regions []liveRegion, roots map[string]p
 	g.adoptChunks(merged, regions)
 	if st.prints.known {
 		for st.prints.list.len() < st.regions.len() { // what differs is found when it is looked at
-			st.prints.list.put(regionPrint{what: printAlways})
+			st.prints.put(regionPrint{what: printAlways})
 		}
 	}
 	for name, id := range roots {

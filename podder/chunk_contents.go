@@ -178,6 +178,7 @@ func (c *encodedContents) begin(from int) {
 	e.cur, e.free = -1, 0
 	e.buf, e.runs, e.links, e.refs, e.used = e.buf[:0], e.runs[:0], e.links[:0], e.refs[:0], e.used[:0]
 	e.numbers.clear()
+	e.unnumbered = false
 	if c.edges != nil {
 		e.edge = c.edges[from]
 	}
@@ -361,6 +362,7 @@ func (e *encoder) entryUnits(r *region, c *encodedContents, m *mapEntries) []ent
 	e.noting = true
 	e.edge = r.edge
 	e.numbers.clear()
+	e.unnumbered = false
 	key := func(u *entryUnit) []byte {
 		c.begin(0)
 		e.edge, e.holes = u.edge, e.holes[:0]

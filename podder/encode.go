@@ -28,6 +28,7 @@ type encoder struct {
 	starts     []uint32 // in links, of each slot
 	refs       []pod.Ref
 	numbers    refTable
+	unnumbered bool // refs are not in numbers yet
 	used       []bool
 	free       uint32 // no unused number lies below it
 	steps      []uint64
@@ -268,6 +269,9 @@ func (e *encoder) number(r *region) uint32 {
 }
 
 func (e *encoder) refNumber(ref pod.Ref) uint32 {
+	if e.unnumbered {
+		e.giveNumbers()
+	}
 	n, ok := e.numbers.get(ref)
 	if !ok {
 		for int(e.free) < len(e.refs) && e.refs[e.free].Pod != 0 {

@@ -14,15 +14,27 @@ type fingerprints struct {
 	// known says that all regions have theirs.
 	known bool
 	list  blockList[regionPrint] // by region
-	// pins are the strings and boxes that fingerprints trust, for the collector.
-	pins blockList[unsafe.Pointer]
+	// pins are the strings and boxes that fingerprints trust, for the collector. Those of a
+	// region lie in a row; pinned is where, by region, if it has any.
+	pins   pinList
+	pinned blockList[int32]
+	// otherPinned is room for pinned when all are pinned anew.
+	otherPinned blockList[int32]
 	// unusedPins were replaced since all were taken, with about as many bytes.
 	unusedPins, unusedBytes int
 }
 
 // bytes returns what the fingerprints take.
 func (f *fingerprints) bytes() int64 {
-	return int64(len(f.list.blocks))*int64(unsafe.Sizeof(*f.list.blocks[0])) + int64(len(f.pins.blocks))*int64(unsafe.Sizeof(*f.pins.blocks[0]))
+	return f.list.bytes() + f.pins.bytes() + f.pinned.bytes() + f.otherPinned.bytes()
+}
+
+type pinList = blockList[unsafe.Pointer]
+
+// put adds the fingerprint of a region for which nothing is kept yet.
+func (f *fingerprints) put(p regionPrint) {
+	f.list.put(p)
+	f.pinned.put(f.pins.len())
 }
 
 // tooLarge reports whether the fingerprints take more than they may.
@@ -116,7 +128,7 @@ func (e *engine) printableMap(x *printer, k printKeys, r *region) (uint64, bool)
 	return e.printMap(x, k, r.addr)
 }
 
-// pin keeps what the fingerprint of region i trusts.
+// pin keeps what the fingerprint of region i trusts, unless that is what is kept of it already.
 func (st *state) pin(e *engine, i int32) {
 	p, r := st.prints.list.at(i), st.regions.at(i)
 	switch p.kind() {
@@ -127,8 +139,15 @@ func (st *state) pin(e *engine, i int32) {
 		}
 		n := 1
 		if r.kind == pod.SlotArray {
-			n = st.spans.at(r.extra).reach
+			sp := st.spans.at(r.extra)
+			if n = sp.reach; sp.shadow != nil {
+				return // that keeps them
+			}
 		}
+		if st.arePinned(x, r.addr, n, *st.prints.pinned.at(i)) {
+			return
+		}
+		*st.prints.pinned.at(i) = st.prints.pins.len()
 		for k := range n {
 			st.pinValue(x, unsafe.Add(r.addr, uintptr(k)*x.size))
 		}
@@ -137,6 +156,7 @@ func (st *state) pin(e *engine, i int32) {
 		if len(x.key.pins) == 0 && len(x.elem.pins) == 0 {
 			return
 		}
+		*st.prints.pinned.at(i) = st.prints.pins.len()
 		x.layout.eachGroup((*goMap)(r.addr), func(g mapGroup) {
 			for g.full != 0 {
 				var at unsafe.Pointer
@@ -151,10 +171,27 @@ func (st *state) pin(e *engine, i int32) {
 func (st *state) pinValue(x *printer, p unsafe.Pointer) {
 	for _, off := range x.pins {
 		// Element k is one of those kept, so it lies inside the region.
-		if q := *(*unsafe.Pointer)(unsafe.Add(p, off)); q != nil {
-			st.prints.pins.put(q)
+		q := *(*unsafe.Pointer)(unsafe.Add(p, off))
+		st.prints.pins.put(q)
+	}
+}
+
+// arePinned reports whether what n values at addr trust is what is kept from pin at on.
+func (st *state) arePinned(x *printer, addr unsafe.Pointer, n int, at int32) bool {
+	pins := &st.prints.pins
+	if int(pins.len()-at) < n*len(x.pins) {
+		return false
+	}
+	for k := range n {
+		p := unsafe.Add(addr, uintptr(k)*x.size) // in the region
+		for _, off := range x.pins {
+			if *(*unsafe.Pointer)(unsafe.Add(p, off)) != *pins.at(at) {
+				return false
+			}
+			at++
 		}
 	}
+	return true
 }
 
 // takePrints takes the fingerprints of all regions. Nothing was written since they
@@ -162,7 +199,7 @@ func (st *state) pinValue(x *printer, p unsafe.Pointer) {
 func (w *walk) takePrints(g *Graph) error {
 	st, e := w.st, w.eng
 	k := e.printKeys()
-	st.prints.list.memory = &st.own
+	st.prints.list.memory, st.prints.pinned.memory, st.prints.otherPinned.memory = &st.own, &st.own, &st.own
 	for i := range st.regions.len() {
 		if i&0xffff == 0 {
 			if err := w.ctx.Err(); err != nil {
@@ -178,7 +215,7 @@ func (w *walk) takePrints(g *Graph) error {
 			st.absent++
 		}
 		st.bytes += st.held(st.regions.at(i))
-		st.prints.list.put(st.print(e, k, i))
+		st.prints.put(st.print(e, k, i))
 		st.pin(e, i)
 	}
 	if st.prints.known = !g.tooLarge(&st.prints); !st.prints.known {

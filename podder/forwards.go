@@ -107,6 +107,9 @@ func (st *state) carryForwards(old *state) {
 // rewritten only when a pod gets rid of them otherwise, so that a load followed
 // by a save writes nothing.
 func (e *encoder) forwarder(q unsafe.Pointer, in interior) bool {
+	if e.unnumbered {
+		e.giveNumbers()
+	}
 	for _, f := range e.st.forwards[q] {
 		if f.in.elem != in.elem || !slices.Equal(f.in.steps, in.steps) {
 			continue

@@ -76,7 +76,8 @@ func (x *resaver) allKnow(w *walk) bool {
 
 // gains reports whether a region refers to a known one to which it did not refer.
 func (x *resaver) gains(w *walk) bool {
-	for _, d := range x.dirty {
+	for n := range x.dirty.len() {
+		d := x.dirty.at(n)
 		r := w.st.regions.at(d.region)
 		if !d.relinked(r) {
 			continue

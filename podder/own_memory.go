@@ -108,6 +108,12 @@ func (m *ownMemory) small(n int) bool {
 // ownBlock returns a zeroed block of a list.
 func ownBlock[T any](m *ownMemory) *[listBlock]T { return ownArray[[listBlock]T](m) }
 
+// bytes returns what the blocks take.
+func (l *blockList[T]) bytes() int64 {
+	var b [listBlock]T
+	return int64(len(l.blocks)) * int64(unsafe.Sizeof(b))
+}
+
 // ownArray returns a zeroed B, which is an array.
 func ownArray[B any](m *ownMemory) *B {
 	var b B

@@ -45,7 +45,7 @@ func (g *Graph) canResave(roots []Root) bool {
 	if !st.prints.known || st.walkAlways || g.zeroed > 0 || len(st.forwards) > 0 || len(g.hidden) > 0 || len(st.named.regions) > 0 {
 		return false
 	}
-	if st.prints.unusedPins > leastUnused+int(st.regions.len()) || st.muchGarbage() {
+	if st.muchGarbage() {
 		return false
 	}
 	boxes := st.boxes
@@ -89,8 +89,9 @@ func (g *Graph) knowsAsked(t reflect.Type) bool {
 // resaver is one such save.
 type resaver struct {
 	*encoder
-	added int32         // regions from it on are new
-	dirty []dirtyRegion // known regions to be encoded
+	added int32                  // regions from it on are new
+	dirty blockList[dirtyRegion] // known regions to be encoded
+	early blockList[earlySlot]   // others, that were encoded when they were met
 	items []slotItem
 }
 
@@ -120,13 +121,13 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink, now uin
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.catchFault(&err)
-	x := &resaver{added: w.added}
+	p := &placer{walk: w, cfg: g.cfg, sink: sink, from: w.added, most: uint32(g.cfg.podBytes())}
+	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: g.cur, undo: u, moment: now}
+	x := &resaver{encoder: &encoder{placer: p, ctx: ctx, saved: s}, added: w.added}
+	x.dirty.memory, x.early.memory = &w.own, &w.own
 	if err := x.discover(w, roots); err != nil {
 		return nil, err
 	}
-	p := &placer{walk: w, cfg: g.cfg, sink: sink, from: w.added, most: uint32(g.cfg.podBytes())}
-	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: g.cur, undo: u, moment: now}
-	x.encoder = &encoder{placer: p, ctx: ctx, saved: s}
 	if x.added < w.st.regions.len() {
 		if err := x.askStrategy(g); err != nil {
 			return nil, err
@@ -293,7 +294,7 @@ func (x *resaver) rescan(w *walk, i int32) {
 	r.flags &^= flagScanned | flagSame | flagRescan | flagRerun | flagStatic
 	r.weight, r.written = 0, 0
 	w.visit(i, r)
-	x.dirty = append(x.dirty, d)
+	x.dirty.put(d)
 	if w.sameEdges(d, r) && w.edges.len() == int32(r.edgeEnd) {
 		w.edges.cut(int32(r.edge))
 		r.edge, r.edgeEnd = d.edge, d.edgeEnd
@@ -328,39 +329,72 @@ func (x *resaver) rescanGrown(w *walk) {
 		w.current = i
 		w.scan(i, 0, w.elements(r))
 		r.edgeEnd = uint32(w.edges.len())
-		if i < w.added && !slices.ContainsFunc(x.dirty, func(o dirtyRegion) bool { return o.region == i }) {
-			x.dirty = append(x.dirty, d)
+		if i < w.added && !x.isDirty(i) {
+			x.dropEarly(i)
+			x.dirty.put(d)
 		}
 	}
 	w.settled = false
+}
+
+// isDirty reports whether known region i was scanned.
+func (x *resaver) isDirty(i int32) bool {
+	for k := range x.dirty.len() {
+		if x.dirty.at(k).region == i {
+			return true
+		}
+	}
+	return false
 }
 
 // reprint takes the fingerprints of what was encoded, and counts what is out of use.
 func (x *resaver) reprint() {
 	st, k := x.st, x.printKeys
 	unused := st.edges.len() - x.undo.edges
-	for _, d := range x.dirty {
-		p := st.prints.list.at(d.region)
-		x.undo.print(d.region, *p)
-		*p = st.print(x.eng, k, d.region)
-		was := st.prints.pins.len()
-		st.pin(x.eng, d.region)
-		if n := int(st.prints.pins.len() - was); n > 0 {
-			st.prints.unusedPins += n
-			st.prints.unusedBytes += int(d.weight)
-		}
+	for n := range x.dirty.len() {
+		d := x.dirty.at(n)
+		x.undo.print(d.region)
+		*st.prints.list.at(d.region) = st.print(x.eng, k, d.region)
+		st.pinAgain(x.eng, d.region, d.weight)
 		if r := st.regions.at(d.region); d.relinked(r) {
 			unused += int32(d.edgeEnd-d.edge) - int32(r.edgeEnd-r.edge)
 		}
 	}
 	for i := x.added; i < st.regions.len(); i++ {
 		r := st.regions.at(i)
-		st.prints.list.put(st.print(x.eng, k, i))
+		st.prints.put(st.print(x.eng, k, i))
 		st.pin(x.eng, i)
 		unused -= int32(r.edgeEnd - r.edge)
 		st.bytes += st.held(r)
 	}
 	st.unusedEdges += int(unused)
+	if f := &st.prints; f.unusedPins > leastUnused+int(st.regions.len()) || f.unusedBytes > leastHeld+st.bytes/garbageShare {
+		x.repin()
+	}
+}
+
+// pinAgain is pin for a region that differs. What it had before, of a weight, is out of use.
+func (st *state) pinAgain(e *engine, i int32, weight uint32) {
+	f := &st.prints
+	was := f.pins.len()
+	st.pin(e, i)
+	if n := int(f.pins.len() - was); n > 0 {
+		f.unusedPins += n
+		f.unusedBytes += int(weight)
+	}
+}
+
+// repin pins all anew that the fingerprints of what was reached trust, and lets go of all else.
+func (x *resaver) repin() {
+	st := x.st
+	x.undo.repin()
+	for i := range st.regions.len() {
+		st.prints.pinned.put(st.prints.pins.len())
+		if i >= x.added || x.met.reached.has(i) {
+			st.pin(x.eng, i)
+		}
+	}
+	st.prints.unusedPins, st.prints.unusedBytes = 0, 0
 }
 
 // objectsAdded counts the new regions but for aliases.

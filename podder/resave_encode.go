@@ -39,6 +39,10 @@ func (x *resaver) podOf(i int32, items []slotItem) error {
 	if !links {
 		x.begin(i, ps)
 		for _, it := range items {
+			if it.early > 0 {
+				x.earlyItem(ps, it, false)
+				continue
+			}
 			if err := x.item(ps, int(it.slot)); err != nil {
 				return err
 			}
@@ -56,7 +60,9 @@ func (x *resaver) podOf(i int32, items []slotItem) error {
 			continue
 		}
 		if x.st.chunked[ps.slots[s].region] != nil || len(items) > 0 && int(items[0].slot) == s {
-			if err := x.item(ps, s); err != nil {
+			if len(items) > 0 && int(items[0].slot) == s && items[0].early > 0 {
+				x.earlyItem(ps, items[0], true)
+			} else if err := x.item(ps, s); err != nil {
 				return err
 			}
 			continue
@@ -91,6 +97,12 @@ func (x *resaver) asItWas(ps *podState, s int) {
 	was := ps.slots[s]
 	r := x.st.regions.at(was.region)
 	x.out = append(x.out, slotOut{from: len(x.buf), to: len(x.buf), links: len(x.links), kind: was.kind, hash: was.hash})
+	x.linksOf(r)
+	x.noteSlot(ps, s)
+}
+
+// linksOf lists what region r refers to.
+func (x *resaver) linksOf(r *region) {
 	for k := r.edge; k < r.edgeEnd; k++ {
 		to := x.st.regions.at(x.st.resolve(*x.edges.at(int32(k))))
 		if to.pod == x.cur {
@@ -99,7 +111,6 @@ func (x *resaver) asItWas(ps *podState, s int) {
 			x.links = append(x.links, x.number(to)<<1|1)
 		}
 	}
-	x.noteSlot(ps, s)
 }
 
 func (x *resaver) noteSlot(ps *podState, s int) {

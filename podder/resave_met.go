@@ -24,11 +24,14 @@ type metRegions struct {
 	// have changed what is stored of it.
 	garbage bool
 	quiet   *quietMemory // what need not be compared (hints.go); nil for nothing
+	// differs is the region that was compared last and was found to differ, with the fingerprint that it has now.
+	differs int32
+	print   uint64
 }
 
 func newMetRegions(st *state) *metRegions {
 	n := st.regions.len()
-	return &metRegions{reached: make(regionSet, n/64+1), known: n, next: -1, before: st.live}
+	return &metRegions{reached: make(regionSet, n/64+1), known: n, next: -1, before: st.live, differs: -1}
 }
 
 // mark notes that region i is referred to.
@@ -64,7 +67,7 @@ func (m *metRegions) live(st *state) (_ *liveSet, garbage, held int) {
 // lookAtAll compares the regions that the variables reach with their fingerprints, and
 // scans those that differ.
 func (x *resaver) lookAtAll(w *walk) error {
-	m := w.met
+	m, before := w.met, x.early.len()
 	for first := int32(0); first < m.known; first += printsAhead {
 		if first&0xffff == 0 {
 			if err := w.ctx.Err(); err != nil {
@@ -73,6 +76,10 @@ func (x *resaver) lookAtAll(w *walk) error {
 		}
 		end := min(first+printsAhead, m.known)
 		w.aheadPrints(end)
+		if x.early.len()-before >= muchDiffers { // so will many of the next ones
+			w.aheadStrings(end)
+		}
+		before = x.early.len()
 		for i := first; i < end; i++ {
 			if i = w.lookAtRows(i, end); i < 0 {
 				break
@@ -121,8 +128,11 @@ func (w *walk) lookAtRows(i, end int32) int32 {
 			if !w.asItWas(i) {
 				return i
 			}
-		} else if !m.isQuiet(addr, rowWord, words) && rowPrint(keys, keys.start^uint64(words), addr, words) != p.hash {
-			return i
+		} else if !m.isQuiet(addr, rowWord, words) {
+			if h := rowPrint(keys, keys.start^uint64(words), addr, words); h != p.hash {
+				m.differs, m.print = i, h
+				return i
+			}
 		}
 		m.count++
 		refs := p.what >> printRefsAt & manyRefs
@@ -152,8 +162,11 @@ func (w *walk) sameValues(i int32, p *regionPrint, addr unsafe.Pointer, r *regio
 	}
 	w.current = i
 	x := w.eng.printers[p.what>>printKindBits]
-	if !m.isQuiet(addr, x.size, uintptr(p.n)) && w.eng.printValues(x, w.printKeys, addr, int(p.n)) != p.hash {
-		return false
+	if !m.isQuiet(addr, x.size, uintptr(p.n)) {
+		if h := w.eng.printValues(x, w.printKeys, addr, int(p.n)); h != p.hash {
+			m.differs, m.print = i, h
+			return false
+		}
 	}
 	m.count++
 	m.next = i
@@ -182,7 +195,7 @@ func (x *resaver) look(w *walk, i int32) error {
 		return nil
 	}
 	m.count++
-	if !w.asItWas(i) {
+	if (m.differs == i || !w.asItWas(i)) && !x.encodeEarly(w, i, r) {
 		return x.renew(w, i)
 	}
 	for k := r.edge; k < r.edgeEnd; k++ {
@@ -193,8 +206,9 @@ func (x *resaver) look(w *walk, i int32) error {
 
 // asItWas reports whether the memory of region i is what it was.
 func (w *walk) asItWas(i int32) bool {
-	st, e, k := w.st, w.eng, w.printKeys
+	st, e, k, m := w.st, w.eng, w.printKeys, w.met
 	p := st.prints.list.at(i)
+	var h uint64
 	switch p.kind() {
 	case printValues:
 		count := int(p.n)
@@ -202,18 +216,33 @@ func (w *walk) asItWas(i int32) bool {
 			count = st.spans.at(st.regions.at(i).extra).reach
 		}
 		x, addr := e.printers[p.what>>printKindBits], *st.pins.at(i)
-		return w.met.isQuiet(addr, x.size, uintptr(count)) || e.printValues(x, k, addr, count) == p.hash
+		if m.isQuiet(addr, x.size, uintptr(count)) {
+			return true
+		}
+		h = e.printValues(x, k, addr, count)
 	case printOne:
 		x, addr := e.printers[p.what>>printKindBits], *st.pins.at(i)
-		return w.met.isQuiet(addr, x.size, 1) || e.printValues(x, k, addr, 1) == p.hash
+		if m.isQuiet(addr, x.size, 1) {
+			return true
+		}
+		h = e.printValues(x, k, addr, 1)
 	case printRow:
 		addr, words := *st.pins.at(i), p.words()
-		return w.met.isQuiet(addr, rowWord, words) || rowPrint(k, k.start^uint64(words), addr, words) == p.hash
+		if m.isQuiet(addr, rowWord, words) {
+			return true
+		}
+		h = rowPrint(k, k.start^uint64(words), addr, words)
 	case printMap:
 		h, ok := e.printMap(e.printers[p.what>>printKindBits], k, *st.pins.at(i))
 		return ok && h == p.hash
 	case printAlways:
 		return false
+	default:
+		return true
 	}
-	return true
+	if h == p.hash {
+		return true
+	}
+	m.differs, m.print = i, h
+	return false
 }

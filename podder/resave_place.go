@@ -11,6 +11,7 @@ import (
 // slotItem is a slot to be encoded, or a pod with a new export.
 type slotItem struct {
 	pod, slot int32 // slot is exportOnly for an export
+	early     int32 // number in resaver.early, from 1, if it was encoded when it was met
 	links     bool  // what it refers to is not what it was
 }
 
@@ -20,7 +21,8 @@ const exportOnly = -1
 // known regions stay, and none becomes free.
 func (x *resaver) placeAdded() {
 	p, regions := x.placer, &x.st.regions
-	for _, d := range x.dirty { // as cut does for new ones
+	for n := range x.dirty.len() { // as cut does for new ones
+		d := x.dirty.at(n)
 		r := regions.at(d.region)
 		if r.weight > p.heaviest && r.kind != pod.SlotObject && r.kind != pod.SlotBox {
 			p.heaviest = r.weight
@@ -85,37 +87,74 @@ func (x *resaver) giveSlot(i int32, r *region) {
 // slotItems lists what is to be encoded, by pod and slot, and marks exports.
 func (x *resaver) slotItems() {
 	st := x.st
-	for _, d := range x.dirty {
+	x.items = ownSlice[slotItem](&x.walk.own, int(x.early.len()+x.dirty.len()+st.regions.len()-x.added))[:0]
+	for n := range x.early.len() {
+		if s := x.early.at(n); s.region >= 0 {
+			x.items = append(x.items, slotItem{s.pod, int32(s.slot), n + 1, false})
+		}
+	}
+	for n := range x.dirty.len() {
+		d := x.dirty.at(n)
 		r := st.regions.at(d.region)
 		// Not all references of those without a fingerprint are edges.
 		links := d.relinked(r) || st.prints.list.at(d.region).kind() == printAlways || r.flags&flagRerun != 0
-		x.items = append(roomy(x.items), slotItem{r.pod, int32(r.slot), links})
+		x.items = append(roomy(x.items), slotItem{r.pod, int32(r.slot), 0, links})
 		if links {
 			x.exportFrom(d.region, r)
 		}
 	}
 	for i := x.added; i < st.regions.len(); i++ {
 		if r := st.regions.at(i); r.kind != pod.SlotFree {
-			x.items = append(roomy(x.items), slotItem{r.pod, int32(r.slot), true})
+			x.items = append(roomy(x.items), slotItem{r.pod, int32(r.slot), 0, true})
 			x.exportFrom(i, r)
 		}
 	}
 	for _, i := range x.heads {
 		if r := st.regions.at(st.resolve(i)); !exported(st.pods[r.pod].exports, pod.Slot(r.slot)) {
-			x.items = append(x.items, slotItem{r.pod, exportOnly, true})
+			x.items = append(x.items, slotItem{r.pod, exportOnly, 0, true})
 		}
 	}
 	if x.undo.cut {
 		for i, list := range st.chunked {
 			if r := st.regions.at(i); list != x.undo.chunked[i] {
-				x.items = append(x.items, slotItem{r.pod, int32(r.slot), true})
+				x.items = append(x.items, slotItem{r.pod, int32(r.slot), 0, true})
 				x.exportFrom(i, r) // its chunks are other pods
 			}
 		}
 	}
-	slices.SortFunc(x.items, func(a, b slotItem) int {
+	x.items = sortItems(x.items, len(st.pods), &x.walk.own)
+}
+
+// sortItems sorts by pod and slot. Where there are many for the number of pods they are
+// counted, since those of a pod are few and mostly in order.
+func sortItems(items []slotItem, pods int, own *ownMemory) []slotItem {
+	bySlot := func(a, b slotItem) int {
 		return cmp.Or(cmp.Compare(a.pod, b.pod), cmp.Compare(a.slot, b.slot))
-	})
+	}
+	if len(items) < pods/4 || len(items) < 64 {
+		slices.SortFunc(items, bySlot)
+		return items
+	}
+	next := ownSlice[int32](own, pods+1)
+	for k := range items {
+		next[items[k].pod+1]++
+	}
+	for k := range pods {
+		next[k+1] += next[k]
+	}
+	sorted := ownSlice[slotItem](own, len(items))
+	for _, it := range items {
+		sorted[next[it.pod]] = it
+		next[it.pod]++
+	}
+	from := int32(0)
+	for _, end := range next[:pods] { // each is where the next pod begins now
+		if list := sorted[from:end]; !slices.IsSortedFunc(list, bySlot) {
+			slices.SortFunc(list, bySlot)
+		}
+		from = end
+	}
+	return sorted
 }
 
 // exportFrom marks what region i refers to in other pods.
@@ -130,7 +169,7 @@ func (x *resaver) exportFrom(i int32, r *region) {
 		x.undo.region(j)
 		to.flags |= flagExported
 		if !exported(x.st.pods[to.pod].exports, pod.Slot(to.slot)) {
-			x.items = append(roomy(x.items), slotItem{to.pod, exportOnly, true})
+			x.items = append(roomy(x.items), slotItem{to.pod, exportOnly, 0, true})
 		}
 	}
 }
@@ -144,8 +183,8 @@ func (x *resaver) containers() error {
 		return st.chunked[i] != nil || int(r.weight) > chunkFrom*x.cfg.TargetBytes && (r.kind == pod.SlotArray || r.kind == pod.SlotMap || r.kind == pod.SlotString)
 	}
 	var list []int32
-	for _, d := range x.dirty {
-		if touched(d.region) {
+	for n := range x.dirty.len() {
+		if d := x.dirty.at(n); touched(d.region) {
 			list = append(list, d.region)
 		}
 	}

@@ -154,7 +154,14 @@ func (e *encoder) begin(i int32, ps *podState) {
 	e.refs = append(e.refs[:0], ps.refs...)
 	e.used = append(e.used[:0], make([]bool, len(ps.refs))...)
 	e.numbers.clear()
-	for n, r := range ps.refs {
+	e.unnumbered = len(ps.refs) > 0
+}
+
+// giveNumbers lists the reference numbers that the pod had. Many saves change what refers
+// to nothing outside of it.
+func (e *encoder) giveNumbers() {
+	e.unnumbered = false
+	for n, r := range e.refs {
 		if r.Pod != 0 {
 			e.numbers.put(r, uint32(n))
 		}

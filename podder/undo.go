@@ -9,9 +9,9 @@ type undo struct {
 	st      *state
 	regions []oldRegion
 	spans   []oldSpan
-	slots   []oldSlot
+	slots   blockList[oldSlot]
 	pods    []oldPod
-	prints  []oldPrint
+	prints  blockList[oldPrint]
 	types   []typeKey // that were added
 	chunked map[int32]*chunkList
 	cut     bool // chunked was replaced
@@ -20,6 +20,11 @@ type undo struct {
 	unusedPins, unusedEdges                 int
 	unusedBytes, bytes                      int
 	boxes                                   []boxCell
+
+	// What was kept for fingerprints before all of it was pinned anew.
+	repinned bool
+	oldPins  pinList
+	own      ownMemory
 
 	// What the state gets when the changes stay.
 	live         *liveSet
@@ -48,16 +53,19 @@ type oldPod struct {
 }
 
 type oldPrint struct {
-	i   int32
-	was regionPrint
+	i, pinned int32
+	was       regionPrint
 }
 
 func newUndo(st *state) *undo {
-	return &undo{
+	u := &undo{
 		st: st, count: st.regions.len(), edges: st.edges.len(), spanCount: st.spans.len(), podCount: int32(len(st.pods)), pins: st.prints.pins.len(),
 		unusedPins: st.prints.unusedPins, unusedEdges: st.unusedEdges, boxes: st.boxes,
 		unusedBytes: st.prints.unusedBytes, bytes: st.bytes,
 	}
+	u.own = newOwnMemory(u)
+	u.slots.memory, u.prints.memory = &u.own, &u.own
+	return u
 }
 
 // region is to be called before region i is changed. A nil undo notes nothing.
@@ -80,7 +88,7 @@ func (u *undo) span(i int32) {
 
 func (u *undo) slot(i int32, s int) {
 	if i < u.podCount {
-		u.slots = append(roomy(u.slots), oldSlot{i, int32(s), u.st.pods[i].slots[s]})
+		u.slots.put(oldSlot{i, int32(s), u.st.pods[i].slots[s]})
 	}
 }
 
@@ -96,7 +104,19 @@ func (u *undo) typ(k typeKey) {
 	}
 }
 
-func (u *undo) print(i int32, was regionPrint) { u.prints = append(roomy(u.prints), oldPrint{i, was}) }
+// print is to be called before the fingerprint of region i, or what it keeps, is changed.
+func (u *undo) print(i int32) {
+	f := &u.st.prints
+	u.prints.put(oldPrint{i, *f.pinned.at(i), *f.list.at(i)})
+}
+
+// repin is to be called before all is pinned anew. It takes away what was.
+func (u *undo) repin() {
+	f := &u.st.prints
+	u.repinned, u.oldPins, f.pins = true, f.pins, pinList{memory: f.pins.memory}
+	f.pinned, f.otherPinned = f.otherPinned, f.pinned
+	f.pinned.cut(0)
+}
 
 // containers has the lists of chunks changed in a copy.
 func (u *undo) containers() {
@@ -118,6 +138,7 @@ func (u *undo) keep() {
 	if u.st.unusedEdges > leastUnused+int(u.st.regions.len()) {
 		u.st.compactEdges()
 	}
+	u.release()
 }
 
 // undo has the state as it was.
@@ -137,14 +158,19 @@ func (u *undo) undo() {
 	for k := len(u.pods) - 1; k >= 0; k-- {
 		st.pods[u.pods[k].i] = u.pods[k].was
 	}
-	for k := len(u.slots) - 1; k >= 0; k-- { // in the memory that the pods had
-		old := &u.slots[k]
+	for k := u.slots.len() - 1; k >= 0; k-- { // in the memory that the pods had
+		old := u.slots.at(k)
 		if slots := st.pods[old.pod].slots; int(old.slot) < len(slots) { // else it was added
 			slots[old.slot] = old.was
 		}
 	}
-	for k := len(u.prints) - 1; k >= 0; k-- {
-		*st.prints.list.at(u.prints[k].i) = u.prints[k].was
+	if f := &st.prints; u.repinned {
+		f.pins = u.oldPins
+		f.pinned, f.otherPinned = f.otherPinned, f.pinned
+	}
+	for k := u.prints.len() - 1; k >= 0; k-- {
+		old := u.prints.at(k)
+		*st.prints.list.at(old.i), *st.prints.pinned.at(old.i) = old.was, old.pinned
 	}
 	for _, k := range u.types {
 		delete(st.types, k)
@@ -163,9 +189,17 @@ func (u *undo) undo() {
 	st.edges.cut(u.edges)
 	st.spans.cut(u.spanCount)
 	st.prints.list.cut(min(st.prints.list.len(), u.count))
+	st.prints.pinned.cut(min(st.prints.pinned.len(), u.count))
 	st.prints.pins.cut(u.pins)
 	st.prints.unusedPins, st.unusedEdges = u.unusedPins, u.unusedEdges
 	st.boxes, st.bytes, st.prints.unusedBytes = u.boxes, u.bytes, u.unusedBytes
+	u.release()
+}
+
+// release gives back the memory of what was noted.
+func (u *undo) release() {
+	u.slots, u.prints, u.oldPins = blockList[oldSlot]{}, blockList[oldPrint]{}, pinList{}
+	u.own.release()
 }
 
 // forget takes a region that was added last out of the index.

@@ -77,6 +77,8 @@ var (
 		"podder/region.go",
 		"podder/region_index.go",
 		"podder/released.go",
+		"podder/resave_ahead.go",
+		"podder/resave_early.go",
 		"podder/resave_met.go",
 		"podder/restore.go",
 		"podder/scalar.go",
