@@ -1,6 +1,12 @@
 package mvcc
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"errors"
+
+	"github.com/poddb/poddb/internal/dberr"
+)
 
 // wouldPrune is Prune with DryRun: the same choice and the same folds, in
 // memory only. It reads a view that changes no more.
@@ -50,20 +56,25 @@ func (s *Store) wouldPrune(ctx context.Context, keep rules) (_ PruneReport, err 
 			part.Bytes += report.Bytes - before.Bytes
 		}
 	}
+	var bad error // the first row that cannot be read: Prune goes on, too
 	for from := queueKey(1, 0); ; {
 		key, line, list, err := v.queued(from)
-		if err != nil {
-			return report, err
-		}
 		if key == nil {
+			if err != nil {
+				return report, err
+			}
 			break
 		}
-		if err := v.count(ctx, line, list, uses, &report); err != nil {
+		if err == nil {
+			err = v.count(ctx, line, list, uses, &report)
+		}
+		if err != nil && !errors.Is(err, dberr.ErrCorrupt) {
 			return report, err
 		}
+		bad = cmp.Or(bad, err)
 		from = append(key, 0)
 	}
-	return report, v.countBodies(uses, &report)
+	return report, cmp.Or(v.countBodies(uses, &report), bad)
 }
 
 // garbage returns what retiring versions of the line would leave behind.

@@ -172,11 +172,13 @@ func (m *merges) forget(upTo Version) {
 // whoever asked.
 func (s *Store) mergedVersions(ctx context.Context) (map[Version]bool, error) {
 	merged := map[Version]bool{}
+	s.applying.Lock() // a version is published before it is the head of its line
 	newest := s.published.Load().version
 	lines, heads := s.lines.Load().byID, map[uint32]*head{}
 	for id, l := range lines {
 		heads[id] = l.head.Load()
 	}
+	s.applying.Unlock()
 	err := s.read(func(v *view) error { return v.addMerged(ctx, lines, heads, merged) })
 	if err == nil {
 		s.merges.forget(newest)

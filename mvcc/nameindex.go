@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -129,7 +130,7 @@ func (x *nameIndex) note(p keyValue) bool {
 }
 
 // nameIndex returns the index, and makes it if there is none. It is nil if there are too many
-// names for one.
+// names for one, or a row of a name cannot be read.
 func (s *Store) nameIndex(ctx context.Context) (*nameIndex, error) {
 	if x := s.names.Load(); x != nil {
 		if s.indexing.TryLock() {
@@ -149,8 +150,11 @@ func (s *Store) nameIndex(ctx context.Context) (*nameIndex, error) {
 	s.applying.Unlock()
 	base, err := s.walkNames(ctx, x)
 	if err != nil || base == nil {
-		s.manyNames.Store(err == nil)
 		s.names.CompareAndSwap(x, nil)
+		if bad := errors.Is(err, dberr.ErrCorrupt); err == nil || bad {
+			s.manyNames.Store(true) // a walk over some names need not meet the row that cannot be read
+			return nil, nil
+		}
 		return nil, err
 	}
 	base.sort()
@@ -312,6 +316,12 @@ func byVersion(r indexedName, v Version) int { return cmp.Compare(r.version, v) 
 func (s *Store) NamesOf(ctx context.Context, a, b *Snapshot, prefix string, pods []pid, fn func(NameChange)) (known bool, err error) {
 	if a.s != s || b.s != s {
 		return false, fmt.Errorf("%w: snapshots of another database", dberr.ErrInvalid)
+	}
+	if err := cmp.Or(a.usable(ctx), b.usable(ctx)); err != nil {
+		return false, err
+	}
+	if prefix != "" && s.names.Load() == nil {
+		return false, nil // a walk over the names with the prefix is shorter than one over all
 	}
 	x, err := s.nameIndex(ctx)
 	if x == nil || err != nil {

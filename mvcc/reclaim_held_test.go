@@ -319,6 +319,12 @@ func TestReclaimGetsPastARowOfTheQueueThatCannotBeRead(t *testing.T) {
 			if rep := must(s.Verify(bg, VerifyOptions{}))(t); len(rep.Problems) == 0 {
 				t.Error("Verify finds nothing")
 			}
+			if !lie {
+				dry, err := s.Prune(bg, PruneOptions{KeepLast: 1, DryRun: true})
+				if !errors.Is(err, dberr.ErrCorrupt) || dry.PodVersions != want {
+					t.Errorf("row %d: %d versions would be reclaimed, of %d: %v", at, dry.PodVersions, want, err)
+				}
+			}
 			report, err := s.Prune(bg, PruneOptions{KeepLast: 1})
 			if !errors.Is(err, dberr.ErrCorrupt) {
 				t.Errorf("row %d: nothing is said of the damage: %v", at, err)

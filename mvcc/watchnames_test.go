@@ -1,6 +1,7 @@
 package mvcc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -72,6 +73,7 @@ func TestNamesOfAnyTwoVersions(t *testing.T) {
 				prune(t, s, 9)
 			}
 		}
+		indexNames(t, s)
 		var kept []*Snapshot
 		for v := Version(0); v <= s.published.Load().version; v++ {
 			if sn, err := s.At(bg, v); err == nil {
@@ -296,5 +298,57 @@ func TestNamesOfBothInManyViews(t *testing.T) {
 	})
 	if err != nil || i != n {
 		t.Fatalf("%d names (%v)", i, err)
+	}
+}
+
+// A row of a name that cannot be read is no matter of names with another prefix.
+func TestNamesOfAPrefixBesideADamagedOne(t *testing.T) {
+	mem := newFS(t)
+	s := mustOpen(t, testOptions(mem))
+	version := func(name string) Version {
+		_, v, err := commitBox(t, s, MainBranch, name, 0, "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	first, bad, last := version("a:1"), version("z:1"), version("a:2")
+	s.Close()
+	spoil(t, mem, string(nameVersionKey(nameKey("z:1"), mainLine, bad)))
+	s = mustOpen(t, testOptions(mem))
+	defer s.Close()
+	a, b := must(s.At(bg, first))(t), must(s.At(bg, last))(t)
+	defer a.Close()
+	defer b.Close()
+	for range 2 {
+		if _, err := s.NamesChanged(bg, a, b, ""); !errors.Is(err, dberr.ErrCorrupt) {
+			t.Fatalf("all names, one of which cannot be read: %v", err)
+		}
+		list, err := s.NamesChanged(bg, a, b, "a:")
+		if err != nil || len(list) != 1 || list[0].Name != "a:2" {
+			t.Fatalf("names with a prefix: %v, %v", list, err)
+		}
+	}
+}
+
+// With the index made, too, there is no answer after the end.
+func TestNamesOfWhatIsOver(t *testing.T) {
+	s := mustOpen(t, testOptions(newFS(t)))
+	defer s.Close()
+	_, v, err := commitBox(t, s, MainBranch, "a", 0, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	indexNames(t, s)
+	a, b := must(s.At(bg, v))(t), must(s.At(bg, v))(t)
+	ctx, cancel := context.WithCancel(bg)
+	cancel()
+	if _, err := s.NamesChanged(ctx, a, b, ""); !errors.Is(err, context.Canceled) {
+		t.Fatalf("a context that is over: %v", err)
+	}
+	a.Close()
+	b.Close()
+	if _, err := s.NamesChanged(bg, a, b, ""); !errors.Is(err, dberr.ErrClosed) {
+		t.Fatalf("closed snapshots: %v", err)
 	}
 }

@@ -90,6 +90,13 @@ type ways struct {
 // root pods changed are looked at first, and the others only if that did not find all: there may
 // be many. all may be nil.
 func (d *differ) findWays(roots []DiffVariable, all func() ([]DiffVariable, error)) ([]DiffVariable, error) {
+	if len(roots) == 0 && all != nil {
+		var err error
+		if roots, err = all(); err != nil || len(roots) == 0 {
+			return nil, err // there is nothing that the changed pods could belong to
+		}
+		all = nil
+	}
 	w := d.newWays()
 	if err := w.lookAll(); err != nil {
 		return nil, err
