@@ -310,6 +310,9 @@ func (c *compiler) structure(pl *decodePlan, n *node, t reflect.Type, path strin
 	if err := c.checkForeign(n, t, path); err != nil {
 		return err
 	}
+	if err := checkTags(t); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	match := matchFields(n, t)
 	pl.fields = make(map[uint32]planField, len(n.fields))
 	for i := range n.fields {

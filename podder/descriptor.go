@@ -165,16 +165,13 @@ func appendType(b []byte, reg *Registry, t reflect.Type, depth int) ([]byte, err
 }
 
 func appendFields(b []byte, reg *Registry, t reflect.Type, depth int) ([]byte, error) {
+	if err := checkTags(t); err != nil {
+		return nil, err
+	}
 	stored := storedFields(t)
 	b = binary.AppendUvarint(b, uint64(len(stored)))
-	names := make(map[string]bool, len(stored))
 	for _, f := range stored {
-		name := storedName(f)
-		if names[name] {
-			return nil, fmt.Errorf("type %s: two fields are stored as %q; give one another name with its tag `pod:\"name\"`: %w", reg.typeText(t), name, dberr.ErrInvalid)
-		}
-		names[name] = true
-		b = appendText(b, name)
+		b = appendText(b, storedName(f))
 		b = binary.AppendUvarint(b, uint64(f.Index[0]))
 		var flags byte
 		if f.Anonymous {

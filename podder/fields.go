@@ -57,15 +57,13 @@ func storedName(f reflect.StructField) string {
 // field's own if a tag gives it another one.
 func formerNames(f reflect.StructField) []string {
 	var names []string
-	name, rest, more := strings.Cut(f.Tag.Get("pod"), ",")
-	for more {
-		var option string
-		option, rest, more = strings.Cut(rest, ",")
-		if old, ok := strings.CutPrefix(option, "was="); ok && old != "" {
+	for _, option := range tagOptions(f) {
+		if old, ok := formerName(option); ok && old != "" {
 			names = append(names, old)
 		}
 	}
-	if name != "" && name != f.Name {
+	name := storedName(f)
+	if name != f.Name {
 		names = append(names, f.Name)
 	}
 	return names
@@ -80,8 +78,7 @@ var builderPointer = reflect.TypeFor[*strings.Builder]()
 // fullCapacity reports whether a slice field keeps all elements up to its
 // capacity, also those that have pointers: its tag is `pod:",fullcap"`.
 func fullCapacity(f reflect.StructField) bool {
-	_, options, _ := strings.Cut(f.Tag.Get("pod"), ",")
-	return f.Type.Kind() == reflect.Slice && slices.Contains(strings.Split(options, ","), "fullcap")
+	return f.Type.Kind() == reflect.Slice && slices.Contains(tagOptions(f), "fullcap")
 }
 
 // isSync reports whether t belongs to a running program only: never read, zero

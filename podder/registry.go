@@ -87,6 +87,11 @@ func (r *Registry) Register(t reflect.Type, name string, aliases ...string) erro
 	if _, ok := predeclaredID(t); ok {
 		return fmt.Errorf("register %v: predeclared types keep their names: %w", t, dberr.ErrInvalid)
 	}
+	if t.Kind() == reflect.Struct && r.codec(t) == nil {
+		if err := checkTags(t); err != nil {
+			return fmt.Errorf("register: %w", err)
+		}
+	}
 	if name == "" {
 		name = r.typeText(t)
 	}
