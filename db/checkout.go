@@ -40,8 +40,10 @@ type CheckoutOptions struct {
 func (ns *Namespace) Checkout(ctx context.Context, v Version, opts ...CheckoutOptions) (err error) {
 	defer func() { err = ns.d.named(err) }()
 	force := len(opts) > 0 && opts[len(opts)-1].Force
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	if err := ns.lockToRun(ctx); err != nil {
+		return err
+	}
+	defer ns.unlock()
 	if !force {
 		if err := ns.unsaved(ctx); err != nil {
 			return err
@@ -166,10 +168,9 @@ func freedSince(ctx context.Context, then, now *mvcc.Snapshot) podder.FreedSlots
 
 // Moved lists the variables whose value could not keep its address in the
 // newest Checkout: pointers that the program held to it are detached.
-func (ns *Namespace) Moved() []string {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	return slices.Clone(ns.moved)
+func (ns *Namespace) Moved() (names []string) {
+	ns.look(func() { names = slices.Clone(ns.moved) })
+	return names
 }
 
 // unsaved is ErrUnsaved if a Save now would write something.

@@ -20,7 +20,7 @@ var (
 	ErrTxDone = dberr.ErrTxDone
 	// ErrTxBusy: two goroutines use one transaction at once.
 	ErrTxBusy = dberr.ErrTxBusy
-	// ErrNested: Update was called within Update.
+	// ErrNested: Update was called within Update, or a namespace was used by what one of its own calls runs.
 	ErrNested = dberr.ErrNested
 	// ErrDetached: a Ref of an object that is no part of its namespace any more: a
 	// Checkout has taken it out, or it was dropped and what the Ref led to collected.

@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
-	"sync"
 
 	"github.com/poddb/poddb/internal/pod"
 	"github.com/poddb/poddb/mvcc"
@@ -17,14 +16,19 @@ import (
 )
 
 // Namespace is a live set of variables bound to a branch. Its methods may be
-// called from many goroutines, one at a time runs; the objects themselves
+// called from many goroutines, one at a time runs: the others wait, those with a
+// context no longer than that lasts. What a call runs of the program (BeforeStore,
+// MarshalPod, AfterLoad, UnmarshalPod, codecs, migrations, a Strategy) runs on the call's goroutine
+// and cannot use the namespace: that is ErrNested, but for methods that only tell
+// (Base, Names, LastSave, Moved) and Trim. If it starts a goroutine that does and waits for it,
+// only the context given to that ends it. The objects themselves
 // belong to the program, and nothing may write them while Save or Checkout
 // runs. Retention keeps Base for as long as the program can reach the namespace.
 type Namespace struct {
 	d      *DB
 	branch string
 
-	mu      sync.Mutex
+	turn    turn
 	graph   *podder.Graph
 	base    *base
 	stored  map[string]struct{} // names at base
@@ -80,7 +84,7 @@ func (d *DB) Namespace(ctx context.Context, branch string) (_ *Namespace, err er
 		return nil, err
 	}
 	ns := &Namespace{d: d, branch: branch, graph: graph, base: b, stored: names,
-		live: map[string]variable{}, deleted: map[string]struct{}{}, rebound: map[string]pod.ID{}}
+		live: map[string]variable{}, deleted: map[string]struct{}{}, rebound: map[string]pod.ID{}, turn: newTurn()}
 	ns.keepRefs()
 	runtime.AddCleanup(ns, (*base).close, ns.base)
 	return ns, nil
@@ -134,25 +138,23 @@ func namesAt(ctx context.Context, sn *mvcc.Snapshot) (map[string]struct{}, error
 }
 
 // Base returns the version this namespace was loaded from or last saved as.
-func (ns *Namespace) Base() Version {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	return ns.base.version()
+func (ns *Namespace) Base() (v Version) {
+	ns.look(func() { v = ns.base.version() })
+	return v
 }
 
 // LastSave returns what the newest successful Save did.
-func (ns *Namespace) LastSave() SaveStats {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	return ns.last
+func (ns *Namespace) LastSave() (s SaveStats) {
+	ns.look(func() { s = ns.last })
+	return s
 }
 
 // Trim lets go of objects that no variable reaches any more as of the newest Save, and
-// of what the next one needs to look only at what changed: that one looks at everything.
+// of what the next one needs to look only at what changed: that one looks at everything. Called
+// from within a call of the namespace (by a hook) it does so when that one ends.
 func (ns *Namespace) Trim() {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	ns.graph.Trim()
+	ns.turn.trim.Store(true)
+	ns.look(func() {}) // whoever unlocks does it
 }
 
 // Set binds a variable to a live value: a pointer or a map, whose contents
@@ -168,8 +170,10 @@ func (ns *Namespace) Set(ctx context.Context, name string, value any) error {
 	if err := checkValue(name, v); err != nil {
 		return err
 	}
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	if err := ns.lock(ctx); err != nil {
+		return err
+	}
+	defer ns.unlock()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -214,8 +218,10 @@ func checkValue(name string, v reflect.Value) error {
 // Delete removes a variable; objects that other variables share stay. A
 // missing name is ErrNotFound.
 func (ns *Namespace) Delete(ctx context.Context, name string) error {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	if err := ns.lock(ctx); err != nil {
+		return err
+	}
+	defer ns.unlock()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -245,9 +251,9 @@ func (ns *Namespace) bound(name string) bool {
 
 // Names yields the variables in byte order, as they were when it was called.
 func (ns *Namespace) Names() iter.Seq[string] {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	return slices.Values(ns.names())
+	var names []string
+	ns.look(func() { names = ns.names() })
+	return slices.Values(names)
 }
 
 func (ns *Namespace) names() []string {
@@ -272,11 +278,19 @@ func (ns *Namespace) Get(ctx context.Context, name string) (any, error) {
 // Load reads several live variables at once; see Snapshot.Load for dst.
 func (ns *Namespace) Load(ctx context.Context, dst any) error {
 	has := func(name string) (bool, error) {
-		ns.mu.Lock()
-		defer ns.mu.Unlock()
+		if err := ns.lock(ctx); err != nil {
+			return false, err
+		}
+		defer ns.unlock()
 		return ns.bound(name), nil
 	}
-	all := func() ([]string, error) { return slices.Collect(ns.Names()), nil }
+	all := func() ([]string, error) {
+		if err := ns.lock(ctx); err != nil {
+			return nil, err
+		}
+		defer ns.unlock()
+		return ns.names(), nil
+	}
 	return load(ctx, ns, dst, has, all)
 }
 
@@ -290,8 +304,10 @@ func (ns *Namespace) readOne(ctx context.Context, name string, want reflect.Type
 
 func (ns *Namespace) read(ctx context.Context, names []string, want []reflect.Type) (_ []reflect.Value, err error) {
 	defer func() { err = ns.d.named(err) }()
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	if err := ns.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer ns.unlock()
 	var missing []string
 	var types []reflect.Type
 	for i, n := range names {
@@ -318,6 +334,7 @@ func (ns *Namespace) load(ctx context.Context, names []string, want []reflect.Ty
 	if len(names) == 0 {
 		return nil
 	}
+	ns.runsCode()
 	sn := ns.base.sn
 	vals, err := ns.graph.Load(ctx, sn, names, want)
 	if err != nil {
@@ -357,8 +374,10 @@ func (ns *Namespace) Save(ctx context.Context, opts ...SaveOptions) (_ Version, 
 	if len(opts) > 0 {
 		o = opts[len(opts)-1]
 	}
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	if err := ns.lockToRun(ctx); err != nil {
+		return 0, err
+	}
+	defer ns.unlock()
 	for try := 0; ; try++ {
 		if err := ns.followCollects(ctx); err != nil {
 			return 0, err

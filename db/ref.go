@@ -36,8 +36,8 @@ import (
 // Snapshot that lead to one object. Set is a write, like an assignment: nobody may
 // use that variable meanwhile. In a transaction, which is used by one goroutine at a
 // time, Get of a Ref that is not loaded is ErrTxBusy while another call runs. Get
-// waits for a Save of its namespace; so methods that Save calls (BeforeStore,
-// MarshalPod) must not call it, and it is refused in those that a load calls.
+// waits for a Save of its namespace, no longer than its context lasts; in methods that Save
+// calls (BeforeStore, MarshalPod) it is ErrNested, and it is refused in those that a load calls.
 type Ref[T any] struct {
 	ref podder.Ref[T]
 }
@@ -67,8 +67,10 @@ func (r *Ref[T]) Set(p *T) { r.ref = podder.NewRef(p) }
 // keepRefs has Refs of the namespace load from what is its base when they are used.
 func (ns *Namespace) keepRefs() {
 	ns.graph.KeepRefs(func(ctx context.Context, fn func(pod.Source) error) error {
-		ns.mu.Lock()
-		defer ns.mu.Unlock()
+		if err := ns.lockToRun(ctx); err != nil {
+			return err
+		}
+		defer ns.unlock()
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -60,8 +60,10 @@ func (d *DB) RevertTo(ctx context.Context, v Version, opts ...RevertOptions) (Ve
 // it, and the live variables are what they were.
 func (ns *Namespace) Undo(ctx context.Context) (_ Version, err error) {
 	defer func() { err = ns.d.named(err) }()
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	if err := ns.lockToRun(ctx); err != nil {
+		return 0, err
+	}
+	defer ns.unlock()
 	if err := ns.unsaved(ctx); err != nil {
 		return 0, err
 	}

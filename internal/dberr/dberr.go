@@ -16,7 +16,7 @@ var (
 	ErrRetriesExhausted = errors.New("gave up after too many conflicts")
 	ErrTxDone           = errors.New("transaction is over")
 	ErrDetached         = errors.New("the object is no longer part of what it was read from")
-	ErrNested           = errors.New("an update within an update of the same database")
+	ErrNested           = errors.New("a call within one that it would have to wait for")
 	ErrTxBusy           = errors.New("transaction is used by two goroutines at once")
 	ErrReadChanged      = errors.New("a variable that was only read was changed")
 	ErrCorrupt          = errors.New("corrupt")
