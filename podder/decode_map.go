@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"unsafe"
 
-	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
 )
 
@@ -113,15 +112,12 @@ func (f *mapFiller) pieceEnds(left int, seen uint64, h mapHeader) bool {
 
 // finish checks that the map has as many entries as were stored.
 func (f *mapFiller) finish(p *loadPod, s pod.Slot, count uint64) {
-	l, pl := f.l, f.pl
+	l := f.l
 	switch {
 	case l.err != nil:
 	case l.sawMigration && !l.migrating: // keys may be missing yet
-	case !l.missing && uint64(f.len()) != count && pl.key.changed:
-		l.fail(fmt.Errorf("pod %d slot %d: %s has %d keys, which as %s are only %d different ones: %w",
-			p.id, s, pl.node.text, count, l.reg.typeText(pl.typ), f.len(), dberr.ErrTypeMismatch))
 	case !l.missing && uint64(f.len()) != count:
-		l.corrupt("map has %d different keys, want %d", f.len(), count)
+		f.keysFail(loadSlot{p, s}, f.m.MapKeys(), fmt.Sprintf("map has %d different keys, want %d", f.len(), count))
 	}
 }
 
@@ -267,7 +263,7 @@ func (f *mapFiller) entry(c *cursor) {
 	}
 	key := f.key.Elem()
 	if f.pl.key.ifaces && !key.Comparable() {
-		l.corrupt("map key of a type that cannot be compared")
+		f.keysFail(l.at, []reflect.Value{key}, "map key of a type that cannot be compared")
 		return
 	}
 	f.m.SetMapIndex(key, f.elem.Elem())
