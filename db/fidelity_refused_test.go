@@ -33,6 +33,8 @@ type hidden struct {
 	N    int
 }
 
+type crateOf[T any] struct{ V T }
+
 // sameName is two types of one name.
 func sameName() (any, any) {
 	type inside struct{ A int }
@@ -63,14 +65,24 @@ func refusals() []refusal {
 				H *hidden
 				P *int
 			}{h, &h.Skip}
-		}, map[string][]string{"x.P": {"points into a field that is not stored", "Skip"}}},
+		}, map[string][]string{"x.P": {"points into a field that is not stored", "Skip", "have the field stored", "skip the pointer"}}},
 		{"a pointer into memory that is another type", nil, func() any {
 			n := []int{1, 2}
 			return &struct {
 				N []int
 				B *[4]int32
 			}{n, (*[4]int32)(unsafe.Pointer(&n[0]))}
-		}, map[string][]string{"x.B": {"reached as"}}},
+		}, map[string][]string{"x.B": {"reached as", "point at it as what it is there"}}},
+		{"a nil channel in an interface and in the key of a map", nil, func() any {
+			return &struct {
+				A any
+				M map[any]int
+			}{(chan int)(nil), map[any]int{(chan int)(nil): 1}}
+		}, map[string][]string{"x.A": {"set the interface, not what is in it, to nil"}, "x.M[chan int](key)": {"take that key out of the map"}}},
+		{"a type argument that is local to a function", nil, func() any {
+			type local struct{ A int }
+			return &[]any{crateOf[local]{}}
+		}, map[string][]string{"x[0]": {"type argument that is local to a function", "db.Register[T](name)"}}},
 		{"a type that panics in its method", nil, func() any { return &struct{ P *panics }{&panics{}} }, map[string][]string{"x.P": {"panic", "no luck"}}},
 		{"a pointer into a value with a form of its own", []db.TypeEntry{db.Type[meters]("meters", db.UseText())}, func() any {
 			m := &meters{5}

@@ -60,7 +60,7 @@ func TestFuncsChannelsAndUnsafePointersAreRefusedAllAtOnce(t *testing.T) {
 		if want[p.Path] != p.Type {
 			t.Errorf("unexpected: %+v", p)
 		}
-		if !strings.Contains(p.Reason, "set it to nil, or skip the field with the tag") {
+		if !strings.Contains(p.Reason, " to nil, or skip the field with the tag") {
 			t.Errorf("%s: %q does not say what to do", p.Path, p.Reason)
 		}
 		delete(want, p.Path)

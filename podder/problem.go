@@ -65,7 +65,14 @@ func (w *walk) runsOnly(at unsafe.Pointer, t reflect.Type, where string) {
 	kind := t.Kind().String()
 	switch {
 	case !w.eng.zero:
-		w.problem(at, t, "a "+kind+" cannot be stored"+where+": set it to nil, or skip the field with the tag `pod:\"-\"`", false)
+		do := "set it to nil"
+		if where != "" {
+			do = "set the interface, not what is in it, to nil"
+		}
+		if w.inKey {
+			do = "take that key out of the map, as a nil one would be a key, too"
+		}
+		w.problem(at, t, "a "+kind+" cannot be stored"+where+": "+do+", or skip the field with the tag `pod:\"-\"`", false)
 	case w.inKey:
 		w.problem(at, t, "a "+kind+" cannot be stored in the key of a map, not even as nil", false)
 	case !w.settled && len(w.zeroed) < maxProblems:
@@ -105,20 +112,25 @@ func (w *walk) overlap(at unsafe.Pointer, c candidate, i int32) {
 		reason = "array of " + reason
 	}
 	reason = "points into memory that is reached as " + reason + " elsewhere, which has no " + c.plan.typ.String() + " there"
+	do := "point at it as what it is there, or save what holds both, or skip one of the two with the tag `pod:\"-\"`"
 	if a, b := uintptr(c.addr), uintptr(r.addr); r.kind == pod.SlotObject || r.kind == pod.SlotArray {
 		var field string
 		if b <= a && c.end() <= b+w.st.size(r) {
 			if field = w.eng.skippedAt(r.plan.typ, (a-b)%r.plan.size); field != "" {
 				reason = "points into a field that is not stored: " + field
+				do = storeField
 			}
 		} else if a <= b {
 			if field = w.eng.skippedAt(c.plan.typ, (b-a)%c.plan.size); field != "" {
 				reason = "another pointer points into a field of it that is not stored: " + field
+				do = storeField
 			}
 		}
 	}
-	w.problem(at, c.plan.typ, reason, false)
+	w.problem(at, c.plan.typ, reason+": "+do, false)
 }
+
+const storeField = "have the field stored (without the tag `pod:\"-\"`; locks never are), or skip the pointer with that tag"
 
 // unsupported makes the error of all problems, with their paths.
 func (w *walk) unsupported() error {

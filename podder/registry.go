@@ -246,6 +246,9 @@ func (r *Registry) unknownHint(part reflect.Type) string {
 	case part.Name() == "" && part.Kind() != reflect.Struct:
 		return "give it a name and register that before Open"
 	}
+	if strings.Contains(part.String(), "·") {
+		return fmt.Sprintf("it has a type argument that is local to a function; register it there before Open, with db.Register[T](name) for %v, or declare that type outside of functions", part)
+	}
 	return fmt.Sprintf("call db.Register[%v](%q) before Open", part, r.typeText(part))
 }
 
