@@ -402,7 +402,7 @@ func (ns *Namespace) save(ctx context.Context, o SaveOptions) (Version, error) {
 			return 0, err
 		}
 	}
-	saved, err := ns.graph.Save(ctx, ns.roots(), tx)
+	saved, err := ns.graph.Save(ctx, ns.roots(), storedSink{tx, ns.remaining})
 	if err != nil {
 		return 0, err
 	}

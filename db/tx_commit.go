@@ -48,11 +48,11 @@ func (tx *Tx) write(ctx context.Context) (Version, error) {
 	if err != nil {
 		return 0, err
 	}
-	var sink pod.Sink = tx.tx
+	var sink pod.Sink = storedSink{tx.tx, tx.remaining}
 	var written map[podSlot]struct{}
 	if len(touched) > 0 {
 		written = map[podSlot]struct{}{}
-		sink = &slotRecorder{tx: tx.tx, slots: written}
+		sink = &slotRecorder{tx: tx.tx, slots: written, remaining: tx.remaining}
 	}
 	saved, err := tx.graph.SaveLast(ctx, tx.roots(useGet, usePut), sink)
 	if err != nil {
@@ -150,12 +150,22 @@ type slotRecorder struct {
 	tx    *mvcc.Tx
 	slots map[podSlot]struct{}
 	dry   bool
+	// remaining is what Stored returns, nil if that is nothing.
+	remaining func(context.Context) (pod.Source, []string, error)
 }
 
 var _ interface {
 	pod.RatedSink
 	podder.Catalogue
+	podder.StoredSink
 } = (*slotRecorder)(nil)
+
+func (r *slotRecorder) Stored(ctx context.Context) (pod.Source, []string, error) {
+	if r.remaining == nil {
+		return nil, nil, nil
+	}
+	return r.remaining(ctx)
+}
 
 func (r *slotRecorder) NewPod() pod.ID { return r.tx.NewPod() }
 

@@ -202,7 +202,7 @@ func (r *loadRegion) spot(in loadSlot) spot {
 // referOutside leads into a pod that was not fetched: to what lives, or
 // nowhere until it is fetched.
 func (l *loader) referOutside(p *loadPod, s pod.Slot, interior bool) (spot, bool) {
-	if l.lookup != nil && !l.inPlace && !interior {
+	if l.lookup != nil && !l.inPlace && !interior && !l.isReshaped(p.id, s) {
 		if lr, ok := l.lookup(p.id, s); ok && lr.addr != nil && (lr.kind >= pod.SlotObject && lr.kind <= pod.SlotString) {
 			return spot{addr: lr.addr, typ: lr.typ, avail: lr.count, kind: lr.kind}, true
 		}

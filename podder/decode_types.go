@@ -24,6 +24,7 @@ type storedType struct {
 	predefined pod.TypeID // the id that typ has without a catalogue, 0 for none; not id, which may be read as another type
 	plan       *decodePlan
 	nests      bool           // plan.nests
+	losesParts bool           // plan.losesParts
 	pointers   bool           // typ is a pointer
 	size       uintptr        // of typ
 	entry      uintptr        // of key and element, if it is a map
@@ -44,7 +45,7 @@ func typeAddress(t reflect.Type) uintptr { return reflect.ValueOf(t).Pointer() }
 func (st *storedType) setType(t reflect.Type, plan *decodePlan) {
 	st.typ, st.same, st.plan = t, typeAddress(t), plan
 	st.predefined, _ = predeclaredID(t)
-	st.nests, st.pointers = plan.nests(), t.Kind() == reflect.Pointer
+	st.nests, st.pointers, st.losesParts = plan.nests(), t.Kind() == reflect.Pointer, plan.node.kind != nodeEntries && plan.losesParts()
 	if st.size = t.Size(); t.Kind() == reflect.Map {
 		st.entry = t.Key().Size() + t.Elem().Size()
 	}

@@ -10,13 +10,18 @@ import (
 
 // slotRefs calls f with every place that a slot refers to.
 func (v *viewer) slotRefs(at target, p *pod.Pod, f func(target) error) error {
-	d := p.Slots[at.slot]
-	visit := func(w view, r reference, _ uint64, _ *diffPath) error {
+	return v.slotReferences(at, p, func(_ view, r reference, _ uint64, _ *diffPath) error {
 		if r.null || r.zeroSize {
 			return nil
 		}
 		return f(r.to)
-	}
+	})
+}
+
+// slotReferences calls visit with every reference in a slot, but for those of chunks;
+// with that of a forwarder there is no view.
+func (v *viewer) slotReferences(at target, p *pod.Pod, visit refVisit) error {
+	d := p.Slots[at.slot]
 	switch d.Kind {
 	case pod.SlotForward:
 		c := cursor{buf: d.Bytes}
@@ -24,7 +29,7 @@ func (v *viewer) slotRefs(at target, p *pod.Pod, f func(target) error) error {
 		if err != nil {
 			return err
 		}
-		return f(r.to)
+		return visit(view{}, r, 0, nil)
 	case pod.SlotBox, pod.SlotObject:
 		n, err := v.node(d.Type)
 		if err != nil {

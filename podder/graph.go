@@ -103,7 +103,9 @@ type Graph struct {
 	choices int       // that the strategy made
 	rates   slotRates // what transactions said last of the history
 	open    *Saved    // what waits for its fate, nil for nothing
-	asOf    uint64    // the moment of the newest committed save (hints.go)
+	// reshaped are slots whose values lose parts when they are written (reshaped.go).
+	reshaped map[pod.Ref]*decodePlan
+	asOf     uint64 // the moment of the newest committed save (hints.go)
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.

@@ -44,6 +44,7 @@ func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want [
 		roots[names[i]] = v.root
 	}
 	g.adopt(pods, regions, roots)
+	g.noteReshaped(l)
 	g.adoptNamed(l)
 	g.hide(l.hidden)
 	l.openRefs()
@@ -317,6 +318,12 @@ func (l *loader) loaded() ([]loadedPod, []liveRegion) {
 			r := &p.slots[s]
 			if r.addr != nil && r.count&regionLive == 0 {
 				regions = append(regions, r.region(p, pod.Slot(s)))
+				if r.typ != nil && r.typ.losesParts && (r.kind() == pod.SlotObject || r.kind() == pod.SlotArray) {
+					if l.reshaped == nil {
+						l.reshaped = map[pod.Ref]*decodePlan{}
+					}
+					l.reshaped[pod.Ref{Pod: p.id, Slot: pod.Slot(s)}] = r.typ.plan
+				}
 			} else if addr, ok := l.forwarders[loadSlot{p, pod.Slot(s)}]; ok {
 				regions = append(regions, liveRegion{pod: p.id, slot: pod.Slot(s), kind: pod.SlotForward, addr: addr})
 			}

@@ -109,6 +109,7 @@ type loader struct {
 	strayed      []*stray // to be decoded
 	strayBlocked []*stray // to be decoded again, like blocked
 	warnings     []string
+	reshaped     map[pod.Ref]*decodePlan // slots that lose parts when they are written
 	// migrations are slots that hold values to be migrated (migrate.go).
 	migrations []loadSlot
 	hooks      []loadedHook

@@ -167,6 +167,7 @@ func (e *encoder) opaquePiece(v *opaqueValue, from, to opaqueRun) {
 		at = r.at
 		switch {
 		case r.outside.Pod != 0:
+			e.noteKept(r, true)
 			e.outside(r)
 		case r.opaque != nil:
 			if to := e.take(); to != nil {

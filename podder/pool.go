@@ -58,7 +58,7 @@ func (g *Graph) reset() {
 	clear(g.roots)
 	g.dropRefs(dberr.ErrDetached)
 	g.hidden = hiddenValues{}
-	g.zeroed, g.choices = 0, 0
+	g.zeroed, g.choices, g.reshaped = 0, 0, nil
 }
 
 // PodsFrom adds to set the pods that a variable reaches as it was loaded: all

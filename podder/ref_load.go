@@ -177,6 +177,7 @@ func (h *refHome) loadRef(ctx context.Context, src pod.Source, c *refCell, t ref
 	}
 	pods, regions := l.loaded()
 	g.adopt(pods, regions, nil)
+	g.noteReshaped(l)
 	if !h.decoded {
 		g.adoptNamed(l)
 		g.hide(l.hidden)

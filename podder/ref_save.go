@@ -104,7 +104,9 @@ func (e *encoder) ref(o *op, at unsafe.Pointer) {
 		if e.livesAt(c.place) != nil {
 			e.take()
 		}
-		e.outside(&opaqueRef{outside: c.place, tail: []byte(c.tail)})
+		r := &opaqueRef{outside: c.place, tail: []byte(c.tail)}
+		e.noteKept(r, false)
+		e.outside(r)
 	case o.sub.size == 0:
 		e.buf = append(e.buf, codeZeroSize)
 	default:

@@ -42,7 +42,7 @@ const leastUnused = 1024
 // canResave reports whether the next save of roots can do without a walk.
 func (g *Graph) canResave(roots []Root) bool {
 	st := g.cur
-	if !st.prints.known || st.walkAlways || g.zeroed > 0 || len(st.forwards) > 0 || len(g.hidden) > 0 || len(st.named.regions) > 0 {
+	if !st.prints.known || st.walkAlways || len(g.reshaped) > 0 || g.zeroed > 0 || len(st.forwards) > 0 || len(g.hidden) > 0 || len(st.named.regions) > 0 {
 		return false
 	}
 	if st.muchGarbage() {

@@ -119,6 +119,8 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 		}
 	}
 	g.adopt(pods, regions, roots)
+	g.reshaped = nil
+	g.noteReshaped(l)
 	g.adoptNamed(l)
 	clear(g.hidden)
 	g.hide(l.hidden)

@@ -36,6 +36,7 @@ type Saved struct {
 	undo      *undo  // if base was changed in place
 	moment    uint64 // at which it began (hints.go)
 	overtaken bool
+	reshaping // of this save
 }
 
 // Commit makes the saved state the one that later saves compare with, and lets
@@ -53,6 +54,7 @@ func (s *Saved) Commit() {
 	maps.Copy(s.g.roots, s.Roots)
 	s.g.asOf = s.moment
 	s.g.choices += s.choices
+	s.g.reshaped = nil
 	if s.undo != nil {
 		s.undo.keep()
 		if s.g.tooLarge(&s.g.cur.prints) {
@@ -171,6 +173,9 @@ func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink, la
 	g.warnZeroed(w)
 	g.warnModuleData(w)
 	if err := e.run(); err != nil {
+		return nil, err
+	}
+	if err := e.checkReshaped(); err != nil {
 		return nil, err
 	}
 	if w.stream == nil {

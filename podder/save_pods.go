@@ -195,6 +195,7 @@ func (e *encoder) finish(i int32, ps *podState) error {
 	if !c.New {
 		e.drops(ps, c)
 	}
+	e.noteReshaped(c)
 	if err := e.sink.Put(e.ctx, c); err != nil {
 		return err
 	}
