@@ -66,7 +66,7 @@ type reshapeCase struct {
 	alone    bool   // b cannot be loaded together with a
 }
 
-func getAs[T any](name string) func(context.Context, db.Reader) (any, error) {
+func getting[T any](name string) func(context.Context, db.Reader) (any, error) {
 	return func(ctx context.Context, r db.Reader) (any, error) { return db.Get[T](ctx, r, name) }
 }
 
@@ -74,56 +74,56 @@ func reshapeCases() []reshapeCase {
 	boxed := func() *boxedOld { return &boxedOld{pairIn{2, 3}, 4} }
 	in := db.Type[pairIn]("in")
 	intoV := func() (any, any) { a := boxed(); return a, &a.V.B }
-	asInt := getAs[*int]("b")
+	asInt := getting[*int]("b")
 	types := func(e ...db.TypeEntry) []db.TypeEntry { return e }
 	return []reshapeCase{
-		{"a field becomes a pointer", types(db.Type[boxedOld]("T"), in), types(db.Type[boxedNow]("T"), in), intoV, getAs[*boxedNow]("a"), asInt,
+		{"a field becomes a pointer", types(db.Type[boxedOld]("T"), in), types(db.Type[boxedNow]("T"), in), intoV, getting[*boxedNow]("a"), asInt,
 			func(a, b any) bool { return b.(*int) == &a.(*boxedNow).V.B && *b.(*int) == 3 }, "a.V: stored as in, the program has *in", false},
-		{"a field becomes a pointer, all of it", types(db.Type[boxedOld]("T"), in), types(db.Type[boxedNow]("T"), in), func() (any, any) { a := boxed(); return a, &a.V }, getAs[*boxedNow]("a"), getAs[*pairIn]("b"),
+		{"a field becomes a pointer, all of it", types(db.Type[boxedOld]("T"), in), types(db.Type[boxedNow]("T"), in), func() (any, any) { a := boxed(); return a, &a.V }, getting[*boxedNow]("a"), getting[*pairIn]("b"),
 			func(a, b any) bool { return b.(*pairIn) == a.(*boxedNow).V && b.(*pairIn).B == 3 }, "a.V: stored as in, the program has *in", false},
-		{"another field stays", types(db.Type[boxedOld]("T"), in), types(db.Type[boxedNow]("T"), in), func() (any, any) { a := boxed(); return a, &a.K }, getAs[*boxedNow]("a"), asInt,
+		{"another field stays", types(db.Type[boxedOld]("T"), in), types(db.Type[boxedNow]("T"), in), func() (any, any) { a := boxed(); return a, &a.K }, getting[*boxedNow]("a"), asInt,
 			func(a, b any) bool { return b.(*int) == &a.(*boxedNow).K && *b.(*int) == 4 }, "", false},
-		{"the whole object", types(db.Type[boxedOld]("T"), in), types(db.Type[boxedNow]("T"), in), func() (any, any) { a := boxed(); return a, a }, getAs[*boxedNow]("a"), getAs[*boxedNow]("b"),
+		{"the whole object", types(db.Type[boxedOld]("T"), in), types(db.Type[boxedNow]("T"), in), func() (any, any) { a := boxed(); return a, a }, getting[*boxedNow]("a"), getting[*boxedNow]("b"),
 			func(a, b any) bool { return a == b && a.(*boxedNow).V.B == 3 }, "", false},
-		{"an int becomes a pointer", types(db.Type[numberOld]("T")), types(db.Type[numberBoxed]("T")), func() (any, any) { a := &numberOld{5}; return a, &a.V }, getAs[*numberBoxed]("a"), asInt,
+		{"an int becomes a pointer", types(db.Type[numberOld]("T")), types(db.Type[numberBoxed]("T")), func() (any, any) { a := &numberOld{5}; return a, &a.V }, getting[*numberBoxed]("a"), asInt,
 			func(a, b any) bool { return b.(*int) == a.(*numberBoxed).V && *b.(*int) == 5 }, "a.V: stored as int, the program has *int", false},
-		{"elements become pointers", types(db.Type[sliceOld]("T"), in), types(db.Type[sliceBoxed]("T"), in), func() (any, any) { a := &sliceOld{[]pairIn{{1, 2}, {3, 4}}}; return a, &a.S[1].B }, getAs[*sliceBoxed]("a"), asInt,
+		{"elements become pointers", types(db.Type[sliceOld]("T"), in), types(db.Type[sliceBoxed]("T"), in), func() (any, any) { a := &sliceOld{[]pairIn{{1, 2}, {3, 4}}}; return a, &a.S[1].B }, getting[*sliceBoxed]("a"), asInt,
 			func(a, b any) bool { return b.(*int) == &a.(*sliceBoxed).S[1].B && *b.(*int) == 4 }, "a.S[1]: stored as in, the program has *in", false},
-		{"elements become pointers, the first", types(db.Type[sliceOld]("T"), in), types(db.Type[sliceBoxed]("T"), in), func() (any, any) { a := &sliceOld{[]pairIn{{1, 2}, {3, 4}}}; return a, &a.S[0] }, getAs[*sliceBoxed]("a"), getAs[*pairIn]("b"),
+		{"elements become pointers, the first", types(db.Type[sliceOld]("T"), in), types(db.Type[sliceBoxed]("T"), in), func() (any, any) { a := &sliceOld{[]pairIn{{1, 2}, {3, 4}}}; return a, &a.S[0] }, getting[*sliceBoxed]("a"), getting[*pairIn]("b"),
 			func(a, b any) bool { return b.(*pairIn) == a.(*sliceBoxed).S[0] && b.(*pairIn).B == 2 }, "a.S[0]: stored as in, the program has *in", false},
 		{"elements in chunks become pointers", types(db.Type[sliceOld]("T"), in), types(db.Type[sliceBoxed]("T"), in), func() (any, any) {
 			a := &sliceOld{make([]pairIn, 20_000)}
 			a.S[15_000].B = 4
 			return a, &a.S[15_000]
-		}, getAs[*sliceBoxed]("a"), getAs[*pairIn]("b"),
+		}, getting[*sliceBoxed]("a"), getting[*pairIn]("b"),
 			func(a, b any) bool { return b.(*pairIn) == a.(*sliceBoxed).S[15_000] && b.(*pairIn).B == 4 }, "a.S[15000]: stored as in, the program has *in", false},
-		{"elements become pointers, a slice of them", types(db.Type[sliceOld]("T"), in), types(db.Type[sliceBoxed]("T"), in), func() (any, any) { a := &sliceOld{[]pairIn{{1, 2}, {3, 4}}}; b := a.S[1:]; return a, &b }, getAs[*sliceBoxed]("a"), getAs[*[]*pairIn]("b"),
+		{"elements become pointers, a slice of them", types(db.Type[sliceOld]("T"), in), types(db.Type[sliceBoxed]("T"), in), func() (any, any) { a := &sliceOld{[]pairIn{{1, 2}, {3, 4}}}; b := a.S[1:]; return a, &b }, getting[*sliceBoxed]("a"), getting[*[]*pairIn]("b"),
 			func(a, b any) bool {
 				return &(*b.(*[]*pairIn))[0] == &a.(*sliceBoxed).S[1] && (*b.(*[]*pairIn))[0].B == 4
 			}, "", false},
-		{"an array becomes a pointer", types(db.Type[arrayOld]("T")), types(db.Type[arrayBoxed]("T")), func() (any, any) { a := &arrayOld{[3]int{1, 2, 3}}; b := a.Z[1:]; return a, &b }, getAs[*arrayBoxed]("a"), getAs[*[]int]("b"),
+		{"an array becomes a pointer", types(db.Type[arrayOld]("T")), types(db.Type[arrayBoxed]("T")), func() (any, any) { a := &arrayOld{[3]int{1, 2, 3}}; b := a.Z[1:]; return a, &b }, getting[*arrayBoxed]("a"), getting[*[]int]("b"),
 			func(a, b any) bool { return &a.(*arrayBoxed).Z[1] == &(*b.(*[]int))[0] }, "a.Z: stored as [3]int, the program has *[3]int", false},
-		{"a struct becomes an interface", types(db.Type[boxedOld]("T"), in), types(db.Type[anyNow]("T"), in), intoV, getAs[*anyNow]("a"), asInt, nil, "a.V: stored as in, the program has any", true},
-		{"an array becomes shorter", types(db.Type[arrayOld]("T")), types(db.Type[arrayShort]("T")), func() (any, any) { a := &arrayOld{}; return a, &a.Z[2] }, getAs[*arrayShort]("a"), asInt,
+		{"a struct becomes an interface", types(db.Type[boxedOld]("T"), in), types(db.Type[anyNow]("T"), in), intoV, getting[*anyNow]("a"), asInt, nil, "a.V: stored as in, the program has any", true},
+		{"an array becomes shorter", types(db.Type[arrayOld]("T")), types(db.Type[arrayShort]("T")), func() (any, any) { a := &arrayOld{}; return a, &a.Z[2] }, getting[*arrayShort]("a"), asInt,
 			func(a, b any) bool { return *b.(*int) == 0 }, "a.Z: stored as [3]int, the program has [2]int", false},
-		{"an array becomes shorter, what stays", types(db.Type[arrayOld]("T")), types(db.Type[arrayShort]("T")), func() (any, any) { a := &arrayOld{}; return a, &a.Z[1] }, getAs[*arrayShort]("a"), asInt,
+		{"an array becomes shorter, what stays", types(db.Type[arrayOld]("T")), types(db.Type[arrayShort]("T")), func() (any, any) { a := &arrayOld{}; return a, &a.Z[1] }, getting[*arrayShort]("a"), asInt,
 			func(a, b any) bool { return b.(*int) == &a.(*arrayShort).Z[1] }, "", false},
-		{"an array becomes shorter, a slice over the end", types(db.Type[arrayOld]("T")), types(db.Type[arrayShort]("T")), func() (any, any) { a := &arrayOld{}; b := a.Z[1:2]; return a, &b }, getAs[*arrayShort]("a"), getAs[*[]int]("b"),
+		{"an array becomes shorter, a slice over the end", types(db.Type[arrayOld]("T")), types(db.Type[arrayShort]("T")), func() (any, any) { a := &arrayOld{}; b := a.Z[1:2]; return a, &b }, getting[*arrayShort]("a"), getting[*[]int]("b"),
 			nil, "a.Z: stored as [3]int, the program has [2]int", true},
-		{"a value that a migration makes", types(db.Type[boxedOld]("T"), in), types(db.Type[textNow]("T"), in, db.Migrate("in", func(*pairIn) (string, error) { return "text", nil })), intoV, getAs[*textNow]("a"), asInt, nil, "a.V: stored as in", true},
-		{"a removed field", types(db.Type[boxedOld]("T"), in), types(db.Type[goneNow]("T"), in), intoV, getAs[*goneNow]("a"), asInt,
+		{"a value that a migration makes", types(db.Type[boxedOld]("T"), in), types(db.Type[textNow]("T"), in, db.Migrate("in", func(*pairIn) (string, error) { return "text", nil })), intoV, getting[*textNow]("a"), asInt, nil, "a.V: stored as in", true},
+		{"a removed field", types(db.Type[boxedOld]("T"), in), types(db.Type[goneNow]("T"), in), intoV, getting[*goneNow]("a"), asInt,
 			func(_, b any) bool { return *b.(*int) == 3 }, "a.V: stored as in, a field that the program no longer has", false},
-		{"a removed field, another one", types(db.Type[boxedOld]("T"), in), types(db.Type[goneNow]("T"), in), func() (any, any) { a := boxed(); return a, &a.K }, getAs[*goneNow]("a"), asInt,
+		{"a removed field, another one", types(db.Type[boxedOld]("T"), in), types(db.Type[goneNow]("T"), in), func() (any, any) { a := boxed(); return a, &a.K }, getting[*goneNow]("a"), asInt,
 			func(a, b any) bool { return b.(*int) == &a.(*goneNow).K && *b.(*int) == 4 }, "", false},
-		{"a removed field, the whole object", types(db.Type[boxedOld]("T"), in), types(db.Type[goneNow]("T"), in), func() (any, any) { a := boxed(); return a, &reshapedNodes{[]*boxedOld{a}} }, getAs[*goneNow]("a"), getAs[*struct{ List []*goneNow }]("b"),
+		{"a removed field, the whole object", types(db.Type[boxedOld]("T"), in), types(db.Type[goneNow]("T"), in), func() (any, any) { a := boxed(); return a, &reshapedNodes{[]*boxedOld{a}} }, getting[*goneNow]("a"), getting[*struct{ List []*goneNow }]("b"),
 			func(a, b any) bool { return b.(*struct{ List []*goneNow }).List[0] == a }, "", false},
-		{"a field that is not stored any more", types(db.Type[boxedOld]("T"), in), types(db.Type[skippedNow]("T"), in), intoV, getAs[*skippedNow]("a"), asInt,
+		{"a field that is not stored any more", types(db.Type[boxedOld]("T"), in), types(db.Type[skippedNow]("T"), in), intoV, getting[*skippedNow]("a"), asInt,
 			func(_, b any) bool { return *b.(*int) == 3 }, "a.V: stored as in, a field that the program no longer has", false},
-		{"a renamed field without its old name", types(db.Type[boxedOld]("T"), in), types(db.Type[renamedNow]("T"), in), intoV, getAs[*renamedNow]("a"), asInt,
+		{"a renamed field without its old name", types(db.Type[boxedOld]("T"), in), types(db.Type[renamedNow]("T"), in), intoV, getting[*renamedNow]("a"), asInt,
 			func(_, b any) bool { return *b.(*int) == 3 }, "a.V: stored as in, a field that the program no longer has", false},
-		{"a renamed field", types(db.Type[boxedOld]("T"), in), types(db.Type[keptNow]("T"), in), intoV, getAs[*keptNow]("a"), asInt,
+		{"a renamed field", types(db.Type[boxedOld]("T"), in), types(db.Type[keptNow]("T"), in), intoV, getting[*keptNow]("a"), asInt,
 			func(a, b any) bool { return b.(*int) == &a.(*keptNow).W.B && *b.(*int) == 3 }, "", false},
-		{"a narrowed number", types(db.Type[numberOld]("T")), types(db.Type[numberNarrow]("T")), func() (any, any) { a := &numberOld{5}; return a, &a.V }, getAs[*numberNarrow]("a"), getAs[*int8]("b"),
+		{"a narrowed number", types(db.Type[numberOld]("T")), types(db.Type[numberNarrow]("T")), func() (any, any) { a := &numberOld{5}; return a, &a.V }, getting[*numberNarrow]("a"), getting[*int8]("b"),
 			func(a, b any) bool { return b.(*int8) == &a.(*numberNarrow).V && *b.(*int8) == 5 }, "", false},
 	}
 }
@@ -242,7 +242,7 @@ func TestTransactionsKeepWhatOthersReferTo(t *testing.T) {
 					t.Errorf("the head is %v, was %v", now, before)
 				}
 			}
-			if err := update(getAs[*[]int]("c")); err != nil {
+			if err := update(getting[*[]int]("c")); err != nil {
 				t.Errorf("a transaction about something else: %v", err)
 			}
 			if c.alone {

@@ -475,7 +475,7 @@ func TestKeysThatCollideAreAnError(t *testing.T) {
 	type values struct{ M map[int]string }
 	a, b := new(int), new(int)
 	_, err = evolved[values](t, []pair{{"t", pointers{}, values{}}}, "x", &pointers{map[*int]string{a: "a", b: "b"}})
-	mismatchAt(t, err, "2 keys", "1 different")
+	mismatchAt(t, err, "1 different keys, want 2", "map[*int]string")
 	*b = 5
 	vals, err := evolved[values](t, []pair{{"t", pointers{}, values{}}}, "x", &pointers{map[*int]string{a: "a", b: "b"}})
 	equalTo(t, vals, err, values{map[int]string{0: "a", 5: "b"}})

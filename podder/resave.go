@@ -201,8 +201,7 @@ func (x *resaver) discover(w *walk, roots []Root) error {
 	if err := x.lookAtAll(w); err != nil {
 		return err
 	}
-	x.rescanGrown(w)
-	if err := w.ctx.Err(); err != nil {
+	if err := cmp.Or(x.rescanGrown(w), w.ctx.Err()); err != nil {
 		return err
 	}
 	if w.needsWalk() || w.met.garbage || !x.allKnow(w) {
@@ -315,9 +314,19 @@ func (w *walk) sameEdges(d dirtyRegion, r *region) bool {
 }
 
 // rescanGrown collects the edges of regions of which more is kept now.
-func (x *resaver) rescanGrown(w *walk) {
+func (x *resaver) rescanGrown(w *walk) error {
+	if len(w.again) == 0 {
+		return nil
+	}
 	w.settled = true
-	for _, i := range w.again {
+	defer func() { w.settled = false }()
+	known := x.encodings()
+	for n, i := range w.again {
+		if n%1024 == 0 {
+			if err := w.ctx.Err(); err != nil {
+				return err
+			}
+		}
 		r := w.st.regions.at(i)
 		if r.flags&flagRescan == 0 {
 			continue
@@ -329,22 +338,33 @@ func (x *resaver) rescanGrown(w *walk) {
 		w.current = i
 		w.scan(i, 0, w.elements(r))
 		r.edgeEnd = uint32(w.edges.len())
-		if i < w.added && !x.isDirty(i) {
-			x.dropEarly(i)
+		if i < w.added && known[i] != scanned {
+			if k := known[i]; k > 0 {
+				x.early.at(k - 1).region = -1 // it has grown since
+			}
 			x.dirty.put(d)
+			known[i] = scanned
 		}
 	}
-	w.settled = false
+	return nil
 }
 
-// isDirty reports whether known region i was scanned.
-func (x *resaver) isDirty(i int32) bool {
-	for k := range x.dirty.len() {
-		if x.dirty.at(k).region == i {
-			return true
+// scanned stands for a region in resaver.dirty.
+const scanned = -1
+
+// encodings returns by known region how it is encoded: scanned, or one more than where in
+// resaver.early it is, 0 if not at all.
+func (x *resaver) encodings() []int32 {
+	list := make([]int32, x.added)
+	for k := range x.early.len() {
+		if i := x.early.at(k).region; i >= 0 {
+			list[i] = k + 1
 		}
 	}
-	return false
+	for k := range x.dirty.len() {
+		list[x.dirty.at(k).region] = scanned
+	}
+	return list
 }
 
 // reprint takes the fingerprints of what was encoded, and counts what is out of use.
@@ -368,7 +388,7 @@ func (x *resaver) reprint() {
 		st.bytes += st.held(r)
 	}
 	st.unusedEdges += int(unused)
-	if f := &st.prints; f.unusedPins > leastUnused+int(st.regions.len()) || f.unusedBytes > leastHeld+st.bytes/garbageShare {
+	if f := &st.prints; f.unusedPins > leastUnused+max(int(st.regions.len()), int(f.pins.len())/2) || f.unusedBytes > leastHeld+st.bytes/garbageShare {
 		x.repin()
 	}
 }

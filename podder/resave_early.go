@@ -82,15 +82,6 @@ func (x *resaver) encodeEarly(w *walk, i int32, r *region) bool {
 	return true
 }
 
-// dropEarly forgets what was encoded of region i: it has grown since.
-func (x *resaver) dropEarly(i int32) {
-	for k := range x.early.len() {
-		if s := x.early.at(k); s.region == i {
-			s.region = -1
-		}
-	}
-}
-
 // typeKnown returns the id of a type that was stored, noType if that is not known here.
 func (x *resaver) typeKnown(p *plan) pod.TypeID {
 	if id := x.typeAt(2 * p.number); id != noType {
