@@ -365,7 +365,9 @@ type SaveOptions struct {
 // bound or deleted a variable that is live or was deleted here, nothing is
 // written and the error is ErrConflict: what is live here must then be taken
 // over into a new Namespace. What a Collect wrote is no conflict: Save goes on from
-// the version behind it. Values that cannot be stored give an UnsupportedError with all
+// the version behind it. If a variable that was not loaded refers into a part of a value
+// that is written in another shape now, since its type changed, and that part is elsewhere
+// or gone in that, the error is ErrTypeMismatch and names the variables to load first. Values that cannot be stored give an UnsupportedError with all
 // their paths. A failed Save changes nothing; the next one finds the same
 // changes again.
 func (ns *Namespace) Save(ctx context.Context, opts ...SaveOptions) (_ Version, err error) {

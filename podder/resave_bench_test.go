@@ -3,6 +3,7 @@ package podder
 import (
 	"context"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 )
 
@@ -70,4 +71,39 @@ func BenchmarkScattered(b *testing.B) {
 	}
 	b.ReportMetric(cpu*1e9/float64(b.N)/float64(len(nodes)), "cpu-ns/object")
 	b.ReportMetric(float64(changed)/float64(b.N), "changed")
+}
+
+// BenchmarkArraysGrow saves objects each of which got one element more in the array that it has: the
+// time an object does not depend on how many there are.
+func BenchmarkArraysGrow(b *testing.B) {
+	type node struct{ Tags []string }
+	for _, n := range []int{1_000, 8_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			g, err := NewGraph(Config{Index: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			nodes := make([]*node, n)
+			for i := range nodes {
+				nodes[i] = &node{Tags: make([]string, 1, 24)}
+			}
+			roots, sink := rootsOf("x", nodes), newNullSink()
+			for range 2 {
+				benchSave(b, g, roots, sink)
+			}
+			cpu := 0.0
+			for b.Loop() {
+				for _, x := range nodes {
+					if len(x.Tags) == cap(x.Tags) {
+						x.Tags = x.Tags[:1]
+					}
+					x.Tags = append(x.Tags, "one more")
+				}
+				start := cpuSeconds()
+				benchSave(b, g, roots, sink)
+				cpu += cpuSeconds() - start
+			}
+			b.ReportMetric(cpu*1e9/float64(b.N)/float64(n), "cpu-ns/object")
+		})
+	}
 }
