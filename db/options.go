@@ -36,6 +36,10 @@ type Options struct {
 	// make saves of scattered changes write less, large ones loads read faster.
 	// A larger single object is a pod of its own. 0 means 8 KiB.
 	PodTargetBytes int
+	// NoCompression stores what was encoded as it is: no s2, and of a changed pod what changed in
+	// it, never a delta. It is for measurements, and for data that does not shrink.
+	// What a database holds is read whatever it was written with.
+	NoCompression bool
 	// Strategy says where what is new is cut into pods; nil is Learned, which keeps
 	// together what the history of the database does not say changes apart. It moves nothing
 	// that is stored, and what one strategy wrote reads alike with another.
@@ -177,6 +181,7 @@ func (o Options) engine(path string) mvcc.Options {
 		Durability: o.Durability, Interval: o.Interval, MaxReaderAge: o.MaxReaderAge,
 		UpkeepBytesPerSecond: o.UpkeepBytesPerSecond,
 		TraceSnapshots:       o.TraceSnapshots, Events: o.Events, SlowSync: o.SlowSync, Inspect: o.inspect,
+		NoCompression: o.NoCompression,
 	}
 }
 

@@ -52,6 +52,9 @@ type Options struct {
 	// UpkeepBytesPerSecond bounds how many stored bytes reclaim in the background looks at
 	// in a second. 0 = no bound.
 	UpkeepBytesPerSecond int64
+	// NoCompression stores versions and blocks as they were encoded, and nothing as a delta.
+	// What was stored otherwise is read all the same.
+	NoCompression bool
 	// TraceSnapshots records where each snapshot was opened, for Stats.
 	TraceSnapshots bool
 

@@ -34,7 +34,7 @@ func (t *Tx) isBig(c *pod.Change) bool {
 			big = i
 		}
 	}
-	return n >= max(streamMin, int(t.s.o.streamFrom)) && !shrinks(c.Slots[big].Data.Bytes)
+	return n >= max(streamMin, int(t.s.o.streamFrom)) && (t.s.o.NoCompression || !shrinks(c.Slots[big].Data.Bytes))
 }
 
 // shrinks guesses from samples whether bytes compress.

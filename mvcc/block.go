@@ -59,7 +59,10 @@ type memberAt struct {
 }
 
 // blockBuffers make blocks one after the other.
-type blockBuffers struct{ raw, stored, packed []byte }
+type blockBuffers struct {
+	raw, stored, packed []byte
+	plain               bool // blocks are not compressed
+}
 
 // squeezer returns a shorter form of b, perhaps in the buffer, or b itself.
 type squeezer func(b []byte, buffer *[]byte) (packed []byte, flags byte)
@@ -80,6 +83,9 @@ func (w *blockBuffers) block(number uint64, members []member, how squeezer) (sto
 	}
 	w.raw = b
 	dst, start := w.stored, len(w.stored)
+	if w.plain {
+		how = asItIs
+	}
 	packed, flags := how(b, &w.packed)
 	dst = slices.Grow(dst, len(packed)+maxBlockFront)
 	dst = append(appendBlockFront(dst, flags, number, len(b)), packed...)

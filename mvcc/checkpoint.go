@@ -220,7 +220,7 @@ func (s *Store) fill(ctx context.Context, b *pager.Batch, o *overlay) (learn fun
 	if err != nil {
 		return nil, err
 	}
-	p.few = few
+	p.few, p.buffers.plain = few, s.o.NoCompression
 	i := 0
 	for n := o.head.following(); n != nil; n = n.following() {
 		if i++; i%yieldRows == 0 {

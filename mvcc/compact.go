@@ -121,6 +121,7 @@ func (s *Store) compactAlone(ctx context.Context, c *compactor, budget uint64) (
 	if err != nil {
 		return 0, err
 	}
+	p.buffers.plain = s.o.NoCompression
 	if err := s.compactBlocks(ctx, c, p, budget); err != nil {
 		return 0, err
 	}

@@ -22,10 +22,10 @@ const (
 	deltaWords = 64  // samples of 8 bytes
 )
 
-// appendChange appends the version that turns base into next.
-func appendChange(dst []byte, base, next *pod.Pod, whole int) []byte {
+// appendChange appends the version that turns base into next, as a patch if plain.
+func appendChange(dst []byte, base, next *pod.Pod, whole int, plain bool) []byte {
 	patch := pod.AppendPatch(dst, base, next)
-	if len(patch) <= max(deltaMin, whole/32) || !alike(base.Body(), next.Body()) {
+	if plain || len(patch) <= max(deltaMin, whole/32) || !alike(base.Body(), next.Body()) {
 		return patch
 	}
 	delta, ok := pod.AppendDelta(nil, base, next)

@@ -64,6 +64,14 @@ func (f frame) size() uint64 {
 	return uint64(len(appendFrameHead(head[:0], f)) + len(f.form))
 }
 
+// appendFrame appends a version record, compressed by itself unless the store does without.
+func (s *Store) appendFrame(dst []byte, f frame) []byte {
+	if s.o.NoCompression {
+		return append(appendFrameHead(dst, f), f.form...)
+	}
+	return appendFrame(dst, f)
+}
+
 // appendFrame appends a version record.
 func appendFrame(dst []byte, f frame) []byte {
 	at := len(dst)

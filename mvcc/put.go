@@ -182,7 +182,7 @@ func (t *Tx) encode(v *view, p *put, base *merged, next *pod.Pod) error {
 	}
 	f := frame{form: whole}
 	if base != nil && base.depth < maxDepth && !rewritten(base.pod, next, len(whole)) {
-		if change := appendChange(nil, base.pod, next, len(whole)); len(change) <= len(whole)/2 {
+		if change := appendChange(nil, base.pod, next, len(whole), t.s.o.NoCompression); len(change) <= len(whole)/2 {
 			f = frame{baseRef{p.base.line, p.base.number}, base.depth + 1, change}
 			t.stats.Patches++
 		}
@@ -226,7 +226,7 @@ func (t *Tx) envelope(f frame) []byte {
 	if t.stream != nil {
 		return append(appendFrameHead(env, f), f.form...)
 	}
-	return appendFrame(env, f)
+	return t.s.appendFrame(env, f)
 }
 
 // samePod reports whether two merged pods are the same state.

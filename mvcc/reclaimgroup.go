@@ -233,7 +233,7 @@ func (r *reclaiming) raise(v *view, f found, on *deadVersion) error {
 	}
 	whole := frame{form: pod.AppendWhole(nil, m.pod)}
 	m.depth, m.size = 0, whole.size()
-	r.g.puts = append(r.g.puts, keyValue{key, appendFrame([]byte{envInline}, whole)})
+	r.g.puts = append(r.g.puts, keyValue{key, r.s.appendFrame([]byte{envInline}, whole)})
 	setIn(&r.whole, f.number, m)
 	r.raised = append(r.raised, raised{f.pod, f.number, fr.size(), m.size})
 	r.report.Bytes += int64(fr.size()) - int64(m.size)

@@ -129,7 +129,7 @@ func (w *stream) sendBlock(b *streamBlock) error {
 // write is the writer's goroutine.
 func (w *stream) write() {
 	defer close(w.gone)
-	var buf blockBuffers
+	buf := blockBuffers{plain: w.s.o.NoCompression}
 	for {
 		b := w.take()
 		if b == nil {

@@ -101,7 +101,10 @@ func (b *streamBlock) layOut(buf *blockBuffers) (stored []byte, raw int) {
 		all = append(directory, b.buf[streamHead:]...)
 		buf.raw = all
 	}
-	packed, flags := squeezeFast(all, &buf.packed)
+	packed, flags := all, byte(0)
+	if !buf.plain {
+		packed, flags = squeezeFast(all, &buf.packed)
+	}
 	var front [maxBlockFront]byte
 	head := appendBlockFront(front[:0], flags, b.number, raw)
 	if flags == 0 && at >= maxBlockFront {

@@ -34,23 +34,25 @@ var errNoLoad = errors.New("this system stores nothing that could be loaded")
 
 func systemKinds() map[string]func(dir string, w workload) (system, error) {
 	return map[string]func(dir string, w workload) (system, error){
-		"poddb": newPoddb,
-		"gob":   newGob,
-		"cbor":  newCbor,
-		"bbolt": newBbolt,
-		"hand":  newHand,
-		"noop":  newNoop,
+		"poddb":            newPoddb,
+		"poddb-nocompress": newPoddbPlain,
+		"gob":              newGob,
+		"cbor":             newCbor,
+		"bbolt":            newBbolt,
+		"hand":             newHand,
+		"noop":             newNoop,
 	}
 }
 
 func aboutSystem(name string) string {
 	return map[string]string{
-		"poddb": "this project; every version is loaded and verified after the run",
-		"gob":   "one encoding/gob snapshot file of all variables per save",
-		"cbor":  "one fxamacker/cbor snapshot file of all variables per save",
-		"bbolt": "one gob value per variable in bbolt, written where it changed, one durable commit per save",
-		"hand":  "a hand-written encoder without identity, one file per save (rmtree only): the floor",
-		"noop":  "no storage: the program alone",
+		"poddb":            "this project; every version is loaded and verified after the run",
+		"poddb-nocompress": "the same without compression and without deltas: versions of pods are whole or patches",
+		"gob":              "one encoding/gob snapshot file of all variables per save",
+		"cbor":             "one fxamacker/cbor snapshot file of all variables per save",
+		"bbolt":            "one gob value per variable in bbolt, written where it changed, one durable commit per save",
+		"hand":             "a hand-written encoder without identity, one file per save (rmtree only): the floor",
+		"noop":             "no storage: the program alone",
 	}[name]
 }
 

@@ -19,9 +19,16 @@ type poddb struct {
 	versions []db.Version
 }
 
-func newPoddb(dir string, w workload) (system, error) {
+func newPoddb(dir string, w workload) (system, error) { return openPoddb(dir, w, db.Options{}) }
+
+func newPoddbPlain(dir string, w workload) (system, error) {
+	return openPoddb(dir, w, db.Options{NoCompression: true})
+}
+
+func openPoddb(dir string, w workload, o db.Options) (system, error) {
 	ctx := context.Background()
-	s := &poddb{path: filepath.Join(dir, "app.pod"), options: &db.Options{Types: typeSet(w.types())}}
+	o.Types = typeSet(w.types())
+	s := &poddb{path: filepath.Join(dir, "app.pod"), options: &o}
 	var err error
 	if s.d, err = db.Open(ctx, s.path, s.options); err != nil {
 		return nil, err
