@@ -283,3 +283,76 @@ func TestMergeDoesNotGiveASlotToAnotherObject(t *testing.T) {
 	}
 	d.is("main", "a", "1 1")
 }
+
+// An object that was given the slot of another one of its type is not taken for that, whatever
+// retention has removed of the way between.
+func TestMergeTellsObjectsOfOneSlotApart(t *testing.T) {
+	back := func(d trays, v db.Version) {
+		must(d.d.RevertTo(context.Background(), v))(t)
+	}
+	prune := func(d trays) {
+		must(d.d.Prune(context.Background(), db.PruneOptions{Policy: db.KeepLast(1)}))(t)
+	}
+	for name, c := range map[string]func(d trays) (into, from, want string){
+		"pruned": func(d trays) (string, string, string) {
+			d.fresh("main", "a", 1)
+			d.fork("other")
+			d.edit("other", "a", func(x *tray) { x.Cups[0] = nil })
+			d.edit("other", "a", func(x *tray) { x.Cups[0] = &cup{2, 1} })
+			prune(d)
+			d.edit("main", "a", func(x *tray) { x.Cups[0].V = 9 })
+			return "other", "main", "1 1"
+		},
+		"pruned, at the end of a pod": func(d trays) (string, string, string) {
+			d.put("main", "a", func(func(string) *tray) *tray { return &tray{1, []*cup{{1, 1}}} })
+			d.edit("main", "a", func(x *tray) { x.Cups[0] = nil })
+			d.edit("main", "a", func(x *tray) { x.Cups[0] = &cup{3, 3} })
+			d.fork("other")
+			d.edit("other", "a", func(x *tray) { x.Cups[0] = nil })
+			d.edit("other", "a", func(x *tray) { x.Cups[0] = &cup{2, 3} })
+			prune(d)
+			d.edit("main", "a", func(x *tray) { x.Cups[0].V = 9 })
+			return "main", "other", "1 9"
+		},
+		"both gave it out, and merged": func(d trays) (string, string, string) {
+			d.put("main", "a", func(func(string) *tray) *tray { return &tray{1, make([]*cup, 2)} })
+			d.fork("other")
+			d.edit("main", "a", func(x *tray) { x.Cups[0] = &cup{2, 3} })
+			d.edit("other", "a", func(x *tray) { x.Cups[1] = &cup{3, 3} })
+			d.merge("main", "other", nil)
+			d.edit("main", "a", func(x *tray) { x.N = 5 })
+			prune(d)
+			d.edit("other", "a", func(x *tray) { x.Cups[1].V = 9 })
+			return "main", "other", "5 3 3"
+		},
+		"went back to a version": func(d trays) (string, string, string) {
+			v := d.fresh("main", "a", 1)
+			d.edit("main", "a", func(x *tray) { x.Cups[0] = nil })
+			d.edit("main", "a", func(x *tray) { x.Cups[0] = &cup{2, 1} })
+			d.fork("other")
+			back(d, v)
+			d.edit("other", "a", func(x *tray) { x.Cups[0].V = 9 })
+			return "main", "other", "1 1"
+		},
+		"went back to a version and pruned": func(d trays) (string, string, string) {
+			v := d.fresh("main", "a", 1)
+			d.edit("main", "a", func(x *tray) { x.Cups[0] = nil })
+			d.edit("main", "a", func(x *tray) { x.Cups[0] = &cup{2, 1} })
+			d.fork("other")
+			back(d, v)
+			d.edit("main", "a", func(x *tray) { x.N = 1 })
+			prune(d)
+			d.edit("other", "a", func(x *tray) { x.Cups[0].V = 9 })
+			return "other", "main", "1 9"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := openTrays(t)
+			into, from, want := c(d)
+			if c := d.merge(into, from, db.TakeOurs); c == "" {
+				t.Error("theirs changed an object that ours has replaced, and there is no conflict")
+			}
+			d.is(into, "a", want)
+		})
+	}
+}

@@ -91,7 +91,7 @@ func (p *programme) threeWay(base, ours, theirs db.Version, chosen db.MergeChoic
 }
 
 // untold says what of the way from base to a side no state tells: what an object was that was
-// out of reach meanwhile, or whether its place was given to another one.
+// out of reach meanwhile.
 func (p *programme) untold(base, head db.Version, under map[db.Version]bool) string {
 	was, is := contents(p.states[base]), contents(p.states[head])
 	for x := range is {
@@ -117,8 +117,6 @@ func (p *programme) untold(base, head db.Version, under map[db.Version]bool) str
 				return "an object was out of reach"
 			case !left && there && now != content:
 				return "an object was changed before it was let go of" // it counts as changed
-			case !left && p.gone[v]:
-				return "nobody knows what the place of an object was used for"
 			}
 		}
 	}

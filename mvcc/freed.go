@@ -10,9 +10,9 @@ import (
 
 // Freed tells which slots of a pod were out of use somewhere on the way from
 // one snapshot to the other: free, beyond the end, or a forwarder, at either
-// end or at any version of the pod between. Writers never give a slot that
-// they free to another object in the same commit, so an object in a slot that
-// was in use all the way is the same object at both ends; in any other slot it
+// end or at any version of the pod between. One that was given to another object by a single
+// commit, as going back to a version does, counts too: its generation tells. So an object in a slot
+// that was in use all the way is the same object at both ends; in any other slot it
 // may be another.
 //
 // The way leads back from each snapshot to the newest state that both have
@@ -163,6 +163,7 @@ func (v *view) alwaysUsed(ctx context.Context, versions []found) ([]bool, error)
 		return 1
 	})
 	var used []bool
+	var first *pod.Pod
 	for i, f := range versions {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -176,14 +177,18 @@ func (v *view) alwaysUsed(ctx context.Context, versions []found) ([]bool, error)
 		}
 		slots := m.pod.Slots
 		if i == 0 {
-			used = slices.Repeat([]bool{true}, len(slots))
+			first, used = m.pod, slices.Repeat([]bool{true}, len(slots))
 		}
 		used = used[:min(len(used), len(slots))]
 		for s := range used {
-			if k := slots[s].Kind; k == pod.SlotFree || k == pod.SlotForward {
+			if k := slots[s].Kind; k == pod.SlotFree || k == pod.SlotForward || !sameGeneration(first, m.pod, pod.Slot(s)) {
 				used[s] = false
 			}
 		}
 	}
 	return used, nil
+}
+
+func sameGeneration(a, b *pod.Pod, s pod.Slot) bool {
+	return len(a.Generations) == 0 && len(b.Generations) == 0 || a.Generation(s) == b.Generation(s)
 }

@@ -248,7 +248,11 @@ func (x *modelTx) change(id pod.ID, old *pod.Pod) *pod.Change {
 func (x *modelTx) put(t *testing.T, c *pod.Change) {
 	t.Helper()
 	old := x.next.pods[c.ID]
-	want, err := pod.Apply(old, c)
+	given := *c
+	if old != nil { // slots given out have the line, and the version that this one rests on
+		given.Gen = pod.Generation{Line: x.tx.line.id, Number: must(x.tx.base.Number(bg, c.ID))(t)}
+	}
+	want, err := pod.Apply(old, &given)
 	if err != nil {
 		t.Fatalf("the test made a bad change: %v", err)
 	}

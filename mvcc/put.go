@@ -54,7 +54,11 @@ func (t *Tx) put(ctx context.Context, c *pod.Change, hash *[32]byte) error {
 	if base != nil {
 		old = base.pod
 	}
-	next, err := pod.Apply(old, c)
+	given := *c
+	if at.number != 0 {
+		given.Gen = pod.Generation{Line: t.line.id, Number: at.number}
+	}
+	next, err := pod.Apply(old, &given)
 	if err != nil {
 		return fmt.Errorf("pod %d: %w", c.ID, err)
 	}
@@ -231,7 +235,7 @@ func (t *Tx) envelope(f frame) []byte {
 
 // samePod reports whether two merged pods are the same state.
 func samePod(a, b *pod.Pod) bool {
-	return slices.Equal(a.Refs, b.Refs) &&
+	return slices.Equal(a.Refs, b.Refs) && slices.Equal(a.Generations, b.Generations) &&
 		slices.EqualFunc(a.Exports, b.Exports, func(x, y pod.Export) bool {
 			return x.Slot == y.Slot && x.Edges.All == y.Edges.All && slices.Equal(x.Edges.List, y.Edges.List)
 		}) &&

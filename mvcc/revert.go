@@ -182,7 +182,7 @@ func (r *reverting) unchanged(ctx context.Context, id pid) error {
 // backTo is the change that makes slots what they were, and the slots that stay though
 // they were not there before. It fails if both need one number for different references.
 func backTo(id pid, was, is *pod.Pod) (c *pod.Change, added []pod.Slot, ok bool) {
-	c = &pod.Change{ID: id, Whole: true, Exports: was.Exports}
+	c = &pod.Change{ID: id, Whole: true, Exports: was.Exports, Given: was.Given()}
 	for i := range max(len(was.Slots), len(is.Slots)) {
 		switch {
 		case i < len(was.Slots) && was.Slots[i].Kind != pod.SlotFree:

@@ -21,7 +21,9 @@ import (
 //  3. Where the references of what came since need numbers that what was there needs for others,
 //     the pod as it is now is copied to a new one, and the slots that came since become
 //     forwarders to the copy.
-//  4. Pods that were made since are left alone; pods that were taken away since come back under
+//  4. What comes back is the object that it was, with its generation (package pod), also where
+//     another one has its slot now.
+//  5. Pods that were made since are left alone; pods that were taken away since come back under
 //     their ids.
 
 // RevertTo makes a commit on a branch that brings back the state of an earlier version of its
@@ -125,16 +127,16 @@ func (t *Tx) takeBack(ctx context.Context, then *Snapshot, id pid) error {
 		return t.Put(ctx, c)
 	}
 	copied := wholeChange(t.NewPod(), is)
-	copied.New = true
+	copied.New, copied.Given = true, nil // other objects, in a pod of their own
 	if err := t.Put(ctx, copied); err != nil {
 		return err
 	}
 	return t.Put(ctx, backAround(id, was, is, copied.ID))
 }
 
-// wholeChange writes all of a pod.
+// wholeChange writes all of a pod, with the objects that it holds.
 func wholeChange(id pid, p *pod.Pod) *pod.Change {
-	c := &pod.Change{ID: id, Whole: true, Refs: p.Refs, Exports: p.Exports}
+	c := &pod.Change{ID: id, Whole: true, Refs: p.Refs, Exports: p.Exports, Given: p.Given()}
 	for i, d := range p.Slots {
 		if d.Kind != pod.SlotFree {
 			c.Slots = append(c.Slots, pod.SlotWrite{Slot: pod.Slot(i), Data: d})

@@ -61,12 +61,8 @@ func (r *reverting) reviveOne(ctx context.Context, ref pod.Ref) error {
 		return err
 	}
 	if missing {
-		c := &pod.Change{ID: ref.Pod, New: true, Whole: true, Refs: was[0].Refs, Exports: was[0].Exports}
-		for s, d := range was[0].Slots {
-			if d.Kind != pod.SlotFree {
-				c.Slots = append(c.Slots, pod.SlotWrite{Slot: pod.Slot(s), Data: d})
-			}
-		}
+		c := wholeChange(ref.Pod, was[0])
+		c.New = true
 		return r.t.Put(ctx, c)
 	}
 	if !trimOf(was[0], now[0]) {

@@ -165,6 +165,12 @@ func (w *verifier) podVersion(row *commitRow, st *lineState, lineage []fork, id 
 			w.problem("version %d, pod %d: slot %d has type %d, which is not in the catalogue", row.version, id, i, t)
 		}
 	}
+	for _, g := range m.pod.Generations {
+		if g.Gen.Number >= number || uint64(g.Gen.Line) >= w.counters.line {
+			w.problem("version %d, pod %d: slot %d was given out on line %d behind pod version %d, which this one, %d, is not behind",
+				row.version, id, g.Slot, g.Gen.Line, g.Gen.Number, number)
+		}
+	}
 	w.loses(id, old.pod, m.pod)
 	st.refer(m.pod, 1)
 	st.pods[id] = podState{number: number, size: m.size, pod: &pod.Pod{Refs: m.pod.Refs, Exports: m.pod.Exports}}

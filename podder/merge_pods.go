@@ -18,6 +18,7 @@ type mergePod struct {
 	numbers map[pod.Ref]uint32
 	results map[pod.Slot]*mergeSlot // to be encoded
 	used    map[pod.Slot]bool       // given to what came over
+	given   []pod.SlotGeneration    // of what came over and kept its slot
 	next    pod.Slot                // behind all that any version has
 	before  *pod.Pod
 }
@@ -128,6 +129,12 @@ func (r *mergeRun) where(t target) (target, error) {
 	if int(to.slot) < len(ours.Slots) && ours.Slots[to.slot].Kind != pod.SlotFree || p.used[to.slot] {
 		to.slot = p.next
 		p.next++
+	} else {
+		theirs, err := r.podOf(theirsSide, t.pod)
+		if err != nil {
+			return t, err
+		}
+		p.given = append(p.given, pod.SlotGeneration{Slot: t.slot, Gen: theirs.Generation(t.slot)})
 	}
 	p.used[to.slot] = true
 	r.moved[t] = to
@@ -267,7 +274,7 @@ func (r *mergeRun) buildWhole(id pod.ID) error {
 	if err != nil {
 		return err
 	}
-	c := pod.Change{ID: id, New: ours == nil, Whole: true, Refs: slices.Clone(theirs.Refs), Exports: theirs.Exports}
+	c := pod.Change{ID: id, New: ours == nil, Whole: true, Refs: slices.Clone(theirs.Refs), Exports: theirs.Exports, Given: theirs.Given()}
 	for i, ref := range c.Refs {
 		if ref.Pod == 0 {
 			continue
@@ -293,7 +300,7 @@ func (r *mergeRun) buildWhole(id pod.ID) error {
 func (r *mergeRun) build() error {
 	for _, id := range slices.Sorted(maps.Keys(r.pods)) {
 		p := r.pods[id]
-		c := pod.Change{ID: id, New: p.before == nil, Whole: true}
+		c := pod.Change{ID: id, New: p.before == nil, Whole: true, Given: p.given}
 		exports := map[pod.Slot]bool{}
 		if p.before != nil {
 			for _, e := range p.before.Exports {

@@ -27,8 +27,9 @@ func (m *merger) slotOf(side mergeSide, t target) (*pod.Data, bool, error) {
 	return &p.Slots[t.slot], true, nil
 }
 
-// same reports whether the object of base at a place is still there in a version. Where
-// retention has removed what lay between, nobody knows; then it is if kind and type are.
+// same reports whether the object of base at a place is still there in a version: then the generation of
+// its slot is the same. What programs that did not know generations wrote has none: so the way between is
+// looked at too (Freed). Where retention has removed that, the generation alone tells, with kind and type.
 func (m *merger) same(side mergeSide, t target) (bool, error) {
 	base, ok, err := m.slotOf(baseSide, t)
 	if err != nil || !ok {
@@ -39,14 +40,20 @@ func (m *merger) same(side mergeSide, t target) (bool, error) {
 		return ok, err
 	}
 	p, err := m.podOf(baseSide, t.pod)
-	if err != nil || p.Exported(t.slot) && now.Kind == pod.SlotForward {
-		return err == nil, err // moved, and the place still means it
+	if err != nil {
+		return false, err
+	}
+	q, err := m.podOf(side, t.pod)
+	if err != nil || p.Generation(t.slot) != q.Generation(t.slot) {
+		return false, err
+	}
+	if p.Exported(t.slot) && now.Kind == pod.SlotForward {
+		return true, nil // moved, and the place still means it
 	}
 	freed, err := m.freedIn(side, t.pod)
 	if err != nil || !freed(t.slot) {
 		return err == nil, err
 	}
-	q, err := m.podOf(side, t.pod)
 	if err != nil || !unknownSince(freed, p, q) {
 		return false, err
 	}
@@ -83,7 +90,7 @@ func (m *merger) freedIn(side mergeSide, id pod.ID) (func(pod.Slot) bool, error)
 }
 
 // isNew reports whether what a version has at a place is not what is there in base. In
-// a pod that base has not, and both sides have, it is new to both if they differ in kind.
+// a pod that base has not, and both sides have, it is new to both if they differ in generation or kind.
 func (m *merger) isNew(side mergeSide, t target) (bool, error) {
 	if side == baseSide || !m.changed[side][t.pod] {
 		return false, nil
@@ -104,7 +111,15 @@ func (m *merger) isNew(side mergeSide, t target) (bool, error) {
 	if err != nil || !okT {
 		return side == oursSide, err
 	}
-	return storedKind(o) != storedKind(d) || o.Type != d.Type, nil
+	p, err := m.podOf(oursSide, t.pod)
+	if err != nil {
+		return false, err
+	}
+	q, err := m.podOf(theirsSide, t.pod)
+	if err != nil {
+		return false, err
+	}
+	return storedKind(o) != storedKind(d) || o.Type != d.Type || p.Generation(t.slot) != q.Generation(t.slot), nil
 }
 
 // slotChanged reports whether an object that base and a version have differs in its own bytes.

@@ -52,7 +52,9 @@ func apply(base *Pod, c *Change, borrow bool) (*Pod, error) {
 		p.Exports = cloneExports(base.Exports, c.Exports)
 	}
 	var err error
-	p.Slots, err = applySlots(base.Slots, c, borrow)
+	if p.Slots, err = applySlots(base.Slots, c, borrow); err == nil {
+		p.Generations = generations(base, p.Slots, c)
+	}
 	return p, err
 }
 

@@ -34,7 +34,12 @@ import (
 //     Source checks it again.
 //  3. The writer's choices depend on base and next alone: equal calls give
 //     equal bytes.
-const formatVersion = 1
+//
+// A version that says something of generations has those right behind the head byte.
+const (
+	formatVersion    = 1
+	generationFormat = 2 // with generations
+)
 
 // Head byte: format version in the high half, body kind in the low half.
 const (
@@ -79,6 +84,7 @@ type Version struct {
 	record   RecordNo
 	refs     refsPart
 	exps     exportsPart
+	gens     []generationRun
 	dir      directory // whole, shared; delta if dirWhole
 	dirWhole bool
 	slots    slotsPart // patch, delta
@@ -107,7 +113,15 @@ func StandsAlone(form []byte) bool { return len(form) > 0 && BodyKind(form[0]&15
 // AppendWholeHead appends the part of AppendWhole before the body. The bytes of
 // all slots, in slot order, are the rest: big ones need not be copied together.
 func AppendWholeHead(dst []byte, p *Pod) []byte {
-	return appendOwn(append(dst, formatVersion<<4|byte(bodyWhole)), p)
+	return appendOwn(appendHead(dst, bodyWhole, p.Generations), p)
+}
+
+// appendHead appends the head byte, and generations if there are any.
+func appendHead(dst []byte, kind BodyKind, list []SlotGeneration) []byte {
+	if len(list) == 0 {
+		return append(dst, formatVersion<<4|byte(kind))
+	}
+	return appendGenerations(append(dst, generationFormat<<4|byte(kind)), list)
 }
 
 // AppendWholeHeadOf is AppendWholeHead of a pod whose slots were added to w.
@@ -119,7 +133,7 @@ func AppendWholeHeadOf(dst []byte, refs []Ref, exports []Export, w *DirectoryWri
 // AppendWholeShared appends the version that is p with its body, as Body
 // returns it, in record r.
 func AppendWholeShared(dst []byte, p *Pod, r RecordNo) []byte {
-	dst = append(dst, formatVersion<<4|byte(bodyShared))
+	dst = appendHead(dst, bodyShared, p.Generations)
 	dst = binary.AppendUvarint(dst, uint64(r))
 	return appendOwn(dst, p)
 }
@@ -167,10 +181,15 @@ func DecodeVersion(b []byte) (*Version, error) {
 	v := &Version{kind: BodyKind(head & 15)}
 	switch format := head >> 4; {
 	case r.Err() != nil:
-	case format > formatVersion:
-		return nil, fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, format, formatVersion)
-	case format != formatVersion || v.kind >= bodyKinds:
+	case format > generationFormat:
+		return nil, fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, format, generationFormat)
+	case format < formatVersion || v.kind >= bodyKinds:
 		r.Fail("pod version starts with %#02x", head)
+	case format == generationFormat:
+		v.gens = readGenerations(nil, r)
+	}
+	switch {
+	case r.Err() != nil:
 	case v.NeedsBase():
 		v.readChanges(r)
 	default:

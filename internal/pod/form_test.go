@@ -138,7 +138,7 @@ func TestRunsCostTheirChange(t *testing.T) {
 }
 
 func TestReaderRefusesOtherFormats(t *testing.T) {
-	if _, err := DecodeVersion([]byte{2 << 4}); !errors.Is(err, dberr.ErrTooNew) {
+	if _, err := DecodeVersion([]byte{3 << 4}); !errors.Is(err, dberr.ErrTooNew) {
 		t.Errorf("newer format: %v", err)
 	}
 	for _, b := range [][]byte{nil, {0}, {0x14}, {0x1f}} {

@@ -107,6 +107,19 @@ func goldenShorter() *Pod {
 	return p
 }
 
+func goldenGivenAnew() *Pod {
+	p := goldenShared()
+	p.Generations = []SlotGeneration{{1, Generation{2, 300}}}
+	return p
+}
+
+func goldenGivenAgain() *Pod {
+	p := goldenGivenAnew()
+	p.Slots = append(p.Slots, p.Slots[0], p.Slots[1])
+	p.Generations = []SlotGeneration{{2, Generation{2, 301}}, {3, Generation{2, 301}}}
+	return p
+}
+
 func goldenOneSlot() *Pod {
 	whole := goldenWhole()
 	return &Pod{Refs: whole.Refs, Exports: []Export{{0, all}}, Slots: []Data{{SlotObject, 6, whole.Body(), nil}}}
@@ -129,6 +142,8 @@ func TestGoldenFile(t *testing.T) {
 		{"shared", bodyShared, nil, shared, func() []byte { return AppendWholeShared(nil, goldenShared(), 300) }},
 		{"patch", bodyPatch, whole, goldenPatched(), func() []byte { return AppendPatch(nil, goldenWhole(), goldenPatched()) }},
 		{"patch of parts", bodyPatch, shared, goldenParts(), func() []byte { return AppendPatch(nil, goldenShared(), goldenParts()) }},
+		{"whole with generations", bodyWhole, nil, goldenGivenAnew(), func() []byte { return AppendWhole(nil, goldenGivenAnew()) }},
+		{"patch with generations", bodyPatch, goldenGivenAnew(), goldenGivenAgain(), func() []byte { return AppendPatch(nil, goldenGivenAnew(), goldenGivenAgain()) }},
 		{"delta", bodyDelta, whole, goldenDelta(), nil},
 		{"delta with directory changes", bodyDelta, whole, goldenShorter(), nil},
 		{"delta with a directory", bodyDelta, whole, goldenOneSlot(), nil},
@@ -159,7 +174,7 @@ func TestGoldenFile(t *testing.T) {
 			}
 		})
 	}
-	if len(file) != 9 { // with the shared body and what stands before the first name
+	if len(file) != 11 { // with the shared body and what stands before the first name
 		t.Errorf("%d items in the file, of which some are not read", len(file))
 	}
 }

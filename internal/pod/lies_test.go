@@ -47,6 +47,12 @@ func TestEveryLieIsNamed(t *testing.T) {
 		{"repeat beyond the runs", nil, "10 00 01 01 01 43 40 01 03", "equal runs"},
 		{"repeat in two bytes", nil, "10 00 01 01 01 43 40 c8 01 81 01", "equal runs"},
 		{"shared body of another length", nil, "11 07 00 01 01 01 01 40 05", "shared body"},
+		{"no generations", nil, "20 00 00 01 00 01 01 40 00", "empty list"},
+		{"line of a generation written out again", nil, "20 01 00 00 02 00 01 00 01 01 40 00", "written out again"},
+		{"generation of a far slot", nil, "20 01 81 80 80 80 10 00 01 02 00 01 00 01 01 40 00", "generation of"},
+		{"generations of many slots that are not there", nil, "20 01 01 fd ff 3f 01 02 00 01 00 01 01 40 00", "not there"},
+		{"generation of a free slot", nil, "20 01 04 01 02 00 01 00 02 01 40 00 00", "generation of a free slot"},
+		{"generation of a slot that a patch frees", small, "22 01 04 01 02 00 01 04", "generation of a free slot"},
 		{"root not exported", nil, "10 00 00 01 01 40 00", "root"},
 
 		{"unknown flag", small, "12 40 00", "flags"},

@@ -9,7 +9,7 @@ import (
 
 // Versions that rest on the version before: patch and delta.
 //
-// After the head byte comes a byte of flags, two bits a part, and then the parts
+// After the head byte, and what generations changed, comes a byte of flags, two bits a part, and then the parts
 // that are not unchanged (0), in this order:
 //
 //	bits 0-1  references  1 changes, 2 whole
@@ -97,7 +97,7 @@ func AppendPatch(dst []byte, base, next *Pod) []byte {
 // appendChangesHead appends the head, the flags, references and exports, and
 // returns the place of the flags.
 func appendChangesHead(dst []byte, kind BodyKind, base, next *Pod) ([]byte, int) {
-	dst = append(dst, formatVersion<<4|byte(kind), 0)
+	dst = append(appendHead(dst, kind, generationChanges(base, next)), 0)
 	at := len(dst) - 1
 	if !sameRefs(base.Refs, next.Refs) {
 		with, ok := appendRefChanges(dst, base.Refs, next.Refs)

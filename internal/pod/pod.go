@@ -19,6 +19,7 @@
 //     pod other than an empty one exports slot 0, its root, unless that is free.
 //  4. Edge sets name reference numbers in use.
 //  5. The lengths of a slot's runs add up to the length of its data.
+//  6. Generations are of slots in use, in ascending order, and none is zero.
 package pod
 
 import "context"
@@ -108,6 +109,9 @@ type Pod struct {
 	Refs    []Ref
 	Slots   []Data
 	Exports []Export
+	// Generations are those of the slots that have one other than the zero one, ascending
+	// by slot (generation.go).
+	Generations []SlotGeneration
 
 	reused *reused // of ReadWhole, else nil
 }
@@ -164,6 +168,13 @@ type Change struct {
 	// Whole says that Slots is the pod's complete new state: every slot not
 	// named is free. Then Drop is empty.
 	Whole bool
+
+	// Gen is the generation of slots that the change gives out: the receiver's to set.
+	Gen Generation
+	// Given says of slots in use that they hold the object that has this generation in another
+	// version of the pod. Without it a slot that was in use holds the object that it held, and any
+	// other slot a new one.
+	Given []SlotGeneration
 }
 
 // Sink takes the changed pods of one transaction, streaming: a change is

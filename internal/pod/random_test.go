@@ -83,7 +83,28 @@ func (g gen) pod() *Pod {
 		}
 	}
 	g.export(p)
+	g.giveOut(p)
 	return p
+}
+
+// giveOut gives some slots other generations, often several in a row the same.
+func (g gen) giveOut(p *Pod) {
+	list := p.Given()
+	p.Generations = nil
+	now := Generation{}
+	for _, s := range list {
+		switch g.IntN(12) {
+		case 0:
+			now = Generation{Line: uint32(g.IntN(3) + 1), Number: g.Uint64() >> g.IntN(64)}
+		case 1, 2:
+			now = Generation{}
+		case 3, 4, 5:
+			s.Gen = now
+		}
+		if (s.Gen != Generation{}) {
+			p.Generations = append(p.Generations, s)
+		}
+	}
 }
 
 // edges makes an edge set over the references in use.
@@ -157,6 +178,10 @@ func (g gen) next(base *Pod) *Pod {
 		p.Slots = p.Slots[:g.IntN(len(p.Slots)+1)]
 	}
 	g.export(p)
+	p.Generations = withGenerations(base.Generations, nil, p.Slots)
+	if g.IntN(3) == 0 {
+		g.giveOut(p)
+	}
 	if g.IntN(20) == 0 {
 		return g.pod()
 	}
@@ -188,7 +213,7 @@ func (g gen) changed(d Data) Data {
 
 // change makes the Change that turns base into next, as a sender would.
 func (g gen) change(base, next *Pod) *Change {
-	c := &Change{ID: 9, New: base == nil, Refs: slices.Clone(next.Refs), Exports: slices.Clone(next.Exports)}
+	c := &Change{ID: 9, New: base == nil, Refs: slices.Clone(next.Refs), Exports: slices.Clone(next.Exports), Given: next.Given()}
 	if base == nil || g.IntN(5) == 0 {
 		c.Whole = true
 		base = &Pod{}

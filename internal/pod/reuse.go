@@ -24,6 +24,7 @@ type reused struct {
 	lengths []uint64 // of slots
 	runs    []uint32
 	edges   []uint32
+	gens    []generationRun
 }
 
 // ReadWhole makes p the pod of a stored version that stands alone, as
@@ -32,18 +33,20 @@ type reused struct {
 // of no use then but to be read into again.
 func (p *Pod) ReadWhole(b []byte) error {
 	r := binenc.NewReader(b)
-	switch head := r.Byte(); {
-	case r.Err() != nil:
-	case head>>4 > formatVersion:
-		return fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, head>>4, formatVersion)
-	case head != formatVersion<<4|byte(bodyWhole):
-		r.Fail("pod version that stands alone starts with %#02x", head)
-	}
 	if p.reused == nil {
 		p.reused = &reused{}
 	}
 	m := p.reused
-	m.runs, m.edges, m.lengths = m.runs[:0], m.edges[:0], m.lengths[:0]
+	m.runs, m.edges, m.lengths, m.gens = m.runs[:0], m.edges[:0], m.lengths[:0], m.gens[:0]
+	switch head := r.Byte(); {
+	case r.Err() != nil:
+	case head>>4 > generationFormat:
+		return fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, head>>4, generationFormat)
+	case head == generationFormat<<4|byte(bodyWhole):
+		m.gens = readGenerations(m.gens, r)
+	case head != formatVersion<<4|byte(bodyWhole):
+		r.Fail("pod version that stands alone starts with %#02x", head)
+	}
 	p.readRefs(r)
 	p.readExports(r)
 	total := p.readSlots(r)
@@ -56,6 +59,9 @@ func (p *Pod) ReadWhole(b []byte) error {
 	body := r.Bytes(total)
 	for i, n := range m.lengths {
 		p.Slots[i].Bytes, body = body[:n:n], body[n:]
+	}
+	if err := p.addGenerations(m.gens); err != nil {
+		return err
 	}
 	// What else Validate checks is so by the way things were read.
 	if err := validateExports(p); err != nil {

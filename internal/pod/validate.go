@@ -14,6 +14,9 @@ func Validate(p *Pod) error {
 	if err := validateSlots(p.Slots); err != nil {
 		return err
 	}
+	if err := validateGenerations(p); err != nil {
+		return err
+	}
 	return validateExports(p)
 }
 
@@ -82,16 +85,17 @@ func sameList(a, b []uint32) bool {
 
 // Bytes that each takes in memory on a 64-bit machine.
 const (
-	podBytes    = 80
+	podBytes    = 104
 	refBytes    = 16
 	dataBytes   = 56
 	exportBytes = 40
+	genBytes    = 24
 )
 
 // Size returns the bytes of memory that p occupies. What versions of a pod
 // share is counted in each.
 func (p *Pod) Size() int {
-	n := podBytes + len(p.Refs)*refBytes + len(p.Slots)*dataBytes + len(p.Exports)*exportBytes
+	n := podBytes + len(p.Refs)*refBytes + len(p.Slots)*dataBytes + len(p.Exports)*exportBytes + len(p.Generations)*genBytes
 	for i := range p.Slots {
 		n += len(p.Slots[i].Bytes) + 4*len(p.Slots[i].Runs)
 	}
@@ -105,7 +109,7 @@ func (p *Pod) Size() int {
 
 // Equal reports whether two pods hold the same.
 func Equal(a, b *Pod) bool {
-	return sameRefs(a.Refs, b.Refs) && sameExports(a.Exports, b.Exports) &&
+	return sameRefs(a.Refs, b.Refs) && sameExports(a.Exports, b.Exports) && slices.Equal(a.Generations, b.Generations) &&
 		slices.EqualFunc(a.Slots, b.Slots, func(x, y Data) bool {
 			return x.Kind == y.Kind && x.Type == y.Type && sameShape(&x, &y) &&
 				slices.Equal(x.Runs, y.Runs) && bytes.Equal(x.Bytes, y.Bytes)

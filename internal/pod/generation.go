@@ -1,0 +1,268 @@
+package pod
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/poddb/poddb/internal/binenc"
+	"github.com/poddb/poddb/internal/dberr"
+)
+
+// Generations. A slot whose object is dropped may be given to another one, so a place says which
+// object is meant only together with when it was given out. A generation is that: it names the
+// change that gave the slot out.
+//
+//  1. Slots of a pod's first version, and of versions made by programs that did not know
+//     generations, have the zero one.
+//  2. A slot that was not in use and is now has the generation of the change, whose maker
+//     sees to it that no two changes of a pod have one (mvcc: the line, and the number of the
+//     version that the change rests on, which no other change on that line rests on).
+//  3. A slot that stays in use keeps its generation.
+//  4. A change may say otherwise (Given): of an object that comes from another version of the pod, by a merge
+//     or by going back, with the generation that it has there.
+//
+// So two versions of a pod, on whatever branches, hold one object in a slot only if its generation is the same in
+// both, and what they hold is one object if it is, but for what programs that did not know generations wrote.
+
+// Generation says when a slot was given to the object in it.
+type Generation struct {
+	Line   uint32
+	Number uint64
+}
+
+// SlotGeneration is the generation of one slot.
+type SlotGeneration struct {
+	Slot Slot
+	Gen  Generation
+}
+
+// Generation returns that of a slot.
+func (p *Pod) Generation(s Slot) Generation {
+	i, ok := slices.BinarySearchFunc(p.Generations, s, bySlot)
+	if !ok {
+		return Generation{}
+	}
+	return p.Generations[i].Gen
+}
+
+// Given returns the generations of all slots in use, the zero one too: for a Change that takes
+// them over.
+func (p *Pod) Given() []SlotGeneration {
+	list := make([]SlotGeneration, 0, len(p.Slots))
+	rest := p.Generations
+	for s := range p.Slots {
+		g := SlotGeneration{Slot: Slot(s)}
+		if len(rest) > 0 && rest[0].Slot == g.Slot {
+			g, rest = rest[0], rest[1:]
+		}
+		if p.Slots[s].Kind != SlotFree {
+			list = append(list, g)
+		}
+	}
+	return list
+}
+
+func bySlot(g SlotGeneration, s Slot) int { return int(g.Slot) - int(s) }
+
+// generations returns those that a pod has after a change.
+func generations(base *Pod, slots []Data, c *Change) []SlotGeneration {
+	given := func(s Slot) bool { // the slot was out of use
+		return slots[s].Kind != SlotFree && (int(s) >= len(base.Slots) || base.Slots[s].Kind == SlotFree)
+	}
+	none := Generation{}
+	if c.Gen == none && len(base.Generations) == 0 && len(c.Given) == 0 {
+		return nil
+	}
+	var set []SlotGeneration
+	for i := range c.Slots {
+		if s := c.Slots[i].Slot; int(s) < len(slots) && given(s) {
+			set = append(set, SlotGeneration{s, c.Gen})
+		}
+	}
+	set = append(set, c.Given...)
+	return withGenerations(base.Generations, set, slots)
+}
+
+// withGenerations returns a list in which set replaces what is said of its slots, without slots that
+// are free. The last of several that set has of a slot counts.
+func withGenerations(list, set []SlotGeneration, slots []Data) []SlotGeneration {
+	fits := func(g SlotGeneration) bool {
+		return int(g.Slot) < len(slots) && slots[g.Slot].Kind != SlotFree && g.Gen != Generation{}
+	}
+	changed := slices.ContainsFunc(list, func(g SlotGeneration) bool { return !fits(g) })
+	if !changed && !slices.ContainsFunc(set, func(g SlotGeneration) bool { return (&Pod{Generations: list}).Generation(g.Slot) != g.Gen }) {
+		return list
+	}
+	merged := slices.Concat(list, set)
+	slices.SortStableFunc(merged, func(a, b SlotGeneration) int { return int(a.Slot) - int(b.Slot) })
+	n := 0
+	for i, g := range merged {
+		if i+1 < len(merged) && merged[i+1].Slot == g.Slot || !fits(g) {
+			continue
+		}
+		merged[n] = g
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	return slices.Clip(merged[:n])
+}
+
+// generationChanges lists what a version has to say beside its base's generations: those of
+// slots that differ, the zero one too.
+func generationChanges(base, next *Pod) []SlotGeneration {
+	var changes []SlotGeneration
+	i, j := 0, 0
+	for i < len(base.Generations) || j < len(next.Generations) {
+		switch {
+		case j == len(next.Generations) || i < len(base.Generations) && base.Generations[i].Slot < next.Generations[j].Slot:
+			if s := base.Generations[i].Slot; int(s) < len(next.Slots) && next.Slots[s].Kind != SlotFree {
+				changes = append(changes, SlotGeneration{Slot: s})
+			}
+			i++
+		case i == len(base.Generations) || next.Generations[j].Slot < base.Generations[i].Slot:
+			changes = append(changes, next.Generations[j])
+			j++
+		default:
+			if base.Generations[i].Gen != next.Generations[j].Gen {
+				changes = append(changes, next.Generations[j])
+			}
+			i, j = i+1, j+1
+		}
+	}
+	return changes
+}
+
+// The stored form: uvarint number of runs, at least 1, then for each run of neighbours with one
+// generation, ascending,
+//
+//	uvarint gap<<2 | several | sameLine<<1   gap: slots skipped since the run before
+//	uvarint count-2                          if several
+//	uvarint line                             unless it is that of the run before, 0 at first
+//	uvarint zig-zag of the number less that of the run before, 0 at first
+//
+// A version that has it has generationFormat in its head, so that a program that does not know
+// generations refuses it.
+const (
+	runSeveral  = 1
+	runSameLine = 2
+)
+
+// generationRun is a run as it was read.
+type generationRun struct {
+	first, count uint64
+	gen          Generation
+}
+
+func appendGenerations(dst []byte, list []SlotGeneration) []byte {
+	runs := 0
+	for i := range list {
+		if !continues(list, i) {
+			runs++
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(runs))
+	from, last := Slot(0), Generation{}
+	for i := 0; i < len(list); {
+		n := 1
+		for i+n < len(list) && continues(list, i+n) {
+			n++
+		}
+		g := list[i]
+		code := uint64(g.Slot-from) << 2
+		if n > 1 {
+			code |= runSeveral
+		}
+		if g.Gen.Line == last.Line {
+			code |= runSameLine
+		}
+		dst = binary.AppendUvarint(dst, code)
+		if n > 1 {
+			dst = binary.AppendUvarint(dst, uint64(n-2))
+		}
+		if g.Gen.Line != last.Line {
+			dst = binary.AppendUvarint(dst, uint64(g.Gen.Line))
+		}
+		dst = binary.AppendVarint(dst, int64(g.Gen.Number-last.Number))
+		from, last = g.Slot+Slot(n), g.Gen
+		i += n
+	}
+	return dst
+}
+
+// continues reports whether an element belongs to the run of the one before.
+func continues(list []SlotGeneration, i int) bool {
+	return i > 0 && list[i].Slot == list[i-1].Slot+1 && list[i].Gen == list[i-1].Gen
+}
+
+func readGenerations(dst []generationRun, r *binenc.Reader) []generationRun {
+	n := r.Count(2)
+	if n == 0 {
+		r.Fail("empty list of generations")
+	}
+	from, last := uint64(0), Generation{}
+	for range n {
+		code := r.Uvarint()
+		run := generationRun{first: from + code>>2, count: 1, gen: Generation{Line: last.Line}}
+		if code&runSeveral != 0 {
+			run.count = r.Uvarint() + 2
+		}
+		if code&runSameLine == 0 {
+			if run.gen.Line = r.Uvarint32(); run.gen.Line == last.Line {
+				r.Fail("line %d written out again", last.Line)
+			}
+		}
+		run.gen.Number = last.Number + uint64(r.Varint())
+		if run.first >= maxSlots || run.count > maxSlots {
+			r.Fail("generation of %d slots from %d on", run.count, run.first)
+		}
+		if r.Err() != nil {
+			return dst
+		}
+		dst = append(dst, run)
+		from, last = run.first+run.count, run.gen
+	}
+	return dst
+}
+
+// mergeGenerations makes the generations of a pod with these slots from those of its base and what a
+// version says. Each slot named is in use: so no more are made than there are slots.
+func mergeGenerations(base []SlotGeneration, runs []generationRun, slots []Data) ([]SlotGeneration, string) {
+	var set []SlotGeneration
+	for _, run := range runs {
+		if run.first+run.count > uint64(len(slots)) {
+			return nil, "generation of a slot that is not there"
+		}
+		for s := run.first; s < run.first+run.count; s++ {
+			if slots[s].Kind == SlotFree {
+				return nil, "generation of a free slot"
+			}
+			set = append(set, SlotGeneration{Slot(s), run.gen})
+		}
+	}
+	return withGenerations(base, set, slots), ""
+}
+
+// addGenerations is mergeGenerations without a base, into the memory of a pod that has its slots.
+func (p *Pod) addGenerations(runs []generationRun) error {
+	var wrong string
+	if p.Generations, wrong = mergeGenerations(nil, runs, p.Slots); wrong != "" {
+		return dberr.Corrupt("", -1, "pod version: %s", wrong)
+	}
+	return nil
+}
+
+func validateGenerations(p *Pod) error {
+	for i, g := range p.Generations {
+		switch {
+		case i > 0 && g.Slot <= p.Generations[i-1].Slot:
+			return invalid("generation of slot %d follows slot %d", g.Slot, p.Generations[i-1].Slot)
+		case int(g.Slot) >= len(p.Slots) || p.Slots[g.Slot].Kind == SlotFree:
+			return invalid("generation of slot %d, which is free", g.Slot)
+		case g.Gen == Generation{}:
+			return invalid("slot %d is listed without a generation", g.Slot)
+		}
+	}
+	return nil
+}
