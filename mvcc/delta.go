@@ -22,13 +22,14 @@ const (
 	deltaWords = 64  // samples of 8 bytes
 )
 
-// appendChange appends the version that turns base into next, as a patch if plain.
-func appendChange(dst []byte, base, next *pod.Pod, whole int, plain bool) []byte {
-	patch := pod.AppendPatch(dst, base, next)
+// appendChange appends the version that turns base into next, as a patch if plain; own is the generation of
+// slots that it gives out.
+func appendChange(dst []byte, base, next *pod.Pod, own pod.Generation, whole int, plain bool) []byte {
+	patch := pod.AppendPatch(dst, base, next, own)
 	if plain || len(patch) <= max(deltaMin, whole/32) || !alike(base.Body(), next.Body()) {
 		return patch
 	}
-	delta, ok := pod.AppendDelta(nil, base, next)
+	delta, ok := pod.AppendDelta(nil, base, next, own)
 	if !ok || len(delta) > len(patch)-len(patch)/deltaGain {
 		return patch
 	}

@@ -124,7 +124,7 @@ func BenchmarkSmallChangeOfALargePod(b *testing.B) {
 	var form []byte
 	b.Run("write", func(b *testing.B) {
 		for range b.N {
-			form = appendChange(form[:0], old, next, 8200, false)
+			form = appendChange(form[:0], old, next, pod.Generation{}, 8200, false)
 		}
 		b.ReportMetric(float64(len(form)), "stored-B")
 	})

@@ -249,8 +249,8 @@ func (x *modelTx) put(t *testing.T, c *pod.Change) {
 	t.Helper()
 	old := x.next.pods[c.ID]
 	given := *c
-	if old != nil { // slots given out have the line, and the version that this one rests on
-		given.Gen = pod.Generation{Line: x.tx.line.id, Number: must(x.tx.base.Number(bg, c.ID))(t)}
+	if old != nil {
+		given.Gen = generationOf(x.tx.line.id, must(x.tx.base.Number(bg, c.ID))(t))
 	}
 	want, err := pod.Apply(old, &given)
 	if err != nil {

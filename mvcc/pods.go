@@ -17,7 +17,7 @@ type merged struct {
 
 // cost is what a merged pod occupies in memory, in bytes, roughly.
 func (m *merged) cost() int64 {
-	n := 64 + 16*len(m.pod.Refs) + 64*len(m.pod.Slots) + 40*len(m.pod.Exports)
+	n := 64 + 16*len(m.pod.Refs) + 64*len(m.pod.Slots) + 40*len(m.pod.Exports) + 24*len(m.pod.Generations)
 	for i := range m.pod.Slots {
 		n += len(m.pod.Slots[i].Bytes) + 4*len(m.pod.Slots[i].Runs)
 	}
@@ -129,6 +129,7 @@ func (v *view) build(f found, cached func(uint64) (*merged, bool)) (*merged, err
 			return nil, corrupt("%v with a chain of %d", ver.Kind(), fr.depth)
 		}
 		if fr.depth > 0 {
+			ver.SetGeneration(generationOf(f.line, fr.base.number))
 			links = append(links, link{ver, fr.depth, fr.size()})
 			if m, f, err = v.base(f, fr.base, cached); err != nil {
 				return nil, err

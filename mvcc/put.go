@@ -55,9 +55,7 @@ func (t *Tx) put(ctx context.Context, c *pod.Change, hash *[32]byte) error {
 		old = base.pod
 	}
 	given := *c
-	if at.number != 0 {
-		given.Gen = pod.Generation{Line: t.line.id, Number: at.number}
-	}
+	given.Gen = generationOf(t.line.id, at.number)
 	next, err := pod.Apply(old, &given)
 	if err != nil {
 		return fmt.Errorf("pod %d: %w", c.ID, err)
@@ -75,6 +73,15 @@ func (t *Tx) put(ctx context.Context, c *pod.Change, hash *[32]byte) error {
 	}
 	p.id, p.base = c.ID, at
 	return t.putMerged(v, p, base, next, len(c.Slots)+len(c.Drop))
+}
+
+// generationOf is the generation of slots that a version of a pod on a line gives out, which rests on the one
+// with a number; 0 is none. No other version of the pod on that line rests on that one.
+func generationOf(line uint32, base uint64) pod.Generation {
+	if base == 0 {
+		return pod.Generation{}
+	}
+	return pod.Generation{Line: line, Number: base}
 }
 
 // putMerged encodes and records the next state of a pod. base is the one that it
@@ -186,7 +193,7 @@ func (t *Tx) encode(v *view, p *put, base *merged, next *pod.Pod) error {
 	}
 	f := frame{form: whole}
 	if base != nil && base.depth < maxDepth && !rewritten(base.pod, next, len(whole)) {
-		if change := appendChange(nil, base.pod, next, len(whole), t.s.o.NoCompression); len(change) <= len(whole)/2 {
+		if change := appendChange(nil, base.pod, next, generationOf(t.line.id, p.base.number), len(whole), t.s.o.NoCompression); len(change) <= len(whole)/2 {
 			f = frame{baseRef{p.base.line, p.base.number}, base.depth + 1, change}
 			t.stats.Patches++
 		}

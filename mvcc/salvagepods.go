@@ -184,7 +184,7 @@ func (s *salvager) merge(k string, below uint8) (*merged, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, _, number, _ := splitVersionKey([]byte(k))
+	id, line, number, _ := splitVersionKey([]byte(k))
 	if ver.NeedsBase() != (f.depth > 0) || f.depth >= below || f.depth > 0 && f.base.number >= number {
 		return nil, corrupt("a chain of %d versions where less than %d are expected", f.depth, below)
 	}
@@ -196,6 +196,7 @@ func (s *salvager) merge(k string, below uint8) (*merged, error) {
 			return nil, fmt.Errorf("it rests on number %d: %w", f.base.number, err)
 		}
 		base = b.pod
+		ver.SetGeneration(generationOf(line, f.base.number))
 	}
 	no, shared := ver.SharedBody()
 	if shared {

@@ -25,8 +25,9 @@ func maxDeltaBody(base int) int { return 2*base + deltaSlack }
 
 // AppendDelta appends the version that turns base into next by an s2 delta of
 // the body. It returns dst and false if the bodies do not lend themselves to
-// it, or the delta would not be shorter than the body. Both must be valid.
-func AppendDelta(dst []byte, base, next *Pod) ([]byte, bool) {
+// it, or the delta would not be shorter than the body. Both must be valid; own is the
+// generation of the change.
+func AppendDelta(dst []byte, base, next *Pod, own Generation) ([]byte, bool) {
 	oldBody, body := base.bodyFor(s2.MinDictSize), next.Body()
 	if len(oldBody) < minDeltaBase || len(oldBody) > maxDeltaBase ||
 		len(body) == 0 || len(body) > maxDeltaBody(len(oldBody)) {
@@ -36,7 +37,7 @@ func AppendDelta(dst []byte, base, next *Pod) ([]byte, bool) {
 	if len(block) >= len(body) {
 		return dst, false
 	}
-	dst, at := appendChangesHead(dst, bodyDelta, base, next)
+	dst, at := appendChangesHead(dst, bodyDelta, base, next, own)
 	var few [32]int
 	changed := changedSlots(few[:0], base.Slots, next.Slots, sameEntry)
 	switch {

@@ -39,6 +39,7 @@ import (
 const (
 	formatVersion    = 1
 	generationFormat = 2 // with generations
+	givenFormat      = 3 // slots given out have the version's own generation, and that is all
 )
 
 // Head byte: format version in the high half, body kind in the low half.
@@ -85,7 +86,9 @@ type Version struct {
 	refs     refsPart
 	exps     exportsPart
 	gens     []generationRun
-	dir      directory // whole, shared; delta if dirWhole
+	gives    bool       // slots that it gives out have own
+	own      Generation // SetGeneration
+	dir      directory  // whole, shared; delta if dirWhole
 	dirWhole bool
 	slots    slotsPart // patch, delta
 	body     []byte    // whole: the slots' bytes; delta: an s2 block
@@ -96,6 +99,10 @@ func (v *Version) Kind() BodyKind { return v.kind }
 
 // NeedsBase reports whether Merge needs the version before this one.
 func (v *Version) NeedsBase() bool { return v.kind == bodyPatch || v.kind == bodyDelta }
+
+// SetGeneration says which generation the version's change had (Change.Gen): before Merge, if
+// NeedsBase.
+func (v *Version) SetGeneration(own Generation) { v.own = own }
 
 // SharedBody returns the record that holds the version's body, if one does.
 func (v *Version) SharedBody() (RecordNo, bool) { return v.record, v.kind == bodyShared }
@@ -116,7 +123,7 @@ func AppendWholeHead(dst []byte, p *Pod) []byte {
 	return appendOwn(appendHead(dst, bodyWhole, p.Generations), p)
 }
 
-// appendHead appends the head byte, and generations if there are any.
+// appendHead appends the head byte of a version with generations, and these if there are any.
 func appendHead(dst []byte, kind BodyKind, list []SlotGeneration) []byte {
 	if len(list) == 0 {
 		return append(dst, formatVersion<<4|byte(kind))
@@ -181,12 +188,15 @@ func DecodeVersion(b []byte) (*Version, error) {
 	v := &Version{kind: BodyKind(head & 15)}
 	switch format := head >> 4; {
 	case r.Err() != nil:
-	case format > generationFormat:
-		return nil, fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, format, generationFormat)
-	case format < formatVersion || v.kind >= bodyKinds:
+	case format > givenFormat:
+		return nil, fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, format, givenFormat)
+	case format < formatVersion || v.kind >= bodyKinds || format == givenFormat && !v.NeedsBase():
 		r.Fail("pod version starts with %#02x", head)
-	case format == generationFormat:
-		v.gens = readGenerations(nil, r)
+	default:
+		v.gives = format != formatVersion && v.NeedsBase()
+		if format == generationFormat {
+			v.gens = readGenerations(nil, r, v.NeedsBase())
+		}
 	}
 	switch {
 	case r.Err() != nil:

@@ -10,6 +10,9 @@ import (
 	"github.com/poddb/poddb/internal/dberr"
 )
 
+// testOwn is the generation of changes in tests.
+var testOwn = Generation{1, 77}
+
 // reread decodes and merges b, failing the test on an error.
 func reread(t *testing.T, base *Pod, b, shared []byte) *Pod {
 	t.Helper()
@@ -17,6 +20,7 @@ func reread(t *testing.T, base *Pod, b, shared []byte) *Pod {
 	if err != nil {
 		t.Fatalf("%x: %v", b, err)
 	}
+	v.SetGeneration(testOwn)
 	p, err := Merge(base, v, shared)
 	if err != nil {
 		t.Fatalf("%x: %v", b, err)
@@ -52,8 +56,8 @@ func TestEveryFormReadsBackWhatWasWritten(t *testing.T) {
 			whole := AppendWhole(prefix[:len(prefix):len(prefix)], next)
 			check("whole", whole, nil)
 			check("shared", AppendWholeShared(prefix[:len(prefix):len(prefix)], next, 1<<40), next.Body())
-			check("patch", AppendPatch(prefix[:len(prefix):len(prefix)], base, next), nil)
-			if b, ok := AppendDelta(prefix[:len(prefix):len(prefix)], base, next); ok {
+			check("patch", AppendPatch(prefix[:len(prefix):len(prefix)], base, next, testOwn), nil)
+			if b, ok := AppendDelta(prefix[:len(prefix):len(prefix)], base, next, testOwn); ok {
 				deltas++
 				check("delta", b, nil)
 			} else if len(b) != len(prefix) {
@@ -73,7 +77,7 @@ func TestEveryFormReadsBackWhatWasWritten(t *testing.T) {
 func TestNothingChangedCostsThreeBytes(t *testing.T) {
 	seeds(t, 50, func(t *testing.T, g gen) {
 		p := g.pod()
-		if b := AppendPatch(nil, p, p); len(b) != 3 {
+		if b := AppendPatch(nil, p, p, testOwn); len(b) != 3 {
 			t.Fatalf("patch of nothing: %x", b)
 		}
 	})
@@ -106,16 +110,16 @@ func TestSizeOfStoredForms(t *testing.T) {
 	next := &Pod{Refs: append([]Ref(nil), base.Refs...), Slots: append([]Data(nil), base.Slots...), Exports: base.Exports}
 	next.Slots[100].Bytes = bytes.Repeat([]byte{9}, 25)
 	next.Refs[7] = Ref{Pod: 5000}
-	patch := len(AppendPatch(nil, base, next))
+	patch := len(AppendPatch(nil, base, next, testOwn))
 	many := &Pod{Refs: base.Refs, Slots: append([]Data(nil), base.Slots...), Exports: base.Exports}
 	for range 20 {
 		i := g.IntN(len(many.Slots))
 		many.Slots[i].Bytes = bytes.Clone(many.Slots[i].Bytes)
 		many.Slots[i].Bytes[5]++
 	}
-	delta, ok := AppendDelta(nil, base, many)
+	delta, ok := AppendDelta(nil, base, many, testOwn)
 	t.Logf("body %d, own part whole %d, patch of one 25-byte slot and one reference %d, 20 slots by one byte: patch %d delta %d",
-		body, own, patch, len(AppendPatch(nil, base, many)), len(delta))
+		body, own, patch, len(AppendPatch(nil, base, many, testOwn)), len(delta))
 	if own > body/20 || patch > 25+12 || !ok || len(delta) > 250 {
 		t.Error("a stored form is longer than it should be")
 	}
@@ -131,17 +135,17 @@ func TestRunsCostTheirChange(t *testing.T) {
 	own := len(AppendWhole(nil, base)) - len(d.Bytes)
 	d.Bytes = bytes.Clone(d.Bytes)
 	d.Bytes[500_000] = 1
-	patch := len(AppendPatch(nil, base, &Pod{Slots: []Data{d}, Exports: base.Exports}))
+	patch := len(AppendPatch(nil, base, &Pod{Slots: []Data{d}, Exports: base.Exports}, testOwn))
 	if t.Logf("4001 runs: own part %d, patch of one run %d", own, patch); own > 100 || patch > 256+16 {
 		t.Error("a stored form is longer than it should be")
 	}
 }
 
 func TestReaderRefusesOtherFormats(t *testing.T) {
-	if _, err := DecodeVersion([]byte{3 << 4}); !errors.Is(err, dberr.ErrTooNew) {
+	if _, err := DecodeVersion([]byte{4 << 4}); !errors.Is(err, dberr.ErrTooNew) {
 		t.Errorf("newer format: %v", err)
 	}
-	for _, b := range [][]byte{nil, {0}, {0x14}, {0x1f}} {
+	for _, b := range [][]byte{nil, {0}, {0x14}, {0x1f}, {0x30}, {0x31, 0}} {
 		if _, err := DecodeVersion(b); !errors.Is(err, dberr.ErrCorrupt) {
 			t.Errorf("%x: %v", b, err)
 		}
@@ -155,8 +159,8 @@ func TestDamageIsAnErrorOrAValidPod(t *testing.T) {
 	seeds(t, 60, func(t *testing.T, g gen) {
 		base := g.pod()
 		next := g.next(base)
-		forms := [][]byte{AppendWhole(nil, next), AppendWholeShared(nil, next, 3), AppendPatch(nil, base, next)}
-		if b, ok := AppendDelta(nil, base, next); ok {
+		forms := [][]byte{AppendWhole(nil, next), AppendWholeShared(nil, next, 3), AppendPatch(nil, base, next, testOwn)}
+		if b, ok := AppendDelta(nil, base, next, testOwn); ok {
 			forms = append(forms, b)
 		}
 		for _, b := range forms {
@@ -180,13 +184,14 @@ func tryMerge(t *testing.T, base *Pod, b, shared []byte) {
 	t.Helper()
 	v, err := DecodeVersion(b)
 	if err == nil {
+		v.SetGeneration(testOwn)
 		var p *Pod
 		if p, err = Merge(base, v, shared); err == nil {
 			if err := Validate(p); err != nil {
 				t.Fatalf("%x merges to what is not valid: %v", b, err)
 			}
 			wantPod(t, "written again", reread(t, nil, AppendWhole(nil, p), nil), p)
-			wantPod(t, "written as a patch", reread(t, base, AppendPatch(nil, base, p), nil), p)
+			wantPod(t, "written as a patch", reread(t, base, AppendPatch(nil, base, p, testOwn), nil), p)
 		}
 	}
 	if err != nil && !errors.Is(err, dberr.ErrCorrupt) && !errors.Is(err, dberr.ErrTooNew) {
@@ -204,8 +209,8 @@ func FuzzVersion(f *testing.F) {
 		next := g.next(base)
 		f.Add(seed, AppendWhole(nil, next), next.Body())
 		f.Add(seed, AppendWholeShared(nil, next, 1), next.Body())
-		f.Add(seed, AppendPatch(nil, base, next), []byte(nil))
-		if b, ok := AppendDelta(nil, base, next); ok {
+		f.Add(seed, AppendPatch(nil, base, next, testOwn), []byte(nil))
+		if b, ok := AppendDelta(nil, base, next, testOwn); ok {
 			f.Add(seed, b, []byte(nil))
 		}
 	}
@@ -239,7 +244,7 @@ func BenchmarkForms(b *testing.B) {
 	base := typical(280)
 	next := &Pod{Refs: base.Refs, Slots: append([]Data(nil), base.Slots...), Exports: base.Exports}
 	next.Slots[100].Bytes = bytes.Repeat([]byte{9}, 24)
-	delta, _ := AppendDelta(nil, base, next)
+	delta, _ := AppendDelta(nil, base, next, testOwn)
 	var dst []byte
 	for _, f := range []struct {
 		name   string
@@ -247,8 +252,8 @@ func BenchmarkForms(b *testing.B) {
 		append func()
 	}{
 		{"whole", AppendWhole(nil, base), func() { dst = AppendWhole(dst[:0], base) }},
-		{"patch", AppendPatch(nil, base, next), func() { dst = AppendPatch(dst[:0], base, next) }},
-		{"delta", delta, func() { dst, _ = AppendDelta(dst[:0], base, next) }},
+		{"patch", AppendPatch(nil, base, next, testOwn), func() { dst = AppendPatch(dst[:0], base, next, testOwn) }},
+		{"delta", delta, func() { dst, _ = AppendDelta(dst[:0], base, next, testOwn) }},
 	} {
 		b.Run(f.name+"/append", func(b *testing.B) {
 			b.ReportAllocs()

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -86,52 +87,80 @@ func generations(base *Pod, slots []Data, c *Change) []SlotGeneration {
 // withGenerations returns a list in which set replaces what is said of its slots, without slots that
 // are free. The last of several that set has of a slot counts.
 func withGenerations(list, set []SlotGeneration, slots []Data) []SlotGeneration {
+	none := Generation{}
 	fits := func(g SlotGeneration) bool {
-		return int(g.Slot) < len(slots) && slots[g.Slot].Kind != SlotFree && g.Gen != Generation{}
+		return int(g.Slot) < len(slots) && slots[g.Slot].Kind != SlotFree && g.Gen != none
 	}
-	changed := slices.ContainsFunc(list, func(g SlotGeneration) bool { return !fits(g) })
-	if !changed && !slices.ContainsFunc(set, func(g SlotGeneration) bool { return (&Pod{Generations: list}).Generation(g.Slot) != g.Gen }) {
+	same := func(g SlotGeneration) bool { return (&Pod{Generations: list}).Generation(g.Slot) == g.Gen }
+	if !slices.ContainsFunc(list, func(g SlotGeneration) bool { return !fits(g) }) &&
+		!slices.ContainsFunc(set, func(g SlotGeneration) bool { return !same(g) }) {
 		return list
 	}
-	merged := slices.Concat(list, set)
-	slices.SortStableFunc(merged, func(a, b SlotGeneration) int { return int(a.Slot) - int(b.Slot) })
-	n := 0
-	for i, g := range merged {
-		if i+1 < len(merged) && merged[i+1].Slot == g.Slot || !fits(g) {
-			continue
-		}
-		merged[n] = g
-		n++
+	order := func(a, b SlotGeneration) int { return cmp.Compare(a.Slot, b.Slot) }
+	if !slices.IsSortedFunc(set, order) {
+		set = slices.Clone(set)
+		slices.SortStableFunc(set, order)
 	}
-	if n == 0 {
+	merged := make([]SlotGeneration, 0, len(list)+len(set))
+	for len(list) > 0 || len(set) > 0 {
+		var g SlotGeneration
+		if len(set) == 0 || len(list) > 0 && list[0].Slot < set[0].Slot {
+			g, list = list[0], list[1:]
+		} else {
+			if len(list) > 0 && list[0].Slot == set[0].Slot {
+				list = list[1:]
+			}
+			g, set = set[0], set[1:]
+			if len(set) > 0 && set[0].Slot == g.Slot {
+				continue
+			}
+		}
+		if fits(g) {
+			merged = append(merged, g)
+		}
+	}
+	if len(merged) == 0 {
 		return nil
 	}
-	return slices.Clip(merged[:n])
+	return slices.Clip(merged)
 }
 
-// generationChanges lists what a version has to say beside its base's generations: those of
-// slots that differ, the zero one too.
-func generationChanges(base, next *Pod) []SlotGeneration {
+// generationChanges lists what a version has to say beside its base's generations if the slots that it
+// gives out have one generation: those of slots that differ, the zero one too.
+func generationChanges(base, next *Pod, given Generation) []SlotGeneration {
+	if len(base.Generations) == 0 && len(next.Generations) == 0 && given == (Generation{}) {
+		return nil
+	}
 	var changes []SlotGeneration
-	i, j := 0, 0
-	for i < len(base.Generations) || j < len(next.Generations) {
-		switch {
-		case j == len(next.Generations) || i < len(base.Generations) && base.Generations[i].Slot < next.Generations[j].Slot:
-			if s := base.Generations[i].Slot; int(s) < len(next.Slots) && next.Slots[s].Kind != SlotFree {
-				changes = append(changes, SlotGeneration{Slot: s})
-			}
-			i++
-		case i == len(base.Generations) || next.Generations[j].Slot < base.Generations[i].Slot:
-			changes = append(changes, next.Generations[j])
-			j++
-		default:
-			if base.Generations[i].Gen != next.Generations[j].Gen {
-				changes = append(changes, next.Generations[j])
-			}
-			i, j = i+1, j+1
+	old, rest := base.Generations, next.Generations
+	for i := range next.Slots {
+		was, is := given, SlotGeneration{Slot: Slot(i)}
+		if i < len(base.Slots) && base.Slots[i].Kind != SlotFree {
+			was = Generation{}
+		}
+		if len(old) > 0 && old[0].Slot == is.Slot {
+			was, old = old[0].Gen, old[1:]
+		}
+		if len(rest) > 0 && rest[0].Slot == is.Slot {
+			is, rest = rest[0], rest[1:]
+		}
+		if is.Gen != was && next.Slots[i].Kind != SlotFree {
+			changes = append(changes, is)
 		}
 	}
 	return changes
+}
+
+// appendGenerationChanges appends the head byte of a version that rests on base, and what it has to say
+// of generations, which is mostly in the head byte.
+func appendGenerationChanges(dst []byte, kind BodyKind, base, next *Pod, own Generation) []byte {
+	list := generationChanges(base, next, Generation{})
+	if len(list) > 0 && own != (Generation{}) {
+		if list = generationChanges(base, next, own); len(list) == 0 {
+			return append(dst, givenFormat<<4|byte(kind))
+		}
+	}
+	return appendHead(dst, kind, list)
 }
 
 // The stored form: uvarint number of runs, at least 1, then for each run of neighbours with one
@@ -143,7 +172,9 @@ func generationChanges(base, next *Pod) []SlotGeneration {
 //	uvarint zig-zag of the number less that of the run before, 0 at first
 //
 // A version that has it has generationFormat in its head, so that a program that does not know
-// generations refuses it.
+// generations refuses it. In a patch or delta it says what differs from the base, where slots that the version gives
+// out have the generation of its change, which is known from where it is stored and what it rests on. If that is all
+// there is to say, the head has givenFormat, and nothing follows.
 const (
 	runSeveral  = 1
 	runSameLine = 2
@@ -196,7 +227,8 @@ func continues(list []SlotGeneration, i int) bool {
 	return i > 0 && list[i].Slot == list[i-1].Slot+1 && list[i].Gen == list[i-1].Gen
 }
 
-func readGenerations(dst []generationRun, r *binenc.Reader) []generationRun {
+// readGenerations reads the runs. Only what rests on a base has a reason to name the zero generation.
+func readGenerations(dst []generationRun, r *binenc.Reader, onBase bool) []generationRun {
 	n := r.Count(2)
 	if n == 0 {
 		r.Fail("empty list of generations")
@@ -206,7 +238,9 @@ func readGenerations(dst []generationRun, r *binenc.Reader) []generationRun {
 		code := r.Uvarint()
 		run := generationRun{first: from + code>>2, count: 1, gen: Generation{Line: last.Line}}
 		if code&runSeveral != 0 {
-			run.count = r.Uvarint() + 2
+			if run.count = r.Uvarint() + 2; run.count < 2 {
+				run.count = maxSlots + 1 // beyond 64 bits
+			}
 		}
 		if code&runSameLine == 0 {
 			if run.gen.Line = r.Uvarint32(); run.gen.Line == last.Line {
@@ -214,8 +248,11 @@ func readGenerations(dst []generationRun, r *binenc.Reader) []generationRun {
 			}
 		}
 		run.gen.Number = last.Number + uint64(r.Varint())
-		if run.first >= maxSlots || run.count > maxSlots {
+		switch {
+		case run.first >= maxSlots || run.count > maxSlots:
 			r.Fail("generation of %d slots from %d on", run.count, run.first)
+		case run.gen == Generation{} && !onBase:
+			r.Fail("slot %d is listed without a generation", run.first)
 		}
 		if r.Err() != nil {
 			return dst
@@ -226,10 +263,28 @@ func readGenerations(dst []generationRun, r *binenc.Reader) []generationRun {
 	return dst
 }
 
-// mergeGenerations makes the generations of a pod with these slots from those of its base and what a
-// version says. Each slot named is in use: so no more are made than there are slots.
-func mergeGenerations(base []SlotGeneration, runs []generationRun, slots []Data) ([]SlotGeneration, string) {
-	var set []SlotGeneration
+// mergeGenerations makes the generations of the pod that a version is, which has these slots, from those of
+// its base.
+func (v *Version) mergeGenerations(base *Pod, slots []Data) ([]SlotGeneration, string) {
+	set, wrong := listGenerations(v.gens, slots)
+	if wrong != "" {
+		return nil, wrong
+	}
+	if v.gives && v.own != (Generation{}) {
+		var given []SlotGeneration
+		for i := range slots {
+			if slots[i].Kind != SlotFree && (i >= len(base.Slots) || base.Slots[i].Kind == SlotFree) {
+				given = append(given, SlotGeneration{Slot(i), v.own})
+			}
+		}
+		set = append(given, set...)
+	}
+	return withGenerations(base.Generations, set, slots), ""
+}
+
+// listGenerations lists what runs say. Each slot named is in use: so no more are made than there are slots.
+func listGenerations(runs []generationRun, slots []Data) ([]SlotGeneration, string) {
+	var list []SlotGeneration
 	for _, run := range runs {
 		if run.first+run.count > uint64(len(slots)) {
 			return nil, "generation of a slot that is not there"
@@ -238,16 +293,16 @@ func mergeGenerations(base []SlotGeneration, runs []generationRun, slots []Data)
 			if slots[s].Kind == SlotFree {
 				return nil, "generation of a free slot"
 			}
-			set = append(set, SlotGeneration{Slot(s), run.gen})
+			list = append(list, SlotGeneration{Slot(s), run.gen})
 		}
 	}
-	return withGenerations(base, set, slots), ""
+	return list, ""
 }
 
-// addGenerations is mergeGenerations without a base, into the memory of a pod that has its slots.
+// addGenerations is mergeGenerations without a base, of a pod that has its slots.
 func (p *Pod) addGenerations(runs []generationRun) error {
 	var wrong string
-	if p.Generations, wrong = mergeGenerations(nil, runs, p.Slots); wrong != "" {
+	if p.Generations, wrong = listGenerations(runs, p.Slots); wrong != "" {
 		return dberr.Corrupt("", -1, "pod version: %s", wrong)
 	}
 	return nil

@@ -38,24 +38,38 @@ func TestSlotsGivenOutHaveTheGenerationOfTheirChange(t *testing.T) {
 			t.Fatalf("step %d: %v, want %v", i, next.Generations, c.want)
 		}
 		if p != nil {
-			wantPod(t, "patched", reread(t, p, AppendPatch(nil, p, next), nil), next)
+			wantPod(t, "patched", reread(t, p, AppendPatch(nil, p, next, testOwn), nil), next)
+			v, err := DecodeVersion(AppendPatch(nil, p, next, c.change.Gen))
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.SetGeneration(c.change.Gen)
+			again, err := Merge(p, v, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantPod(t, "patched by its change", again, next)
 		}
 		wantPod(t, "whole", reread(t, nil, AppendWhole(nil, next), nil), next)
 		p = next
 	}
 }
 
-// Generations cost nothing where there are none, and a patch that gives out a slot a few bytes.
+// Generations cost nothing where there are none, and in a patch that gives out slots; in it others cost a
+// few bytes.
 func TestGenerationsAreShort(t *testing.T) {
 	base := &Pod{Exports: []Export{{Slot: 0}}, Slots: []Data{{Kind: SlotObject, Type: 64, Bytes: []byte{1}}}}
 	next := &Pod{Exports: base.Exports, Slots: append(slices.Clone(base.Slots), Data{Kind: SlotObject, Type: 64, Bytes: []byte{2}})}
-	without := AppendPatch(nil, base, next)
+	without := AppendPatch(nil, base, next, testOwn)
 	if without[0]>>4 != formatVersion || AppendWhole(nil, next)[0]>>4 != formatVersion {
 		t.Error("a version without generations is not as it was")
 	}
 	next.Generations = []SlotGeneration{{1, Generation{1, 1 << 20}}}
-	if more := len(AppendPatch(nil, base, next)) - len(without); more > 7 {
+	if more := len(AppendPatch(nil, base, next, testOwn)) - len(without); more > 7 {
 		t.Errorf("a generation takes %d bytes", more)
+	}
+	if more := len(AppendPatch(nil, base, next, Generation{1, 1 << 20})) - len(without); more != 0 {
+		t.Errorf("the generation of its own change takes %d bytes in a patch", more)
 	}
 	for s := Slot(2); s < 100; s++ {
 		next.Slots = append(next.Slots, next.Slots[1])

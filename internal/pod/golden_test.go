@@ -120,6 +120,15 @@ func goldenGivenAgain() *Pod {
 	return p
 }
 
+func goldenGiven() *Pod {
+	p := goldenGivenAgain()
+	p.Generations = []SlotGeneration{{1, Generation{2, 300}}, {2, goldenOwn}, {3, goldenOwn}}
+	return p
+}
+
+// goldenOwn is the generation of the changes.
+var goldenOwn = Generation{2, 302}
+
 func goldenOneSlot() *Pod {
 	whole := goldenWhole()
 	return &Pod{Refs: whole.Refs, Exports: []Export{{0, all}}, Slots: []Data{{SlotObject, 6, whole.Body(), nil}}}
@@ -140,10 +149,11 @@ func TestGoldenFile(t *testing.T) {
 	}{
 		{"whole", bodyWhole, nil, whole, func() []byte { return AppendWhole(nil, goldenWhole()) }},
 		{"shared", bodyShared, nil, shared, func() []byte { return AppendWholeShared(nil, goldenShared(), 300) }},
-		{"patch", bodyPatch, whole, goldenPatched(), func() []byte { return AppendPatch(nil, goldenWhole(), goldenPatched()) }},
-		{"patch of parts", bodyPatch, shared, goldenParts(), func() []byte { return AppendPatch(nil, goldenShared(), goldenParts()) }},
+		{"patch", bodyPatch, whole, goldenPatched(), func() []byte { return AppendPatch(nil, goldenWhole(), goldenPatched(), goldenOwn) }},
+		{"patch of parts", bodyPatch, shared, goldenParts(), func() []byte { return AppendPatch(nil, goldenShared(), goldenParts(), goldenOwn) }},
 		{"whole with generations", bodyWhole, nil, goldenGivenAnew(), func() []byte { return AppendWhole(nil, goldenGivenAnew()) }},
-		{"patch with generations", bodyPatch, goldenGivenAnew(), goldenGivenAgain(), func() []byte { return AppendPatch(nil, goldenGivenAnew(), goldenGivenAgain()) }},
+		{"patch with generations", bodyPatch, goldenGivenAnew(), goldenGivenAgain(), func() []byte { return AppendPatch(nil, goldenGivenAnew(), goldenGivenAgain(), goldenOwn) }},
+		{"patch that gives out slots", bodyPatch, goldenGivenAnew(), goldenGiven(), func() []byte { return AppendPatch(nil, goldenGivenAnew(), goldenGiven(), goldenOwn) }},
 		{"delta", bodyDelta, whole, goldenDelta(), nil},
 		{"delta with directory changes", bodyDelta, whole, goldenShorter(), nil},
 		{"delta with a directory", bodyDelta, whole, goldenOneSlot(), nil},
@@ -161,6 +171,7 @@ func TestGoldenFile(t *testing.T) {
 			if v.Kind() != c.kind || v.NeedsBase() != (c.base != nil) || isShared != (c.kind == bodyShared) || isShared && r != 300 {
 				t.Errorf("%v, base %v, shared %v in record %d", v.Kind(), v.NeedsBase(), isShared, r)
 			}
+			v.SetGeneration(goldenOwn)
 			p, err := Merge(c.base, v, file["shared body"])
 			if err != nil {
 				t.Fatal(err)
@@ -169,12 +180,12 @@ func TestGoldenFile(t *testing.T) {
 			if c.again != nil && !bytes.Equal(c.again(), b) {
 				t.Errorf("written again:\n% x, in the file\n% x", c.again(), b)
 			}
-			if b, ok := AppendDelta(nil, orEmpty(c.base), p); ok {
+			if b, ok := AppendDelta(nil, orEmpty(c.base), p, testOwn); ok {
 				wantPod(t, "as a delta of today", reread(t, orEmpty(c.base), b, nil), c.want)
 			}
 		})
 	}
-	if len(file) != 11 { // with the shared body and what stands before the first name
+	if len(file) != 12 { // with the shared body and what stands before the first name
 		t.Errorf("%d items in the file, of which some are not read", len(file))
 	}
 }

@@ -51,6 +51,9 @@ func TestEveryLieIsNamed(t *testing.T) {
 		{"line of a generation written out again", nil, "20 01 00 00 02 00 01 00 01 01 40 00", "written out again"},
 		{"generation of a far slot", nil, "20 01 81 80 80 80 10 00 01 02 00 01 00 01 01 40 00", "generation of"},
 		{"generations of many slots that are not there", nil, "20 01 01 fd ff 3f 01 02 00 01 00 01 01 40 00", "not there"},
+		{"generations of as many slots as there are numbers", nil, "20 01 01 fe ff ff ff ff ff ff ff ff 01 01 02 00 01 00 01 01 40 00", "generation of"},
+		{"generations of more slots than there are numbers", nil, "20 01 01 ff ff ff ff ff ff ff ff ff 01 01 02 00 01 00 01 01 40 00", "generation of"},
+		{"no generation written out", nil, "20 01 02 00 00 01 00 01 01 40 00", "without a generation"},
 		{"generation of a free slot", nil, "20 01 04 01 02 00 01 00 02 01 40 00 00", "generation of a free slot"},
 		{"generation of a slot that a patch frees", small, "22 01 04 01 02 00 01 04", "generation of a free slot"},
 		{"root not exported", nil, "10 00 00 01 01 40 00", "root"},
@@ -115,7 +118,7 @@ func TestFormsThatDoNotLendThemselvesToADelta(t *testing.T) {
 		{100, 200 + 4<<10, true}, {100, 201 + 4<<10, false}, {100, 0, false}, {100, 2, false},
 	} {
 		base, next := pod(c.base), pod(c.next)
-		b, ok := AppendDelta(nil, base, next)
+		b, ok := AppendDelta(nil, base, next, testOwn)
 		if ok != c.want {
 			t.Errorf("%d to %d bytes: %v", c.base, c.next, ok)
 		}

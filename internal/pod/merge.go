@@ -17,7 +17,7 @@ func Merge(base *Pod, v *Version, sharedBody []byte) (*Pod, error) {
 	p := &Pod{}
 	var wrong string
 	if p.Slots, wrong = v.mergeSlots(base, sharedBody); wrong == "" {
-		p.Generations, wrong = mergeGenerations(base.Generations, v.gens, p.Slots)
+		p.Generations, wrong = v.mergeGenerations(base, p.Slots)
 	}
 	if wrong == "" {
 		p.Refs, wrong = v.refs.merge(base.Refs)

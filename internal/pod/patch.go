@@ -72,9 +72,9 @@ type runChange struct {
 }
 
 // AppendPatch appends the version that turns base into next by slots and runs.
-// Both must be valid. It does not depend on how next was made.
-func AppendPatch(dst []byte, base, next *Pod) []byte {
-	dst, at := appendChangesHead(dst, bodyPatch, base, next)
+// Both must be valid; own is the generation of the change. It does not depend on how next was made.
+func AppendPatch(dst []byte, base, next *Pod, own Generation) []byte {
+	dst, at := appendChangesHead(dst, bodyPatch, base, next, own)
 	if len(base.Slots) != len(next.Slots) {
 		dst[at] |= partChanges << slotsShift
 		dst = binary.AppendUvarint(dst, uint64(len(next.Slots)))
@@ -96,8 +96,8 @@ func AppendPatch(dst []byte, base, next *Pod) []byte {
 
 // appendChangesHead appends the head, the flags, references and exports, and
 // returns the place of the flags.
-func appendChangesHead(dst []byte, kind BodyKind, base, next *Pod) ([]byte, int) {
-	dst = append(appendHead(dst, kind, generationChanges(base, next)), 0)
+func appendChangesHead(dst []byte, kind BodyKind, base, next *Pod, own Generation) ([]byte, int) {
+	dst = append(appendGenerationChanges(dst, kind, base, next, own), 0)
 	at := len(dst) - 1
 	if !sameRefs(base.Refs, next.Refs) {
 		with, ok := appendRefChanges(dst, base.Refs, next.Refs)

@@ -179,8 +179,15 @@ func (g gen) next(base *Pod) *Pod {
 	}
 	g.export(p)
 	p.Generations = withGenerations(base.Generations, nil, p.Slots)
-	if g.IntN(3) == 0 {
+	switch g.IntN(6) {
+	case 0:
 		g.giveOut(p)
+	case 1, 2, 3: // as a change does
+		for i := range p.Slots {
+			if p.Slots[i].Kind != SlotFree && (i >= len(base.Slots) || base.Slots[i].Kind == SlotFree) {
+				p.Generations = withGenerations(p.Generations, []SlotGeneration{{Slot(i), testOwn}}, p.Slots)
+			}
+		}
 	}
 	if g.IntN(20) == 0 {
 		return g.pod()

@@ -40,10 +40,10 @@ func (p *Pod) ReadWhole(b []byte) error {
 	m.runs, m.edges, m.lengths, m.gens = m.runs[:0], m.edges[:0], m.lengths[:0], m.gens[:0]
 	switch head := r.Byte(); {
 	case r.Err() != nil:
-	case head>>4 > generationFormat:
-		return fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, head>>4, generationFormat)
+	case head>>4 > givenFormat:
+		return fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, head>>4, givenFormat)
 	case head == generationFormat<<4|byte(bodyWhole):
-		m.gens = readGenerations(m.gens, r)
+		m.gens = readGenerations(m.gens, r, false)
 	case head != formatVersion<<4|byte(bodyWhole):
 		r.Fail("pod version that stands alone starts with %#02x", head)
 	}
