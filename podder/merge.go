@@ -130,7 +130,8 @@ type merger struct {
 	changed [mergeSides]map[pod.ID]bool
 	freed   [mergeSides]map[pod.ID]func(pod.Slot) bool
 	seed    uint64
-	anew    [mergeSides]*bool // whether places were given to other objects; nil if nobody has looked
+	idle    [mergeSides]map[target]bool // of objects that were looked for: whether no variable of the side reaches them (merge_idle.go)
+	anew    [mergeSides]*bool           // whether places were given to other objects; nil if nobody has looked
 
 	known   map[string]*MergeConflict // by key
 	forced  map[string]bool           // places that are conflicts though one side has not changed them
@@ -154,7 +155,7 @@ func Merge(ctx context.Context, in MergeInput) (*MergeResult, error) {
 	}
 	for side, src := range []pod.Source{in.Base, in.Ours, in.Theirs} {
 		m.v[side] = newViewer(ctx, src)
-		m.changed[side], m.freed[side] = map[pod.ID]bool{}, map[pod.ID]func(pod.Slot) bool{}
+		m.changed[side], m.freed[side], m.idle[side] = map[pod.ID]bool{}, map[pod.ID]func(pod.Slot) bool{}, map[target]bool{}
 	}
 	for _, id := range in.OursChanged {
 		m.changed[oursSide][id] = true

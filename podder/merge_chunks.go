@@ -24,6 +24,7 @@ import (
 // findContainers finds containers in chunks that both sides changed: their chunks are no
 // pods to be merged by themselves.
 func (r *mergeRun) findContainers(ids []pod.ID) error {
+	both := map[target]bool{}
 	for _, id := range ids {
 		p, err := r.podOf(baseSide, id)
 		if err != nil {
@@ -33,34 +34,55 @@ func (r *mergeRun) findContainers(ids []pod.ID) error {
 			continue
 		}
 		for s := range p.Slots {
-			if err := r.findContainer(target{id, pod.Slot(s)}); err != nil {
+			t := target{id, pod.Slot(s)}
+			if is, err := r.isContainer(t); err != nil {
 				return err
+			} else if is {
+				both[t] = true
 			}
+		}
+	}
+	for _, side := range []mergeSide{oursSide, theirsSide} {
+		if err := r.lookReached(side, both); err != nil {
+			return err
+		}
+	}
+	for t := range both {
+		if r.idle[oursSide][t] || r.idle[theirsSide][t] {
+			continue
+		}
+		if err := r.noteChunks(t); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (r *mergeRun) findContainer(t target) error {
+// isContainer reports whether an object is a container in chunks that both sides have and changed.
+func (r *mergeRun) isContainer(t target) (bool, error) {
 	chunked := false
 	for side := range mergeSides {
 		d, ok, err := r.slotOf(side, t)
 		if err != nil {
-			return err
+			return false, err
 		}
 		chunked = chunked || ok && d.Kind == pod.SlotChunks
 	}
 	if !chunked {
-		return nil
+		return false, nil
 	}
 	for _, side := range []mergeSide{oursSide, theirsSide} {
 		if same, err := r.same(side, t); err != nil || !same {
-			return err
+			return false, err
 		}
 		if changed, err := r.contentChanged(side, t); err != nil || !changed && !r.lists[t] {
-			return err
+			return false, err
 		}
 	}
+	return true, nil
+}
+
+func (r *mergeRun) noteChunks(t target) error {
 	for side := range mergeSides {
 		s, err := r.v[side].mergeSlotAt(side, t)
 		if err != nil {

@@ -64,6 +64,9 @@ func (r *mergeRun) merge() error {
 		}
 		results = append(results, m)
 	}
+	if err := r.letGo(); err != nil {
+		return err
+	}
 	for side := range mergeSides {
 		r.arrayEdits[side] = r.anyArray(r.edits[side])
 	}
@@ -142,7 +145,7 @@ func (r *mergeRun) slotsOf(id pod.ID) (mergedSlots, error) {
 				r.edits[side][t] = true
 			}
 		}
-		if both && (r.lists[t] || r.edits[oursSide][t] || r.edits[theirsSide][t] || first != baseSide) {
+		if both && (r.lists[t] || r.idle[oursSide][t] || r.edits[oursSide][t] || r.edits[theirsSide][t] || first != baseSide) {
 			m.slots = append(m.slots, pod.Slot(s))
 		}
 	}
@@ -227,7 +230,8 @@ func (r *mergeRun) keeps(ours *pod.Pod, id pod.ID) (bool, error) {
 		if ours.Slots[i].Kind == pod.SlotFree || theirs.Slots[i].Kind == pod.SlotFree {
 			continue
 		}
-		if there, err := r.same(theirsSide, target{id, pod.Slot(i)}); err != nil || !there {
+		t := target{id, pod.Slot(i)}
+		if there, err := r.same(theirsSide, t); err != nil || !there || r.idle[theirsSide][t] {
 			return false, err
 		}
 	}

@@ -124,7 +124,7 @@ func (m *merger) isNew(side mergeSide, t target) (bool, error) {
 
 // slotChanged reports whether an object that base and a version have differs in its own bytes.
 func (m *merger) slotChanged(side mergeSide, t target) (bool, error) {
-	if !m.changed[side][t.pod] {
+	if !m.changed[side][t.pod] || m.idle[side][t] {
 		return false, nil
 	}
 	before, ok, err := m.slotOf(baseSide, t)
@@ -220,6 +220,9 @@ func (m *merger) anyGivenAnew(side mergeSide) (bool, error) {
 
 // contentChanged is slotChanged that looks into the chunks of a container as well.
 func (m *merger) contentChanged(side mergeSide, t target) (bool, error) {
+	if m.idle[side][t] {
+		return false, nil
+	}
 	changed, err := m.slotChanged(side, t)
 	if err != nil || changed {
 		return changed, err

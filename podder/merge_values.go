@@ -10,7 +10,11 @@ import (
 // object merges an object that both sides have, and that one of them, or a chunk of it,
 // changed.
 func (r *mergeRun) object(t target) (*mergeSlot, mergeFrom, error) {
-	quick, from, err := r.oneSided(t)
+	from, quick := r.kept(t)
+	var err error
+	if !quick {
+		quick, from, err = r.oneSided(t)
+	}
 	if quick || err != nil {
 		if err != nil || from == fromOurs {
 			return nil, fromOurs, err
