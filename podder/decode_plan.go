@@ -32,6 +32,7 @@ type decodePlan struct {
 	changed  bool                 // the stored form is not that of typ; structs differ by their fields
 	boxes    bool                 // has values by value that are behind pointers now
 	hand     *handCodec           // of a value with a codec of the program
+	unsure   []unsureName         // of a whole type: what only the catalogue can say
 }
 
 // planField is where a stored field is in the Go type.
@@ -115,13 +116,17 @@ func (r *Registry) plan(descriptor []byte, n *node, t reflect.Type) (*decodePlan
 	if err != nil {
 		return nil, err
 	}
+	pl.unsure = c.unsure
 	r.mu.Lock()
 	r.plans[key] = pl
 	r.mu.Unlock()
 	return pl, nil
 }
 
-type compiler struct{ reg *Registry }
+type compiler struct {
+	reg    *Registry
+	unsure []unsureName
+}
 
 func (c *compiler) compileTop(n *node, t reflect.Type) (*decodePlan, error) {
 	if n.kind != nodeEntries {
@@ -142,6 +147,7 @@ func (c *compiler) compileTop(n *node, t reflect.Type) (*decodePlan, error) {
 }
 
 func (c *compiler) compile(n *node, t reflect.Type, path string) (*decodePlan, error) {
+	defer c.placeUnsure(len(c.unsure), n, t, path)
 	pl := &decodePlan{typ: t, node: n}
 	if chain := c.reg.migration(n, t); chain != nil {
 		return pl, c.migrate(pl, chain, n, t, path)

@@ -63,7 +63,8 @@ func pointsAtItself(t reflect.Type) bool {
 }
 
 // mayBe reports whether a value stored as text may be convertible to t, as far
-// as the text tells; what is stored decides.
+// as the text tells; what is stored decides. Of a name it tells nothing, so that is
+// noted for the catalogue to say (decode_named.go).
 func (c *compiler) mayBe(text string, t reflect.Type) bool {
 	if c.reg.textIs(text, t) || t.Kind() == reflect.Interface {
 		return true
@@ -96,8 +97,17 @@ func (c *compiler) mayBe(text string, t reflect.Type) bool {
 	if strings.HasPrefix(text, "[") {
 		return t.Kind() == reflect.Array
 	}
-	return t.Kind() != reflect.Struct || c.sameStruct(text, t) || c.reg.migrates(text, t) ||
-		strings.HasPrefix(text, "interface{") || text == "any" || text == "error"
+	if t.Kind() != reflect.Struct || c.sameStruct(text, t) || c.reg.migrates(text, t) || strings.HasPrefix(text, "interface{") {
+		return true
+	}
+	if u, ok := predeclaredByText(text); ok {
+		return u.Kind() == reflect.Interface
+	}
+	if !hasOwnName(text) {
+		return false
+	}
+	c.unsure = append(c.unsure, unsureName{text: text, want: t})
+	return true
 }
 
 // boxed returns the memory of a value that is behind the pointer at `at` now. A

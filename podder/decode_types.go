@@ -159,7 +159,7 @@ func (l *loader) typeOf(id pod.TypeID) (*storedType, error) {
 			return nil, err
 		}
 	}
-	plan, err := l.reg.plan(st.descriptor, st.node, t)
+	plan, err := l.plan(st.descriptor, st.node, t)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func (l *loader) typeAs(id pod.TypeID, t reflect.Type) (*storedType, error) {
 	if as, ok := l.typed[key]; ok {
 		return as, nil
 	}
-	plan, err := l.reg.plan(st.descriptor, st.node, t)
+	plan, err := l.plan(st.descriptor, st.node, t)
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +225,7 @@ func (l *loader) partAs(n *node, t reflect.Type) (*storedType, error) {
 		}
 	}
 	d := appendNode([]byte{descriptorVersion}, n)
-	plan, err := l.reg.plan(d, n, t)
+	plan, err := l.plan(d, n, t)
 	if err != nil {
 		return nil, err
 	}
