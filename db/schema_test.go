@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"weak"
 
 	"github.com/poddb/poddb/db"
 )
@@ -130,6 +133,54 @@ func TestSchemaReportSaysWhatBecomesOfEachType(t *testing.T) {
 	}
 	if _, err := db.CompareTypes(stored, []byte("{}")); !errors.Is(err, db.ErrInvalid) {
 		t.Errorf("no description: %v", err)
+	}
+}
+
+type (
+	linksV1 struct {
+		A, B, C, D, E lineV1
+		F             db.Ref[lineV1]
+		G             atomic.Pointer[lineV1]
+		H             *lineV1
+		I             []speaks
+	}
+	linksV2 struct {
+		A *lineV2
+		B db.Ref[lineV2]
+		C atomic.Pointer[lineV2]
+		D weak.Pointer[lineV2]
+		E db.Ref[harborV2]
+		F lineV2
+		G lineV2
+		H db.Ref[lineV2]
+		I []lineV2
+	}
+)
+
+type speaks interface{ speak() }
+
+func (lineV1) speak() {}
+
+// Values go behind Refs and atomic pointers like behind pointers, and the report says so.
+func TestSchemaReportKnowsAllPointers(t *testing.T) {
+	ctx := context.Background()
+	d := must(db.OpenMemory(ctx, &db.Options{Types: db.Types(db.Type[linksV1]("Links"), db.Type[lineV1]("Line"))}))(t)
+	defer d.Close()
+	ns := namespace(t, d)
+	set(t, ns, "x", &linksV1{I: []speaks{lineV1{}}})
+	save(t, ns)
+	desc := must(db.DescribeTypes(db.Types(db.Type[linksV2]("Links"), db.Type[lineV2]("Line"), db.Type[harborV2]("Harbor"))))(t)
+	got := map[string]string{}
+	for _, c := range must(db.CompareTypes(must(d.Schema(ctx))(t), desc))(t) {
+		for _, f := range c.Fields {
+			if c.Stored == "Links" {
+				got[f.Stored] = f.Change
+			}
+		}
+	}
+	want := map[string]string{"A": "converted", "B": "converted", "C": "checked", "D": "impossible", "E": "unknown", "F": "converted", "G": "checked", "H": "checked", "I": "checked"}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

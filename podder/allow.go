@@ -50,20 +50,20 @@ func (r *Registry) foreign(t reflect.Type) *foreignLayout {
 	r.mu.RLock()
 	allowed := r.allowed[t.PkgPath()]
 	r.mu.RUnlock()
-	if !allowed || t.Kind() != reflect.Struct || privateField(t) == "" || r.codec(t) != nil || r.std[t] || isSync(t) || r.modules.own(t.PkgPath()) {
+	if !allowed || t.Kind() != reflect.Struct || privateField(t).Name == "" || r.codec(t) != nil || r.std[t] || isSync(t) || r.modules.own(t.PkgPath()) {
 		return nil
 	}
 	return &foreignLayout{moduleOf(t.PkgPath()), xxh3.HashString(privateFields(t))}
 }
 
-// privateField names a private field of a struct, "" if it has none.
-func privateField(t reflect.Type) string {
+// privateField returns a private field of a struct, one without a name if it has none.
+func privateField(t reflect.Type) reflect.StructField {
 	for i := range t.NumField() {
 		if f := t.Field(i); f.PkgPath != "" && f.Name != "_" {
-			return f.Name
+			return f
 		}
 	}
-	return ""
+	return reflect.StructField{}
 }
 
 // moduleOf returns the module that has a package, with its version.

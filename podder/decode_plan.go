@@ -46,7 +46,7 @@ type decodeMove struct {
 	code   moveCode
 	offset uintptr
 	count  int            // array: elements
-	typ    reflect.Type   // pointer, slice: element; map, interface: itself; unbox: the value's
+	typ    reflect.Type   // pointer, slice: element; map, interface, box: itself; unbox: the value's
 	same   uintptr        // typeAddress(typ) of a pointer, slice or map that is not loose, else 0
 	sub    *decodePlan    // array, tail: elements; box: the value
 	node   *node          // skip: what to pass over; toInterface: the stored type

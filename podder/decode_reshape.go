@@ -30,14 +30,14 @@ func (c *compiler) reshape(pl *decodePlan, n *node, t reflect.Type, path string)
 		pl.one(decodeMove{code: moveFromInterface, typ: t, path: path})
 		pl.ifaces = true
 		return nil
-	case kind == nodePointer && (t.Kind() != reflect.Pointer || pointsAtItself(t)):
+	case kind == nodePointer && (isWeak(t) || pointsAtItself(t)):
 	case kind == nodePointer:
-		sub, err := c.compile(n, t.Elem(), path)
+		sub, err := c.compile(n, pointee(t), path)
 		if err != nil {
 			return c.mismatch(path, n, t)
 		}
 		pl.box, pl.boxes = sub, true
-		pl.one(decodeMove{code: moveBox, typ: t.Elem(), sub: sub})
+		pl.one(decodeMove{code: moveBox, typ: t, sub: sub})
 		return nil
 	case n.kind == nodePointer && c.mayBe(n.valText, t):
 		pl.one(decodeMove{code: moveUnbox, typ: t, path: path})
@@ -45,6 +45,12 @@ func (c *compiler) reshape(pl *decodePlan, n *node, t reflect.Type, path string)
 		return nil
 	}
 	return c.mismatch(path, n, t)
+}
+
+// isWeak reports whether t is a weak pointer, which keeps no value.
+func isWeak(t reflect.Type) bool {
+	_, code, ok := cellOf(t)
+	return ok && code == opWeak
 }
 
 // pointsAtItself reports whether t is a pointer type such as type P *P: there
@@ -112,20 +118,37 @@ func (c *compiler) mayBe(text string, t reflect.Type) bool {
 
 // boxed returns the memory of a value that is behind the pointer at `at` now. A
 // slot that is decoded again keeps it.
-func (l *loader) boxed(m *decodeMove, c *cursor, at unsafe.Pointer) unsafe.Pointer {
-	p := (*unsafe.Pointer)(at)
-	if *p == nil || l.scratch > 0 {
-		if !l.charge(1, uint64(m.typ.Size()), leastBytes(m.sub.node)) {
-			return reflect.New(m.typ).UnsafePointer()
+func (l *loader) boxed(m *decodeMove, at unsafe.Pointer) unsafe.Pointer {
+	if l.scratch > 0 {
+		*(*unsafe.Pointer)(at) = nil // a copy of the pointer may be in use
+	}
+	p := boxWord(m.typ, at)
+	if *p == nil {
+		size := m.sub.typ.Size()
+		if _, ok := refOf(m.typ); ok {
+			size += unsafe.Sizeof(refCell{})
 		}
-		*p = reflect.New(m.typ).UnsafePointer()
+		l.charge(1, uint64(size), leastBytes(m.sub.node)) // else nothing is made after this one
+		*p = reflect.New(m.sub.typ).UnsafePointer()
 	}
 	return *p
 }
 
+// boxWord returns the word with the address of a value behind the pointer, atomic
+// pointer or Ref at `at`, of type t. A Ref gets its cell.
+func boxWord(t reflect.Type, at unsafe.Pointer) *unsafe.Pointer {
+	if _, ok := refOf(t); !ok {
+		return (*unsafe.Pointer)(at)
+	}
+	if refAt(at) == nil {
+		*(**refCell)(at) = new(refCell)
+	}
+	return &refAt(at).ptr
+}
+
 // intoBox leads a reference to a value that is behind a pointer now on to it.
 func (l *loader) intoBox(s *spot) {
-	p := (*unsafe.Pointer)(s.addr)
+	p := boxWord(s.plan.typ, s.addr)
 	s.plan = s.plan.box
 	s.typ, s.avail = s.plan.typ, 1
 	if *p == nil {

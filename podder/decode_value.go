@@ -80,7 +80,7 @@ func (l *loader) value(p *loadPod, c *cursor, pl *decodePlan, base unsafe.Pointe
 		case moveMigrate:
 			l.migrate(p, c, m, at)
 		case moveBox:
-			l.value(p, c, m.sub, l.boxed(m, c, at))
+			l.value(p, c, m.sub, l.boxed(m, at))
 		case moveUnbox:
 			l.unbox(p, c, m, at)
 		case moveToInterface:

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // storedFields returns the direct fields of struct type t that are stored, in
@@ -82,14 +83,20 @@ func fullCapacity(f reflect.StructField) bool {
 }
 
 // isSync reports whether t belongs to a running program only: never read, zero
-// after load, left alone by checkout.
+// after load, left alone by checkout. So are types that are made from such a one
+// (type lock sync.Mutex).
 func isSync(t reflect.Type) bool {
-	if t.PkgPath() != "sync" {
+	if t.PkgPath() == "sync" {
+		switch t.Name() {
+		case "Mutex", "RWMutex", "Once", "WaitGroup", "Cond":
+			return true
+		}
+	}
+	if t.Kind() != reflect.Struct || t.NumField() == 0 {
 		return false
 	}
-	switch t.Name() {
-	case "Mutex", "RWMutex", "Once", "WaitGroup", "Cond":
-		return true
-	}
-	return false
+	last := t.Field(t.NumField() - 1)
+	return last.PkgPath == "sync" && slices.ContainsFunc(syncTypes, t.ConvertibleTo)
 }
+
+var syncTypes = []reflect.Type{reflect.TypeFor[sync.Mutex](), reflect.TypeFor[sync.RWMutex](), reflect.TypeFor[sync.Once](), reflect.TypeFor[sync.WaitGroup](), reflect.TypeFor[sync.Cond]()}

@@ -1,7 +1,6 @@
 package podder
 
 import (
-	"fmt"
 	"reflect"
 	"runtime/debug"
 	"strings"
@@ -52,27 +51,24 @@ func (e *engine) refusal(t reflect.Type) string {
 	if _, ok := e.reg.layouts[t]; ok {
 		return e.reg.otherLayout(t)
 	}
-	if t.Kind() != reflect.Struct || t.PkgPath() == "" || e.modules.own(t.PkgPath()) || e.reg.isRegistered(t) || e.reg.foreign(t) != nil {
+	private, ok := e.foreignField(t)
+	if !ok {
 		return ""
+	}
+	return e.waysOut(t, private)
+}
+
+// foreignField returns a private field of another package in a struct of type t, if
+// there is one for which nobody vouches. Types of the program have some that are made
+// from others (type amount big.Int).
+func (e *engine) foreignField(t reflect.Type) (private reflect.StructField, found bool) {
+	if t.Kind() != reflect.Struct || t.PkgPath() == "" || e.reg.isRegistered(t) || e.reg.foreign(t) != nil {
+		return private, false
 	}
 	_, _, cell := cellOf(t)
 	if _, ok := atomicOp(t); ok || cell || isSync(t) {
-		return ""
+		return private, false
 	}
-	private := privateField(t)
-	if private == "" {
-		return ""
-	}
-	if isHandle(t) {
-		return fmt.Sprintf("only code that names the type can make a handle: add db.Handle[T] for %v to Options.Types", t)
-	}
-	if !e.nameable(t) {
-		return fmt.Sprintf("package %s keeps private fields in it (%s), which are no contract: vouch for this version of the package with db.AllowPackage(%q), "+
-			"copy what matters into a type of your own, or skip the field with the tag `pod:\"-\"` (%v is private to its package, so no program can register it)",
-			t.PkgPath(), private, t.PkgPath(), t)
-	}
-	return fmt.Sprintf("package %s keeps private fields in it (%s), which are no contract: give it a codec with db.Codec[%v] or db.Type[%v](%q, db.UseBinary()), "+
-		"vouch for the names of its fields with db.Register[%v](%q), or for this version of the package with db.AllowPackage(%q), "+
-		"copy what matters into a type of your own, or skip the field with the tag `pod:\"-\"`",
-		t.PkgPath(), private, t, t, e.reg.typeText(t), t, e.reg.typeText(t), t.PkgPath())
+	private = privateField(t)
+	return private, private.Name != "" && !(e.modules.own(t.PkgPath()) && e.modules.own(private.PkgPath))
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/token"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -83,20 +84,23 @@ func (w *walk) runsOnly(at unsafe.Pointer, t reflect.Type, where string) {
 // unknown says which part of t a later process could not know, and what to do.
 func (e *engine) unknown(t reflect.Type, static typeSet, what string) string {
 	part := e.reg.unmakable(t, static)
+	what += " a later process could not know"
+	if !e.nameable(part) { // no word for its package would change that
+		return fmt.Sprintf("%s: %v is private to package %s, so no program can register it: copy what matters into a type of your own, or skip the field with the tag `pod:\"-\"`", what, part, part.PkgPath())
+	}
 	if why := e.refusal(part); why != "" {
 		return why
-	}
-	what += " a later process could not know"
-	if !e.nameable(part) {
-		return fmt.Sprintf("%s: %v is private to package %s, so no program can register it; it needs a codec, or skip the field with the tag `pod:\"-\"`", what, part, part.PkgPath())
 	}
 	return what + ": " + e.reg.unknownHint(part)
 }
 
 // nameable reports whether the program can write the name of t.
 func (e *engine) nameable(t reflect.Type) bool {
-	return t.PkgPath() == "" || t.Name() == "" || e.modules.own(t.PkgPath()) || token.IsExported(t.Name())
+	return t.PkgPath() == "" || t.Name() == "" || e.modules.own(t.PkgPath()) || token.IsExported(t.Name()) && !isInternal(t.PkgPath())
 }
+
+// isInternal reports whether only packages near a package may import it.
+func isInternal(pkg string) bool { return slices.Contains(strings.Split(pkg, "/"), "internal") }
 
 // known reports whether a later process that wants types whose closure is
 // static can make t from its text.

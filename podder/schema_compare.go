@@ -269,10 +269,14 @@ func (p programNames) convertText(from, fromKind, to, toKind string) (change, wh
 		return ChangeChecked, why
 	case toKind == "interface", fromKind == "interface":
 		return ChangeChecked, why
+	case toKind == "ptr" && fromKind != "ptr" && strings.HasPrefix(to, "weak.Pointer["):
+		return ChangeImpossible, why
+	case fromKind != toKind && (strings.HasPrefix(to, "sync/atomic.Pointer[") || strings.HasPrefix(from, "sync/atomic.Pointer[")):
+		return ChangeChecked, why // registered names are not in these texts
 	case toKind == "ptr" && fromKind != "ptr":
-		return atLeastConverted(p.convertText(from, fromKind, strings.TrimPrefix(to, "*"), fromKind)), why
+		return atLeastConverted(p.convertText(from, fromKind, pointeeText(to), fromKind)), why
 	case fromKind == "ptr" && toKind != "ptr":
-		return atLeastConverted(p.convertText(strings.TrimPrefix(from, "*"), toKind, to, toKind)), why
+		return atLeastConverted(p.convertText(pointeeText(from), toKind, to, toKind)), why
 	case fromKind != toKind:
 		return ChangeImpossible, why
 	case fromKind == "struct":
@@ -287,6 +291,9 @@ func (p programNames) convertText(from, fromKind, to, toKind string) (change, wh
 	}
 	return ChangeChecked, why
 }
+
+// pointeeText returns the text of the type to which a pointer or Ref leads.
+func pointeeText(text string) string { return strings.TrimPrefix(pointerText(text), "*") }
 
 func atLeastConverted(change, _ string) string {
 	if change == ChangeSame {
