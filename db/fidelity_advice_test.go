@@ -29,7 +29,7 @@ type (
 	madeLock  sync.Mutex
 	madeRW    sync.RWMutex
 	madeOnce  sync.Once
-	ownLocks    struct {
+	ownLocks  struct {
 		L  madeLock
 		RW madeRW
 		O  madeOnce

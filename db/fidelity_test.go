@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/poddb/poddb/db"
@@ -42,6 +44,9 @@ type row struct {
 	strange []db.TypeEntry
 	now     func() any
 	renewed []db.TypeEntry // types of the other process
+	// copied is a variable that leads to a part of another one's object, which is behind
+	// a pointer now: saved alone, it has a copy of the part from then on.
+	copied string
 }
 
 // step changes the memory or the namespace of a row before another Save. What
@@ -57,6 +62,12 @@ func (r row) after(steps ...step) row {
 // unknown has a row with values of types that the other process does not know.
 func (r row) unknown(types ...db.TypeEntry) row {
 	r.strange = types
+	return r
+}
+
+// copies names the variable that has a copy when it is saved alone.
+func (r row) copies(name string) row {
+	r.copied = name
 	return r
 }
 
@@ -119,6 +130,7 @@ func rows() []struct {
 		{"types", typeRows()},
 		{"codecs", codecRows()},
 		{"forms", formRows()},
+		{"changes", changeRows()},
 		{"memory", memoryRows()},
 		{"refs", refRows()},
 		{"big", bigGraphRows()},
@@ -197,6 +209,9 @@ func roundTrip(t *testing.T, name string, r row) {
 		return
 	}
 	// What the other one did not know is what it was.
+	if r.now != nil {
+		r.empty, r.types = r.now, r.renewed
+	}
 	d = must(db.Open(ctx, file, r.options(r.strange...)))(t)
 	defer d.Close()
 	vars, ns = r.empty(), namespace(t, d)
@@ -225,11 +240,19 @@ func elsewhere(t *testing.T, r row, file string) {
 	ctx := context.Background()
 	if r.now != nil {
 		r.empty, r.types = r.now, r.renewed
+		oneFirst(t, r, file)
 	}
 	d := must(db.Open(ctx, file, r.options()))(t)
 	defer d.Close()
 	if r.now != nil {
 		rewrite(t, d, r.empty())
+		s := must(d.At(ctx, 1))(t)
+		defer s.Close()
+		old := r.empty()
+		loadFields(t, s, old, fieldNames(old)...)
+		if r.check(t, old); t.Failed() {
+			t.Fatal("the old version")
+		}
 	}
 	head := must(d.Head(ctx, "main"))(t)
 
@@ -285,6 +308,60 @@ func rewrite(t *testing.T, d *db.DB, vars any) {
 	if v := save(t, ns); v != 2 {
 		t.Fatalf("types that changed are version %d", v)
 	}
+}
+
+// oneFirst loads each variable alone, in a copy of the file, and saves it as its new type.
+// That works, or is refused since another one refers into what would be lost; with all
+// of them loaded it works.
+func oneFirst(t *testing.T, r row, file string) {
+	ctx := context.Background()
+	names := fieldNames(r.empty())
+	for _, first := range names {
+		copied := filepath.Join(t.TempDir(), "copy.pod")
+		if err := os.WriteFile(copied, must(os.ReadFile(file))(t), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d := must(db.Open(ctx, copied, r.options()))(t)
+		ns, vars := namespace(t, d), r.empty()
+		loadFields(t, ns, vars, first)
+		if _, err := ns.Save(ctx); err != nil && !(errors.Is(err, db.ErrTypeMismatch) && strings.Contains(err.Error(), "load the variables that refer into it before saving: ")) {
+			t.Fatalf("%s alone: %v", first, err)
+		}
+		for _, n := range names {
+			loadFields(t, ns, vars, n)
+		}
+		save(t, ns)
+		verifyClean(t, d)
+		if first == r.copied {
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if r.check(t, vars); t.Failed() {
+			t.Fatalf("%s loaded and saved first", first)
+		}
+		head := must(d.Head(ctx, "main"))(t)
+		ns, vars = namespace(t, d), r.empty()
+		loadFields(t, ns, vars, names...)
+		if r.check(t, vars); t.Failed() {
+			t.Fatalf("%s loaded and saved first, loaded again", first)
+		}
+		if v := save(t, ns); v != head {
+			t.Fatalf("%s loaded and saved first: Save made version %d of %d", first, v, head)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// fieldNames lists the variables of a row.
+func fieldNames(vars any) (names []string) {
+	for t, i := reflect.TypeOf(vars).Elem(), 0; i < t.NumField(); i++ {
+		names = append(names, t.Field(i).Name)
+	}
+	return names
 }
 
 // loadFields reads the variables of some fields of vars in one call.

@@ -44,10 +44,18 @@ func TestForeignPrivateLayoutsAreRefusedWithTheWaysOut(t *testing.T) {
 	if !errors.As(err, &u) || len(u.Problems) != 2 || u.Problems[0].Path != "x.H" || u.Problems[0].Type != "blake3.Hasher" {
 		t.Fatalf("%v", err)
 	}
-	for _, way := range []string{"db.Codec[blake3.Hasher]", `db.Register[blake3.Hasher]("github.com/zeebo/blake3.Hasher")`, `db.AllowPackage("github.com/zeebo/blake3")`, "pod:\"-\""} {
-		if !strings.Contains(u.Problems[0].Reason, way) {
-			t.Errorf("%q does not say %s", u.Problems[0].Reason, way)
+	for i, ways := range [][]string{
+		{"db.Codec[blake3.Hasher]", `db.AllowPackage("github.com/zeebo/blake3")`, "pod:\"-\""},
+		{"db.Codec[rand.Zipf]", `db.Register[rand.Zipf]("math/rand.Zipf")`, `db.AllowPackage("math/rand")`, "pod:\"-\""},
+	} {
+		for _, way := range ways {
+			if !strings.Contains(u.Problems[i].Reason, way) {
+				t.Errorf("%q does not say %s", u.Problems[i].Reason, way)
+			}
 		}
+	}
+	if strings.Contains(u.Problems[0].Reason, "db.Register") { // it has private types in it, for which that is no word
+		t.Errorf("%q", u.Problems[0].Reason)
 	}
 	if len(s.pods) > 0 {
 		t.Error("something was written")

@@ -47,6 +47,9 @@ func (l *loader) referVia(p *loadPod, c *cursor, code uint64, hops int) (spot, b
 		l.corrupt("reference ends early")
 		return spot{}, false
 	}
+	if len(l.steps) > first {
+		l.want = nil // what is wanted is a part of what is there
+	}
 	at, ok := l.referTo(p, code, hops)
 	if ok {
 		at, ok = l.descend(at, index, l.steps[first:])

@@ -206,7 +206,7 @@ func (l *loader) refTarget(c *refCell, t reflect.Type) (spot, error) {
 	to := loadSlot{l.pod(c.place.Pod), c.place.Slot}
 	for {
 		l.start(to)
-		if c.loose {
+		if c.loose && !c.leadsToPart() {
 			l.want = t
 		}
 		s, ok := l.regionAt(nil, to, c.tail != "", 0)
@@ -229,6 +229,14 @@ func (l *loader) refTarget(c *refCell, t reflect.Type) (spot, error) {
 			return s, err
 		}
 	}
+}
+
+// leadsToPart reports whether the reference of a cell leads to a part of an object, or
+// of an element.
+func (c *refCell) leadsToPart() bool {
+	in := cursor{buf: []byte(c.tail)}
+	in.uvarint()
+	return c.tail != "" && in.uvarint() > 0
 }
 
 // ref decodes a Ref: it keeps the place of what has not been fetched, and follows

@@ -160,7 +160,8 @@ type reshapeSearch struct {
 	v      *viewer
 	losing map[target]bool
 	names  []string // of the variables through which one was found
-	kept   []string // paths of Refs that are such references
+	kept   []string // paths of objects with Refs that are such references
+	opaque []string // and of values of unknown types
 	part   target   // the first that was found: into this slot
 	path   string   // of the part in it
 	what   string   // became of it
@@ -170,7 +171,21 @@ type reshapeSearch struct {
 
 type reshapeStep struct {
 	at   target
-	name string // the variable that has led there
+	from referrer
+}
+
+// referrer is what has led the search somewhere: the path of an object that the save
+// writes, or a variable that it does not, and the list of the like.
+type referrer struct {
+	name string
+	list *[]string
+}
+
+// found notes that a reference into what is lost comes from there.
+func (r referrer) found() {
+	if !slices.Contains(*r.list, r.name) {
+		*r.list = append(*r.list, r.name)
+	}
 }
 
 // checkReshaped refuses a save that would take away parts of objects to which
@@ -227,7 +242,7 @@ func (s *reshapeSearch) search(names []string) error {
 		if err != nil {
 			return err
 		}
-		s.push(target{pod: id}, name)
+		s.push(target{pod: id}, referrer{name, &s.names})
 	}
 	for _, k := range s.saved.keptRefs {
 		if err := s.keptRef(k); err != nil {
@@ -255,10 +270,10 @@ func (s *reshapeSearch) search(names []string) error {
 // maxSearchedPods bounds the pods that a search keeps in memory.
 const maxSearchedPods = 1024
 
-func (s *reshapeSearch) push(t target, name string) {
+func (s *reshapeSearch) push(t target, from referrer) {
 	if _, ok := s.seen[t]; !ok && !s.writes(t) {
 		s.seen[t] = struct{}{}
-		s.todo = append(s.todo, reshapeStep{t, name})
+		s.todo = append(s.todo, reshapeStep{t, from})
 	}
 }
 
@@ -275,7 +290,7 @@ func (s *reshapeSearch) slot(x reshapeStep) error {
 		if r.null || r.zeroSize {
 			return nil
 		}
-		s.push(r.to, x.name)
+		s.push(r.to, x.from)
 		n := length
 		if w.n != nil && w.n.kind == nodeSlice {
 			c := w.c
@@ -283,8 +298,8 @@ func (s *reshapeSearch) slot(x reshapeStep) error {
 			n += c.uvarint()
 		}
 		ok, err := s.leadsIntoLost(r, n)
-		if ok && !slices.Contains(s.names, x.name) {
-			s.names = append(s.names, x.name)
+		if ok {
+			x.from.found()
 		}
 		return err
 	}
@@ -300,9 +315,12 @@ func (s *reshapeSearch) slot(x reshapeStep) error {
 func (s *reshapeSearch) keptRef(k keptRef) error {
 	f := pathFinder{w: s.walk, steps: map[int32]string{}, walked: map[int32]bool{}}
 	f.want(k.region)
-	path := f.pathTo(k.region)
+	from := referrer{f.pathTo(k.region), &s.kept}
+	if k.opaque {
+		from.list = &s.opaque
+	}
 	r := reference{to: target{k.to.Pod, k.to.Slot}, interior: len(k.tail) > 0}
-	s.push(r.to, path)
+	s.push(r.to, from)
 	if !r.interior && k.opaque {
 		return nil // it may be a slice
 	}
@@ -314,8 +332,8 @@ func (s *reshapeSearch) keptRef(k keptRef) error {
 		}
 	}
 	ok, err := s.leadsIntoLost(r, 0)
-	if ok && !slices.Contains(s.kept, path) {
-		s.kept = append(s.kept, path)
+	if ok {
+		from.found()
 	}
 	return err
 }
@@ -400,6 +418,7 @@ func (s *reshapeSearch) refusal() error {
 	}
 	list(s.names, "load the variables that refer into it before saving: ")
 	list(s.kept, "get the Refs that lead into it before saving: ")
+	list(s.opaque, "register the types of the values that lead into it, or drop them: ")
 	return fmt.Errorf("%s%s: %s, and references to it that this save does not write would lead nowhere; %s: %w",
 		at, s.path, s.what, strings.Join(todo, "; "), dberr.ErrTypeMismatch)
 }
