@@ -167,7 +167,8 @@ func freedSince(ctx context.Context, then, now *mvcc.Snapshot) podder.FreedSlots
 }
 
 // Moved lists the variables whose value could not keep its address in the
-// newest Checkout: pointers that the program held to it are detached.
+// newest Checkout or Undo: pointers that the program held to it are detached. What is
+// written through them is not stored, and no error says so: get those variables again.
 func (ns *Namespace) Moved() (names []string) {
 	ns.look(func() { names = slices.Clone(ns.moved) })
 	return names

@@ -286,3 +286,37 @@ func TestAPartThatIsSavedAloneIsACopy(t *testing.T) {
 	save(t, ns)
 	must(d.Verify(ctx, db.VerifyOptions{Deep: true}))(t)
 }
+
+// Undo of the save that wrote an object in its new shape brings back what was stored in the
+// old one: a value that is behind a pointer now needs memory that its object does not have,
+// so the object moves, and Moved says so. What the program still holds is left alone, and
+// what is written to it is not stored.
+func TestUndoAcrossAChangeOfTypesMovesTheObject(t *testing.T) {
+	ctx := t.Context()
+	a := &boxedOld{pairIn{2, 3}, 4}
+	d := changedTypes(t, filled(t, "a", a, "n", &numberOld{5}), append(boxedEras[0], db.Type[numberOld]("N")), append(boxedEras[1], db.Type[numberOld]("N")))
+	ns := namespace(t, d)
+	was := must(db.Get[*boxedNow](ctx, ns, "a"))(t)
+	n := must(db.Get[*numberOld](ctx, ns, "n"))(t)
+	was.V.B, was.K, n.V = 30, 40, 50
+	v := save(t, ns)
+	undone := must(ns.Undo(ctx))(t)
+	if moved := ns.Moved(); undone != v+1 || len(moved) != 1 || moved[0] != "a" {
+		t.Fatalf("version %d after %d, moved %v", undone, v, moved)
+	}
+	now := must(db.Get[*boxedNow](ctx, ns, "a"))(t)
+	if now == was || *now.V != (pairIn{2, 3}) || now.K != 4 || n.V != 5 {
+		t.Errorf("undone: %v %d, %d", *now.V, now.K, n.V)
+	}
+	if *was.V != (pairIn{2, 30}) || was.K != 40 {
+		t.Errorf("what moved was written: %v %d", *was.V, was.K)
+	}
+	was.K, now.V.A = 41, 20
+	saved := save(t, ns)
+	s := must(d.At(ctx, saved))(t)
+	defer s.Close()
+	if c := must(db.Get[*boxedNow](ctx, s, "a"))(t); *c.V != (pairIn{20, 3}) || c.K != 4 {
+		t.Errorf("saved: %v %d", *c.V, c.K)
+	}
+	must(d.Verify(ctx, db.VerifyOptions{Deep: true}))(t)
+}
