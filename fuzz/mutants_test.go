@@ -631,7 +631,7 @@ var mutants = []mutant{
 		"podder/merge_same.go", "|| p.Generation(t.slot) != q.Generation(t.slot) {\n\t\treturn false, err", "{\n\t\treturn false, err",
 		"./db -run ^TestMergeTellsObjectsOfOneSlotApart$"},
 	{"merge-let-go", "what a side did to an object that it let go of counts",
-		"podder/merge_idle.go", "m.idle[side][t] = !reached[t]", "m.idle[side][t] = false",
+		"podder/merge_idle.go", "m.idle[side][t] = !reached[t]", "m.idle[side][t] = !reached[t] && false",
 		"./db -run ^TestMergeTakesNothingOfWhatWasLetGoOf$"},
 	{"merge-way", "what a merge brought counts as new in the next one",
 		"mvcc/mergeway.go", "if w.way == nil || len(w.way.steps) == 0 {", "if w.way != nil {",

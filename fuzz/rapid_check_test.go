@@ -51,6 +51,8 @@ func (p *programme) shows(s *db.Snapshot, want versionState) error {
 	return err
 }
 
+var errTwo = errors.New("two objects")
+
 // read is the state that a snapshot shows, without which document is which object.
 func (p *programme) read(s *db.Snapshot) (versionState, error) {
 	got := versionState{docs: map[string]docState{}, cells: map[int]int{}}
@@ -67,7 +69,7 @@ func (p *programme) read(s *db.Snapshot) (versionState, error) {
 		state := docState{n: doc.N}
 		for _, c := range doc.Cells {
 			if other := at[c.ID]; other != nil && other != c {
-				return got, fmt.Errorf("cell %d of %s is two objects", c.ID, name)
+				return got, fmt.Errorf("cell %d of %s is %w", c.ID, name, errTwo)
 			}
 			at[c.ID] = c
 			got.cells[c.ID] = c.V

@@ -79,6 +79,9 @@ func (p *programme) merge(t *rapid.T) {
 	if want.unsure != "" || want.untold != "" {
 		result = p.adopted(t, rep.Version, ours, theirs, want.result)
 	}
+	if p.over {
+		return
+	}
 	p.appended(into, rep.Version, result.reachable())
 	p.parents[rep.Version] = append(p.parents[rep.Version], theirs)
 	p.taken[rep.Version] = map[string]db.Version{p.lineOf(theirs): theirs}
@@ -148,6 +151,10 @@ func (p *programme) adopted(t *rapid.T, v, ours, theirs db.Version, guess versio
 	must(t, err)
 	defer s.Close()
 	got, err := p.read(s)
+	if errors.Is(err, errTwo) { // what was brought back, or moved by a merge, is another object to the next one
+		p.over = true
+		return guess
+	}
 	must(t, err)
 	objects, values := map[int]int{}, map[int]bool{}
 	for _, side := range []db.Version{ours, theirs} {
