@@ -44,7 +44,7 @@ type barEnv struct {
 
 // promises are all that were made so far. Issues to come append theirs.
 func promises() []promise {
-	return slices.Concat(ratePromises(), changePromises(), deepPromises(), insertPromises(), txPromises(), versionPromises(), storagePromises(), []promise{
+	return slices.Concat(ratePromises(), changePromises(), poddingPromises(), deepPromises(), insertPromises(), txPromises(), versionPromises(), storagePromises(), []promise{
 		{measure: measureWalk, bars: []bar{{
 			name: "first-walk", set: "podding", unit: "objects/s", limit: 3e6, atLeast: true,
 			about: "first save of 1,000,000 objects without storing them: discover, place, encode, hash; per CPU second",

@@ -43,12 +43,9 @@ func measureChanges(ctx context.Context, c changeCase, bars []bar) error {
 	if err != nil {
 		return err
 	}
-	systems := rateSystems()[1:] // without poddb
-	rivals := make([]codec, len(systems))
-	for i, s := range systems {
-		if rivals[i], err = newCodec(s); err != nil {
-			return err
-		}
+	others, err := newRivals()
+	if err != nil {
+		return err
 	}
 	for range 3 { // the third save is the first that does not walk
 		x.change(100, rnd)
@@ -58,7 +55,7 @@ func measureChanges(ctx context.Context, c changeCase, bars []bar) error {
 	}
 	for k, every := range []int{100, 1, 0} {
 		var poddb []float64
-		times := make([][]float64, len(rivals))
+		times := make([][]float64, len(others.names))
 		for range changeRounds {
 			if every > 0 {
 				x.change(every, rnd)
@@ -74,15 +71,11 @@ func measureChanges(ctx context.Context, c changeCase, bars []bar) error {
 				return err
 			}
 			poddb = append(poddb, used)
-			for i, r := range rivals {
-				used, err := cpuOf(func() error { return r.encode(x.plain) })
-				if err != nil {
-					return fmt.Errorf("%s: %w", systems[i], err)
-				}
-				times[i] = append(times[i], used)
+			if err := others.times(times, func(r codec) error { return r.encode(x.plain) }); err != nil {
+				return err
 			}
 		}
-		bars[k].value, bars[k].note = changeRatio(poddb, systems, times)
+		bars[k].value, bars[k].note = changeRatio(poddb, others.names, times)
 	}
 	runtime.KeepAlive(x)
 	return nil

@@ -89,6 +89,8 @@ func helperCommand(ctx context.Context, args []string) error {
 		return rateHelper(dir)
 	case "kv":
 		return kvHelper(ctx, dir)
+	case "state":
+		return stateHelper(ctx)
 	case "deep-deep", "deep-shallow":
 		return deepHelper(dir, kind == "deep-deep")
 	}
