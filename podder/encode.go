@@ -37,6 +37,7 @@ type encoder struct {
 	change     pod.Change
 	writes     []pod.SlotWrite
 	slots      []uint32 // of out
+	longest    int      // how long out and writes have been
 	marked     []uint32 // slots that are exported, and slot 0
 	sets       edgeSets
 	typeIDs    []pod.TypeID // by 2*plan.number, + 1 for the entries of a map

@@ -13,14 +13,16 @@ type idleTables struct {
 	states  []*state
 	walk    *walk
 	encoder *encoder
+	items   [2][]slotItem // of a save that does not walk
 }
 
 // Of tables that are larger, or of more states, the collector takes care.
 const (
 	maxIdleStates = 2
 	maxIdlePods   = 64
-	maxIdleList   = 1024
-	maxIdleBytes  = 64 << 10
+	maxIdleList   = 4096
+	maxIdleItems  = 16 << 10
+	maxIdleBytes  = 256 << 10
 )
 
 // state returns an empty state.
@@ -81,20 +83,50 @@ func (t *idleTables) giveEncoder(e *encoder) {
 	if cap(e.buf) > maxIdleBytes || e.numbers.large() {
 		return
 	}
+	longest := max(e.longest, len(e.out), len(e.writes))
 	e.numbers.clear()
 	*e = encoder{
-		buf: e.buf[:0], runs: without(e.runs), out: without(e.out), links: without(e.links), starts: without(e.starts),
-		refs: without(e.refs), numbers: e.numbers, used: without(e.used), writes: without(e.writes),
-		slots: without(e.slots), marked: without(e.marked), typeIDs: without(e.typeIDs),
+		buf: e.buf[:0], runs: short(e.runs), out: without(e.out, longest), links: short(e.links), starts: short(e.starts),
+		refs: short(e.refs), numbers: e.numbers, used: short(e.used), writes: without(e.writes, longest),
+		slots: short(e.slots), marked: short(e.marked), typeIDs: short(e.typeIDs),
 	}
 	t.encoder = e
 }
 
-// without returns a list without its elements, or none if it is long.
-func without[T any](list []T) []T {
+// takeItems returns a list for at least n items.
+func (t *idleTables) takeItems(n int) (list []slotItem) {
+	for k := range t.items {
+		if cap(t.items[k]) >= n {
+			list, t.items[k] = t.items[k], nil
+			return list
+		}
+	}
+	return make([]slotItem, 0, n)
+}
+
+// giveItems takes a list that nobody needs any more.
+func (t *idleTables) giveItems(list []slotItem) {
+	if cap(list) > maxIdleItems {
+		return
+	}
+	k := 0
+	if cap(t.items[1]) < cap(t.items[0]) {
+		k = 1
+	}
+	if cap(t.items[k]) < cap(list) {
+		t.items[k] = list[:0]
+	}
+}
+
+// without returns a list without its elements, of which at most used were ever there, or none if it
+// is long.
+func without[T any](list []T, used int) []T {
 	if cap(list) > maxIdleList {
 		return nil
 	}
-	clear(list[:cap(list)])
+	clear(list[:min(used, cap(list))])
 	return list[:0]
 }
+
+// short is without for elements that hold no pointers.
+func short[T any](list []T) []T { return without(list, 0) }

@@ -13,8 +13,8 @@ import (
 func TestIdleTablesHoldNothing(t *testing.T) {
 	s := newFakeStore()
 	cfg := s.config()
-	cfg.Registry, cfg.TargetBytes = rndRegistry(t), 300
-	pool := NewPool(cfg)
+	cfg.Registry, cfg.TargetBytes, cfg.Index = rndRegistry(t), 300, true
+	pool, unwalked := NewPool(cfg), 0
 	want := []reflect.Type{reflect.TypeFor[*rnd]()}
 	for seed := range uint64(30) {
 		g, err := pool.Get()
@@ -37,7 +37,14 @@ func TestIdleTablesHoldNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		saved.Abort()
-		mustSave(t, g, s, name, x)
+		for range 3 {
+			x.(*rnd).S += "more"
+			resaved := g.resaved
+			mustSave(t, g, s, name, x)
+			if g.resaved > resaved {
+				unwalked++
+			}
+		}
 		pool.Put(g)
 		for _, st := range g.idle.states {
 			mustHoldNothing(t, st, "own", "pinned", "byID", "regions", "pins", "spans", "edges", "memory", "strings", "prints", "otherEdges")
@@ -52,8 +59,11 @@ func TestIdleTablesHoldNothing(t *testing.T) {
 			}
 		}
 		if e := g.idle.encoder; e != nil {
-			mustHoldNothing(t, e, "buf", "numbers")
+			mustHoldNothing(t, e, "buf", "numbers", "runs", "links", "starts", "refs", "used", "slots", "marked", "typeIDs")
 		}
+	}
+	if unwalked < 10 {
+		t.Errorf("%d saves did not walk", unwalked)
 	}
 }
 

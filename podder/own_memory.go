@@ -28,44 +28,42 @@ type ownMemory struct {
 	given    []any        // blocks from the heap that go there
 }
 
-// spareBlocks are blocks of tables that are over, cleared: most saves and
+// spareBlocks are blocks of tables that are over, cleared, by their type: most saves and
 // transactions are small, and clearing one is cheaper than a new one, which the
 // collector has to find again.
-type spareBlocks struct{ list []any }
+type spareBlocks struct{ of map[reflect.Type][]any }
 
 // maxSpare bounds the blocks of one type that wait for use, and maxGiven those that
 // one owner gives back.
 const (
-	maxSpare = 4
-	maxGiven = 16
+	maxSpare = 48
+	maxGiven = 144
 )
 
 // takeSpare returns a block of a type, nil if there is none.
 func takeSpare[B any](s *spareBlocks) *B {
-	for i, b := range s.list {
-		if p, ok := b.(*B); ok {
-			last := len(s.list) - 1
-			s.list[i] = s.list[last]
-			s.list[last] = nil
-			s.list = s.list[:last]
-			return p
-		}
+	t := reflect.TypeFor[*B]()
+	list := s.of[t]
+	if len(list) == 0 {
+		return nil
 	}
-	return nil
+	last := len(list) - 1
+	p := list[last].(*B)
+	list[last] = nil
+	s.of[t] = list[:last]
+	return p
 }
 
 // give takes blocks back.
 func (s *spareBlocks) give(blocks []any) {
+	if s.of == nil {
+		s.of = map[reflect.Type][]any{}
+	}
 	for _, b := range blocks {
-		v, same := reflect.ValueOf(b), 0
-		for _, other := range s.list {
-			if reflect.TypeOf(other) == v.Type() {
-				same++
-			}
-		}
-		if same < maxSpare {
+		v := reflect.ValueOf(b)
+		if list := s.of[v.Type()]; len(list) < maxSpare {
 			v.Elem().SetZero()
-			s.list = append(s.list, b)
+			s.of[v.Type()] = append(list, b)
 		}
 	}
 }

@@ -138,7 +138,7 @@ func TestAGraphListsItsPods(t *testing.T) {
 func TestSpareBlocksAreCleared(t *testing.T) {
 	var spare spareBlocks
 	for range 3 {
-		m := ownMemory{spare: &spare}
+		m := ownMemory{spare: &spare, heapOnly: true}
 		for range 2 * maxSpare {
 			regions, numbers := ownBlock[region](&m), ownBlock[int32](&m)
 			for i := range regions {
@@ -149,8 +149,10 @@ func TestSpareBlocksAreCleared(t *testing.T) {
 			}
 		}
 		m.spare.give(m.given)
-		if len(spare.list) != 2*maxSpare {
-			t.Fatalf("%d blocks are kept", len(spare.list))
+		for typ, list := range spare.of {
+			if len(spare.of) != 2 || len(list) != maxSpare {
+				t.Fatalf("of %d types, %d of %v are kept", len(spare.of), len(list), typ)
+			}
 		}
 	}
 }

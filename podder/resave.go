@@ -123,7 +123,8 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink, now uin
 	defer w.catchFault(&err)
 	p := &placer{walk: w, cfg: g.cfg, sink: sink, from: w.added, most: uint32(g.cfg.podBytes())}
 	s := &Saved{Roots: map[string]pod.ID{}, g: g, base: g.cur, next: g.cur, undo: u, moment: now}
-	x := &resaver{encoder: &encoder{placer: p, ctx: ctx, saved: s}, added: w.added}
+	x := &resaver{encoder: g.idle.takeEncoder(), added: w.added}
+	x.placer, x.ctx, x.saved = p, ctx, s
 	x.dirty.memory, x.early.memory = &w.own, &w.own
 	if err := x.discover(w, roots); err != nil {
 		return nil, err
@@ -165,19 +166,22 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink, now uin
 	}
 	s.Objects, s.Pods = w.met.count+x.objectsAdded(), s.Pods+u.live.podCount(w.st)
 	committed = true
+	g.idle.giveItems(x.items)
+	g.idle.giveEncoder(x.encoder)
 	return s, nil
 }
 
 // newWalkIn returns a walk that changes the state of g.
 func newWalkIn(ctx context.Context, g *Graph) *walk {
 	st := g.cur
-	w := &walk{ctx: ctx, eng: g.eng, old: st, st: st, hidden: g.hidden, oldRoots: g.roots, others: g.others}
+	w := g.idle.takeWalk()
+	w.ctx, w.eng, w.old, w.st, w.hidden, w.oldRoots, w.others = ctx, g.eng, st, st, g.hidden, g.roots, g.others
 	w.partial, w.added, w.covered = true, st.regions.len(), st.regions.len()
-	w.own = newOwnMemory(w)
+	w.home = &g.idle
 	w.own.spare = &g.spare
 	w.written.spare, g.eng.written = g.eng.written, nil
 	w.edges, w.crossings.memory = &st.edges, &w.own
-	w.undo = newUndo(st)
+	w.undo = newUndo(st, &g.spare)
 	w.met, w.printKeys = newMetRegions(st), g.eng.printKeys()
 	return w
 }

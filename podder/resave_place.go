@@ -87,7 +87,7 @@ func (x *resaver) giveSlot(i int32, r *region) {
 // slotItems lists what is to be encoded, by pod and slot, and marks exports.
 func (x *resaver) slotItems() {
 	st := x.st
-	x.items = ownSlice[slotItem](&x.walk.own, int(x.early.len()+x.dirty.len()+st.regions.len()-x.added))[:0]
+	x.items = x.saved.g.idle.takeItems(int(x.early.len() + x.dirty.len() + st.regions.len() - x.added))
 	for n := range x.early.len() {
 		if s := x.early.at(n); s.region >= 0 {
 			x.items = append(x.items, slotItem{s.pod, int32(s.slot), n + 1, false})
@@ -122,27 +122,29 @@ func (x *resaver) slotItems() {
 			}
 		}
 	}
-	x.items = sortItems(x.items, len(st.pods), &x.walk.own)
+	x.sortItems(len(st.pods))
 }
 
 // sortItems sorts by pod and slot. Where there are many for the number of pods they are
 // counted, since those of a pod are few and mostly in order.
-func sortItems(items []slotItem, pods int, own *ownMemory) []slotItem {
+func (x *resaver) sortItems(pods int) {
+	items := x.items
 	bySlot := func(a, b slotItem) int {
 		return cmp.Or(cmp.Compare(a.pod, b.pod), cmp.Compare(a.slot, b.slot))
 	}
 	if len(items) < pods/4 || len(items) < 64 {
 		slices.SortFunc(items, bySlot)
-		return items
+		return
 	}
-	next := ownSlice[int32](own, pods+1)
+	next := ownSlice[int32](&x.walk.own, pods+1)
 	for k := range items {
 		next[items[k].pod+1]++
 	}
 	for k := range pods {
 		next[k+1] += next[k]
 	}
-	sorted := ownSlice[slotItem](own, len(items))
+	idle := &x.saved.g.idle
+	sorted := idle.takeItems(len(items))[:len(items)]
 	for _, it := range items {
 		sorted[next[it.pod]] = it
 		next[it.pod]++
@@ -154,7 +156,8 @@ func sortItems(items []slotItem, pods int, own *ownMemory) []slotItem {
 		}
 		from = end
 	}
-	return sorted
+	idle.giveItems(items)
+	x.items = sorted
 }
 
 // exportFrom marks what region i refers to in other pods.

@@ -150,6 +150,7 @@ func (e *encoder) begin(i int32, ps *podState) {
 	if len(e.st.forwards) > 0 {
 		e.edgesKnown = 0
 	}
+	e.longest = max(e.longest, len(e.out), len(e.writes))
 	e.buf, e.runs, e.out, e.links = e.buf[:0], e.runs[:0], e.out[:0], e.links[:0]
 	e.refs = append(e.refs[:0], ps.refs...)
 	e.used = append(e.used[:0], make([]bool, len(ps.refs))...)

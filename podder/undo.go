@@ -57,13 +57,14 @@ type oldPrint struct {
 	was       regionPrint
 }
 
-func newUndo(st *state) *undo {
+func newUndo(st *state, spare *spareBlocks) *undo {
 	u := &undo{
 		st: st, count: st.regions.len(), edges: st.edges.len(), spanCount: st.spans.len(), podCount: int32(len(st.pods)), pins: st.prints.pins.len(),
 		unusedPins: st.prints.unusedPins, unusedEdges: st.unusedEdges, boxes: st.boxes,
 		unusedBytes: st.prints.unusedBytes, bytes: st.bytes,
 	}
 	u.own = newOwnMemory(u)
+	u.own.spare = spare
 	u.slots.memory, u.prints.memory = &u.own, &u.own
 	return u
 }
