@@ -392,6 +392,42 @@ func (m *model) check(t *testing.T, s *Store, v Version) {
 		}
 	}
 	m.checkVariables(t, sn, want.names, want.pods)
+	m.checkBulk(t, sn, ids, want.pods)
+}
+
+// checkBulk compares what a load of everything reads, also into the memory of pods that it has
+// recycled, and that what others have stays as it is.
+func (m *model) checkBulk(t *testing.T, sn *Snapshot, ids []pid, pods map[pid]*pod.Pod) {
+	t.Helper()
+	kept := must(sn.Pods(bg, ids))(t)
+	b := sn.Bulk().(*bulk)
+	b.budget = int64(sn.Version()%2) * 1000
+	var late []*pod.Pod
+	for at := 0; at < len(ids); at += 3 {
+		part := slices.Clone(ids[at:min(at+3, len(ids))])
+		slices.Reverse(part)
+		got, err := b.Pods(bg, part)
+		if err != nil {
+			t.Fatalf("version %d: %v", sn.Version(), err)
+		}
+		for i, p := range got {
+			if !samePod(p, pods[part[i]]) {
+				t.Fatalf("version %d: pod %d is not what was put, read in bulk", sn.Version(), part[i])
+			}
+		}
+		b.Recycle(got[0])
+		late = append(late, got[1:]...)
+	}
+	for i, p := range kept {
+		if !samePod(p, pods[ids[i]]) {
+			t.Fatalf("version %d: pod %d was overwritten", sn.Version(), ids[i])
+		}
+	}
+	for _, p := range late {
+		if !slices.ContainsFunc(ids, func(id pid) bool { return samePod(p, pods[id]) }) {
+			t.Fatalf("version %d: a pod that was not recycled was overwritten", sn.Version())
+		}
+	}
 }
 
 // checkVariables compares what Variable gives, with memory of its own and with spare

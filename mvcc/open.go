@@ -155,6 +155,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		s.stop()
 		s.pods.Close()
 		s.blocks.Close()
+		s.recent.drop()
 		return nil, dberr.Join(err, pg.Close(false))
 	}
 	return s, nil
@@ -165,7 +166,8 @@ func (s *Store) start(ctx context.Context, attended bool) error {
 	if s.pods, err = cache.New[*merged](s.budget.podBytes); err != nil {
 		return err
 	}
-	if s.blocks, err = cache.New[[]byte](s.budget.blockBytes); err != nil {
+	s.recent.budget = s.budget.blockBytes / 4
+	if s.blocks, err = cache.New[[]byte](s.budget.blockBytes - s.recent.budget); err != nil {
 		return err
 	}
 	if err := s.load(ctx); err != nil {

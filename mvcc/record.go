@@ -43,8 +43,8 @@ func (v *view) packed(e envelope) ([]byte, error) {
 
 // block returns the raw bytes of a block, which must not be changed. A view
 // keeps the last one: neighbours are asked for one after the other. The cache
-// keeps those with several members; a number never comes back, so what it has
-// is right for ever.
+// and recent keep those with several members; a number never comes back, so what they
+// have is right for ever.
 func (v *view) block(number uint64) ([]byte, error) {
 	if last := v.last.Load(); last != nil && last.number == number {
 		return last.raw, nil
@@ -52,6 +52,9 @@ func (v *view) block(number uint64) ([]byte, error) {
 	raw, ok := v.near.get(number)
 	if !ok {
 		raw, ok = v.s.blocks.Get(number)
+	}
+	if !ok && v.near == nil {
+		raw, ok = v.s.recent.get(number)
 	}
 	if !ok {
 		row, err := v.blockRow(number)
@@ -71,6 +74,7 @@ func (v *view) block(number uint64) ([]byte, error) {
 		case v.near != nil:
 		case row.members > 1:
 			v.s.blocks.Set(number, raw, int64(len(raw)))
+			v.s.recent.put(number, raw)
 		}
 	}
 	v.last.Store(&rawBlock{number, raw})

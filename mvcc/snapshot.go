@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -153,26 +154,45 @@ func (sn *Snapshot) view(ctx context.Context) (*view, error) {
 // Pods returns pods in the order of ids, merged and immutable. One that is not
 // in the snapshot is ErrNotFound.
 func (sn *Snapshot) Pods(ctx context.Context, ids []pod.ID) ([]*pod.Pod, error) {
+	return sn.read(ctx, ids, func(v *view, f found) (*pod.Pod, error) {
+		m, err := v.version(f)
+		if err != nil {
+			return nil, err
+		}
+		return m.pod, nil
+	})
+}
+
+// read returns pods, each of which one reads when it is found.
+func (sn *Snapshot) read(ctx context.Context, ids []pod.ID, one func(*view, found) (*pod.Pod, error)) ([]*pod.Pod, error) {
 	v, err := sn.view(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer v.close()
 	pods := make([]*pod.Pod, len(ids))
-	for i, id := range ids {
-		if i%64 == 63 {
+	order := make([]int, len(ids))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, k int) int { return cmp.Compare(ids[i], ids[k]) }) // neighbours lie in one block
+	for n, i := range order {
+		id := ids[i]
+		if n%64 == 63 {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
 		}
-		m, _, err := v.pod(sn.lineage, id)
+		f, ok, err := v.resolve(sn.lineage, id)
 		if err != nil {
 			return nil, err
 		}
-		if m == nil {
+		if !ok {
 			return nil, fmt.Errorf("%w: pod %d at version %d", dberr.ErrNotFound, id, sn.version)
 		}
-		pods[i] = m.pod
+		if pods[i], err = one(v, f); err != nil {
+			return nil, err
+		}
 	}
 	return pods, nil
 }

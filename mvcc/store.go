@@ -22,6 +22,7 @@ type Store struct {
 	pager      *pager.Pager
 	pods       *cache.Cache[*merged]
 	blocks     *cache.Cache[[]byte] // raw bytes by number
+	recent     recentBlocks
 	secret     [32]byte
 	lost       *lostRows // by a salvage; nil = nothing
 	logID      uint64    // marks log groups of this database
@@ -198,6 +199,7 @@ func (s *Store) Close() error {
 	defer s.gate.Unlock()
 	s.pods.Close()
 	s.blocks.Close()
+	s.recent.drop()
 	return dberr.Join(err, s.pager.Close(err == nil && !s.o.ReadOnly))
 }
 

@@ -37,6 +37,9 @@ func (l *loader) need(p *loadPod) {
 // fetch gets the pods that were asked for last, and stores the references that
 // waited for them.
 func (l *loader) fetch() error {
+	if l.bulk && len(l.fetched) >= bulkFrom {
+		l.goBulk()
+	}
 	first := max(0, len(l.ask)-fetchBatch)
 	batch := l.ask[first:]
 	l.ask = l.ask[:first]

@@ -64,7 +64,7 @@ func Decode(ctx context.Context, cfg Config, src pod.Source, names []string, wan
 		return decodeWithRefs(ctx, cfg, src, names, want)
 	}
 	l := newLoader(ctx, &cfg, src, want)
-	l.recycler, _ = src.(pod.Recycler)
+	l.recycle(src)
 	l.noRefs = true
 	vars, err := l.load(names, want)
 	if errors.Is(err, errReleased) {
@@ -87,7 +87,7 @@ func DecodeOne(ctx context.Context, cfg *Config, src pod.Source, name string, wa
 	names, wants := [1]string{name}, [1]reflect.Type{want}
 	if want == nil || !cfg.Registry.leadsToRef(want) {
 		l := loaderFor(ctx, cfg, src, want)
-		l.recycler, _ = src.(pod.Recycler)
+		l.recycle(src)
 		l.noRefs = true
 		if l.home != nil && l.recycler == nil && l.spare == nil {
 			l.spare = new(pod.Pod)

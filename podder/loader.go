@@ -84,11 +84,13 @@ type loader struct {
 	lacks   *loadPod // the last that was needed and is not here
 	// recycler takes back pods that were released; nil if they stay.
 	recycler pod.Recycler
-	done     []*loadPod // filled, to be released
-	exports  exportBlocks
-	idle     idleLists
-	batch    []*loadPod // being fetched
-	shadows  []loadSlot // live regions that have shadow memory
+	// bulk has the source asked for a recycler when there is much to load.
+	bulk    bool
+	done    []*loadPod // filled, to be released
+	exports exportBlocks
+	idle    idleLists
+	batch   []*loadPod // being fetched
+	shadows []loadSlot // live regions that have shadow memory
 	// forwarders that were followed, with the address they lead to
 	forwarders map[loadSlot]unsafe.Pointer
 

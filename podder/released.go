@@ -7,6 +7,25 @@ import (
 	"github.com/poddb/poddb/internal/pod"
 )
 
+// bulkFrom is how many pods a load has fetched when it is one that reads much.
+const bulkFrom = 64
+
+// recycle has pods released if the source can use their memory again, at once or
+// when it turns out that there are many.
+func (l *loader) recycle(src pod.Source) {
+	l.recycler, _ = src.(pod.Recycler)
+	l.bulk = l.recycler == nil
+}
+
+// goBulk asks the source for another way to read the pods to come, if it has one.
+func (l *loader) goBulk() {
+	l.bulk = false
+	if b, ok := l.src.(pod.BulkSource); ok {
+		l.recycler = b.Bulk()
+		l.src = l.recycler
+	}
+}
+
 // release lets go of pods whose slots are all filled, but for what other pods may
 // ask for: where exported slots are.
 func (l *loader) release() {

@@ -19,6 +19,14 @@ type Recycler interface {
 	Recycle(p *Pod)
 }
 
+// BulkSource is a Source that has another way for loads that read much.
+type BulkSource interface {
+	Source
+	// Bulk returns a source of the same snapshot for one load, which is not safe for
+	// concurrent use.
+	Bulk() Recycler
+}
+
 // reused is the memory that a pod read by ReadWhole keeps for the next one.
 type reused struct {
 	lengths []uint64 // of slots
@@ -31,7 +39,15 @@ type reused struct {
 // DecodeVersion and Merge do, in the memory that p has: nobody else may have p.
 // It refers to b. Errors match dberr.ErrCorrupt, or dberr.ErrTooNew; p is
 // of no use then but to be read into again.
-func (p *Pod) ReadWhole(b []byte) error {
+func (p *Pod) ReadWhole(b []byte) error { return p.Read(b, nil) }
+
+// Read is ReadWhole that also reads versions whose body is a record of its own, which
+// shared returns; nil if there are none. p refers to that body.
+func (p *Pod) Read(b []byte, shared func(RecordNo) ([]byte, error)) error {
+	kind, record := bodyWhole, RecordNo(0)
+	if shared != nil && len(b) > 0 && BodyKind(b[0]&15) == bodyShared {
+		kind = bodyShared
+	}
 	r := binenc.NewReader(b)
 	if p.reused == nil {
 		p.reused = &reused{}
@@ -42,21 +58,32 @@ func (p *Pod) ReadWhole(b []byte) error {
 	case r.Err() != nil:
 	case head>>4 > givenFormat:
 		return fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, head>>4, givenFormat)
-	case head == generationFormat<<4|byte(bodyWhole):
+	case head == generationFormat<<4|byte(kind):
 		m.gens = readGenerations(m.gens, r, false)
-	case head != formatVersion<<4|byte(bodyWhole):
+	case head != formatVersion<<4|byte(kind):
 		r.Fail("pod version that stands alone starts with %#02x", head)
+	}
+	if kind == bodyShared {
+		record = RecordNo(r.Uvarint())
 	}
 	p.readRefs(r)
 	p.readExports(r)
 	total := p.readSlots(r)
-	if r.Err() == nil && total != uint64(r.Len()) {
-		r.Fail("slots of %d bytes, body of %d", total, r.Len())
+	body := b[len(b)-r.Len():]
+	if kind == bodyShared && r.Err() == nil {
+		var err error
+		if r.Len() > 0 {
+			r.Fail("%d bytes behind a version with a shared body", r.Len())
+		} else if body, err = shared(record); err != nil {
+			return err
+		}
+	}
+	if r.Err() == nil && total != uint64(len(body)) {
+		r.Fail("slots of %d bytes, body of %d", total, len(body))
 	}
 	if err := r.Err(); err != nil {
 		return fmt.Errorf("pod version: %w", err)
 	}
-	body := r.Bytes(total)
 	for i, n := range m.lengths {
 		p.Slots[i].Bytes, body = body[:n:n], body[n:]
 	}
