@@ -80,8 +80,10 @@ func (l *loader) arrived(p *loadPod, merged *pod.Pod) {
 	if l.inPlace {
 		p.shadow = make([]unsafe.Pointer, n)
 	}
-	if l.recycler == nil {
+	if l.recycler == nil || l.first != nil {
 		l.fetched = append(l.fetched, p)
+	}
+	if l.recycler == nil {
 		return
 	}
 	for i := range merged.Slots {

@@ -25,11 +25,24 @@ func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want [
 	defer runtime.KeepAlive(g) // the memory of its state
 	g.overtake()
 	g.sweep()
+	if g.isEmpty() {
+		return g.loadFirst(ctx, src, names, want)
+	}
+	return g.load(ctx, src, names, want, nil)
+}
+
+// load is Load; first is not nil if the graph has nothing, and no pod may be needed
+// again.
+func (g *Graph) load(ctx context.Context, src pod.Source, names []string, want []reflect.Type, first *firstLoad) ([]reflect.Value, error) {
 	var l *loader
 	if len(want) == 1 {
 		l = loaderFor(ctx, &g.cfg, src, want[0])
 	} else {
 		l = newLoader(ctx, &g.cfg, src, want)
+	}
+	if first != nil {
+		l.first = first
+		l.recycle(src)
 	}
 	l.lookup, l.knows, l.hidden, l.named.g = g.live, g.knows, hiddenValues{}, g
 	l.keepRefs(g.eng.home)
@@ -296,17 +309,19 @@ func (l *loader) boxType(id pod.TypeID, want reflect.Type) (*storedType, error) 
 func (l *loader) loaded() ([]loadedPod, []liveRegion) {
 	pods := make([]loadedPod, len(l.fetched))
 	n := 0
-	for i, p := range l.fetched {
+	fetched := slices.DeleteFunc(slices.Clone(l.fetched), func(p *loadPod) bool { return p.released })
+	for i, p := range fetched {
 		pods[i] = loadedPod{id: p.id, merged: p.merged}
 		for s := range p.slots {
-			if p.slots[s].addr != nil && p.slots[s].count&regionLive == 0 {
+			if p.slots[s].isNew() {
 				n++
 			}
 		}
 	}
+	pods = pods[:len(fetched)]
 	n += len(l.forwarders)
 	regions := make([]liveRegion, 0, n)
-	order := slices.Clone(l.fetched)
+	order := fetched
 	slices.SortFunc(order, func(a, b *loadPod) int {
 		if a.id < b.id {
 			return -1
@@ -316,20 +331,29 @@ func (l *loader) loaded() ([]loadedPod, []liveRegion) {
 	for _, p := range order {
 		for s := range p.slots {
 			r := &p.slots[s]
-			if r.addr != nil && r.count&regionLive == 0 {
+			if r.isNew() {
 				regions = append(regions, r.region(p, pod.Slot(s)))
-				if r.typ != nil && r.typ.losesParts && (r.kind() == pod.SlotObject || r.kind() == pod.SlotArray) {
-					if l.reshaped == nil {
-						l.reshaped = map[pod.Ref]*decodePlan{}
-					}
-					l.reshaped[pod.Ref{Pod: p.id, Slot: pod.Slot(s)}] = r.typ.plan
-				}
+				l.noteLoss(p, pod.Slot(s))
 			} else if addr, ok := l.forwarders[loadSlot{p, pod.Slot(s)}]; ok {
 				regions = append(regions, liveRegion{pod: p.id, slot: pod.Slot(s), kind: pod.SlotForward, addr: addr})
 			}
 		}
 	}
 	return pods, regions
+}
+
+// isNew reports whether the slot was placed and did not live before.
+func (r *loadRegion) isNew() bool { return r.addr != nil && r.count&regionLive == 0 }
+
+// noteLoss notes a slot whose value loses parts when it is written.
+func (l *loader) noteLoss(p *loadPod, s pod.Slot) {
+	r := &p.slots[s]
+	if r.typ != nil && r.typ.losesParts && (r.kind() == pod.SlotObject || r.kind() == pod.SlotArray) {
+		if l.reshaped == nil {
+			l.reshaped = map[pod.Ref]*decodePlan{}
+		}
+		l.reshaped[pod.Ref{Pod: p.id, Slot: s}] = r.typ.plan
+	}
 }
 
 // region describes a decoded slot to the graph.

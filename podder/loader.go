@@ -84,6 +84,8 @@ type loader struct {
 	lacks   *loadPod // the last that was needed and is not here
 	// recycler takes back pods that were released; nil if they stay.
 	recycler pod.Recycler
+	// first takes in the pods that are released; nil if nobody does.
+	first *firstLoad
 	// bulk has the source asked for a recycler when there is much to load.
 	bulk    bool
 	done    []*loadPod // filled, to be released

@@ -15,6 +15,9 @@ const bulkFrom = 64
 func (l *loader) recycle(src pod.Source) {
 	l.recycler, _ = src.(pod.Recycler)
 	l.bulk = l.recycler == nil
+	if l.recycler != nil && l.first != nil {
+		l.first.begin()
+	}
 }
 
 // goBulk asks the source for another way to read the pods to come, if it has one.
@@ -23,6 +26,9 @@ func (l *loader) goBulk() {
 	if b, ok := l.src.(pod.BulkSource); ok {
 		l.recycler = b.Bulk()
 		l.src = l.recycler
+		if l.first != nil {
+			l.first.begin()
+		}
 	}
 }
 
@@ -34,6 +40,9 @@ func (l *loader) release() {
 			continue
 		}
 		p.exported = l.exports.of(p)
+		if l.first != nil {
+			l.first.take(l, p)
+		}
 		l.idle.give(p)
 		l.recycler.Recycle(p.merged)
 		p.merged, p.slots, p.released = nil, nil, true

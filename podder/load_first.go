@@ -1,0 +1,63 @@
+package podder
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+
+	"github.com/poddb/poddb/internal/pod"
+)
+
+// A load of much into a graph that has nothing need not keep what it has read until its end: a pod
+// that is filled joins the graph at once, in a state that nobody else has seen, and its memory is
+// used again. If the load fails the state is dropped as a whole.
+type firstLoad struct {
+	adopter
+	before *state // that the graph has if the load fails; nil until it reads much
+}
+
+// isEmpty reports whether nothing lives in the graph.
+func (g *Graph) isEmpty() bool {
+	st := g.cur
+	return len(st.pods) == 0 && st.regions.len() == 0 && len(st.forwards) == 0 && len(st.named.regions) == 0 && len(g.roots) == 0
+}
+
+// loadFirst is load into a graph that has nothing.
+func (g *Graph) loadFirst(ctx context.Context, src pod.Source, names []string, want []reflect.Type) ([]reflect.Value, error) {
+	f := &firstLoad{adopter: adopter{g: g}}
+	vs, err := g.load(ctx, src, names, want, f)
+	if f.before != nil {
+		dropped := f.before
+		if err != nil {
+			dropped, g.cur = g.cur, f.before
+		}
+		dropped.release()
+	}
+	if errors.Is(err, errReleased) {
+		return g.load(ctx, src, names, want, nil)
+	}
+	return vs, err
+}
+
+// begin gives the graph the state in which pods join it.
+func (f *firstLoad) begin() { f.before, f.g.cur = f.g.cur, f.g.newState() }
+
+// take has a pod whose slots are all filled join the graph. Its memory is used again.
+func (f *firstLoad) take(l *loader, p *loadPod) {
+	exports := slices.Clone(p.merged.Exports)
+	for i := range exports {
+		exports[i].Edges.List = slices.Clone(exports[i].Edges.List)
+	}
+	f.g.adoptPod(loadedPod{p.id, p.merged})
+	ps := &f.g.cur.pods[f.g.cur.byID[p.id]]
+	ps.refs, ps.exports = slices.Clone(p.merged.Refs), exports
+	f.enter(p.id, p.merged)
+	for s := range p.slots {
+		if r := &p.slots[s]; r.isNew() {
+			lr := r.region(p, pod.Slot(s))
+			l.noteLoss(p, pod.Slot(s))
+			f.region(&lr, storedReach(p.merged, &lr))
+		}
+	}
+}
