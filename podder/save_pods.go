@@ -3,8 +3,10 @@ package podder
 import (
 	"maps"
 	"slices"
+	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
+	"github.com/poddb/poddb/internal/prefetch"
 )
 
 // run encodes every pod and puts those that changed.
@@ -120,6 +122,7 @@ func (e *encoder) pod(i int32, moves []*move) error {
 	e.begin(i, ps)
 	e.slots, e.marked = e.slots[:0], e.marked[:0]
 	for s := range ps.slots {
+		e.fetchTargets(ps, s+targetsAhead)
 		slot := uint32(s)
 		if r := ps.slots[s].region; r >= 0 {
 			e.current = r
@@ -141,6 +144,26 @@ func (e *encoder) pod(i int32, moves []*move) error {
 		}
 	}
 	return e.finish(i, ps)
+}
+
+const (
+	targetsAhead = 4 // slots
+	mostTargets  = 8
+)
+
+// fetchTargets has fetched what slot s of a pod refers to: regions that lie anywhere in a graph in
+// which references lead far.
+func (e *encoder) fetchTargets(ps *podState, s int) {
+	if s >= len(ps.slots) || ps.slots[s].region < 0 {
+		return
+	}
+	r := e.st.regions.at(ps.slots[s].region)
+	var at [mostTargets]uintptr
+	n := min(int(r.edgeEnd-r.edge), mostTargets)
+	for k := range n {
+		at[k] = uintptr(unsafe.Pointer(e.st.regions.at(*e.edges.at(int32(r.edge) + int32(k)))))
+	}
+	prefetch.Lines(at[:n])
 }
 
 // begin makes room for pod i, with the reference numbers it had.
