@@ -25,23 +25,36 @@ func (g *Graph) isEmpty() bool {
 
 // loadFirst is load into a graph that has nothing.
 func (g *Graph) loadFirst(ctx context.Context, src pod.Source, names []string, want []reflect.Type) ([]reflect.Value, error) {
-	f := &firstLoad{adopter: adopter{g: g}}
-	vs, err := g.load(ctx, src, names, want, f)
-	if f.before != nil {
-		dropped := f.before
-		if err != nil {
-			dropped, g.cur = g.cur, f.before
-		}
-		dropped.release()
-	}
+	vs, err := g.tryFirst(ctx, src, names, want)
 	if errors.Is(err, errReleased) {
 		return g.load(ctx, src, names, want, nil)
 	}
 	return vs, err
 }
 
+func (g *Graph) tryFirst(ctx context.Context, src pod.Source, names []string, want []reflect.Type) (vs []reflect.Value, err error) {
+	f := &firstLoad{adopter: adopter{g: g}}
+	loaded := false
+	defer func() { f.end(loaded) }() // also if a hook of the program panics
+	vs, err = g.load(ctx, src, names, want, f)
+	loaded = err == nil
+	return vs, err
+}
+
 // begin gives the graph the state in which pods join it.
 func (f *firstLoad) begin() { f.before, f.g.cur = f.g.cur, f.g.newState() }
+
+// end lets go of that state, or of the one before if all is loaded.
+func (f *firstLoad) end(loaded bool) {
+	switch {
+	case f.before == nil:
+	case loaded:
+		f.before.release()
+	default:
+		f.g.cur.release()
+		f.g.cur = f.before
+	}
+}
 
 // take has a pod whose slots are all filled join the graph. Its memory is used again.
 func (f *firstLoad) take(l *loader, p *loadPod) {
