@@ -49,6 +49,7 @@ var (
 		"podder/discover_region.go",
 		"podder/discover_settle.go",
 		"podder/discover_write.go",
+		"podder/encode_ahead.go",
 		"podder/encode.go",
 		"podder/encode_map.go",
 		"podder/encode_slot.go",
