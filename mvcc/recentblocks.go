@@ -14,6 +14,9 @@ type recentBlocks struct {
 	list  []rawBlock // the one that was used last is the last
 }
 
+// mostRecent bounds the blocks: all are looked at.
+const mostRecent = 128
+
 // get returns the raw bytes of a block, which must not be changed.
 func (r *recentBlocks) get(number uint64) ([]byte, bool) {
 	r.mu.Lock()
@@ -41,7 +44,7 @@ func (r *recentBlocks) put(number uint64, raw []byte) {
 		}
 	}
 	first := 0
-	for r.bytes += int64(len(raw)); r.bytes > r.budget; first++ {
+	for r.bytes += int64(len(raw)); r.bytes > r.budget || len(r.list)-first >= mostRecent; first++ {
 		r.bytes -= int64(len(r.list[first].raw))
 	}
 	n := copy(r.list, r.list[first:])

@@ -275,6 +275,13 @@ func (l *loader) forward(p *loadPod, s pod.Slot, d *pod.Data, hops int) (spot, b
 	}
 	if ok {
 		l.forwarders[loadSlot{p, s}] = at.addr
+		if to := at.in.pod; l.first != nil && l.recycler != nil {
+			if to == nil || to.released {
+				l.fail(errReleased)
+				return spot{}, false
+			}
+			to.keep = true // its slot says where the forwarder leads (forwardWay)
+		}
 	}
 	return at, ok
 }

@@ -23,6 +23,7 @@ const (
 	maxIdleList   = 4096
 	maxIdleItems  = 16 << 10
 	maxIdleBytes  = 256 << 10
+	maxPooledList = 1024 // of a graph in a pool
 )
 
 // state returns an empty state.
@@ -115,6 +116,14 @@ func (t *idleTables) giveItems(list []slotItem) {
 	}
 	if cap(t.items[k]) < cap(list) {
 		t.items[k] = list[:0]
+	}
+}
+
+// shrink lets go of what a large save has left.
+func (t *idleTables) shrink() {
+	t.items = [2][]slotItem{}
+	if e := t.encoder; e != nil && (cap(e.buf) > maxPooledBytes || cap(e.out) > maxPooledList || cap(e.writes) > maxPooledList) {
+		t.encoder = nil
 	}
 }
 

@@ -213,6 +213,9 @@ func (l *loader) blame(names []string, want []reflect.Type, err error) error {
 		one := newLoader(l.ctx, &Config{Registry: l.reg}, l.src, want)
 		one.gate, one.noRefs = l.gate, l.noRefs
 		one.lookup, one.inPlace, one.freed, one.met, one.hidden, one.ownTypes = l.lookup, l.inPlace, l.freed, l.met, l.hidden, l.ownTypes
+		if l.first != nil { // what has joined the graph meanwhile will leave it
+			one.lookup = nil
+		}
 		if _, alone := one.load(names[i:i+1], want[i:i+1]); alone != nil {
 			return alone
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"unsafe"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -59,8 +60,13 @@ func (f *firstLoad) end(loaded bool) {
 // take has a pod whose slots are all filled join the graph. Its memory is used again.
 func (f *firstLoad) take(l *loader, p *loadPod) {
 	exports := slices.Clone(p.merged.Exports)
-	for i := range exports {
-		exports[i].Edges.List = slices.Clone(exports[i].Edges.List)
+	for i := range exports { // many have one list
+		list := &exports[i].Edges.List
+		if before := p.merged.Exports[max(0, i-1)].Edges.List; i > 0 && len(*list) == len(before) && unsafe.SliceData(*list) == unsafe.SliceData(before) {
+			*list = exports[i-1].Edges.List
+		} else {
+			*list = slices.Clone(*list)
+		}
 	}
 	f.g.adoptPod(loadedPod{p.id, p.merged})
 	ps := &f.g.cur.pods[f.g.cur.byID[p.id]]

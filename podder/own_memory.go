@@ -31,13 +31,17 @@ type ownMemory struct {
 // spareBlocks are blocks of tables that are over, cleared, by their type: most saves and
 // transactions are small, and clearing one is cheaper than a new one, which the
 // collector has to find again.
-type spareBlocks struct{ of map[reflect.Type][]any }
+type spareBlocks struct {
+	of    map[reflect.Type][]any
+	bytes uintptr
+}
 
-// maxSpare bounds the blocks of one type that wait for use, and maxGiven those that
-// one owner gives back.
+// maxSpare bounds the blocks of one type that wait for use, maxSpareBytes those of all, and maxGiven
+// those that one owner gives back.
 const (
-	maxSpare = 48
-	maxGiven = 144
+	maxSpare      = 48
+	maxSpareBytes = 1 << 20
+	maxGiven      = 144
 )
 
 // takeSpare returns a block of a type, nil if there is none.
@@ -50,7 +54,7 @@ func takeSpare[B any](s *spareBlocks) *B {
 	last := len(list) - 1
 	p := list[last].(*B)
 	list[last] = nil
-	s.of[t] = list[:last]
+	s.of[t], s.bytes = list[:last], s.bytes-t.Elem().Size()
 	return p
 }
 
@@ -61,9 +65,10 @@ func (s *spareBlocks) give(blocks []any) {
 	}
 	for _, b := range blocks {
 		v := reflect.ValueOf(b)
-		if list := s.of[v.Type()]; len(list) < maxSpare {
+		size := v.Type().Elem().Size()
+		if list := s.of[v.Type()]; len(list) < maxSpare && s.bytes+size <= maxSpareBytes {
 			v.Elem().SetZero()
-			s.of[v.Type()] = append(list, b)
+			s.of[v.Type()], s.bytes = append(list, b), s.bytes+size
 		}
 	}
 }

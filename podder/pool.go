@@ -48,6 +48,9 @@ func (p *Pool) Put(g *Graph) {
 	}
 }
 
+// maxPooledBytes bounds the blocks that a graph in a pool keeps.
+const maxPooledBytes = 128 << 10
+
 // reset makes the graph as empty as a new one; what the engine has compiled
 // stays.
 func (g *Graph) reset() {
@@ -59,6 +62,10 @@ func (g *Graph) reset() {
 	g.dropRefs(dberr.ErrDetached)
 	g.hidden = hiddenValues{}
 	g.zeroed, g.choices, g.reshaped = 0, 0, nil
+	if g.spare.bytes > maxPooledBytes {
+		g.spare.of, g.spare.bytes = nil, 0
+	}
+	g.idle.shrink()
 }
 
 // PodsFrom adds to set the pods that a variable reaches as it was loaded: all

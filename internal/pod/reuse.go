@@ -33,6 +33,7 @@ type reused struct {
 	runs    []uint32
 	edges   []uint32
 	gens    []generationRun
+	shared  bool // the bytes of the slots are not behind the directory
 }
 
 // ReadWhole makes p the pod of a stored version that stands alone, as
@@ -53,7 +54,7 @@ func (p *Pod) Read(b []byte, shared func(RecordNo) ([]byte, error)) error {
 		p.reused = &reused{}
 	}
 	m := p.reused
-	m.runs, m.edges, m.lengths, m.gens = m.runs[:0], m.edges[:0], m.lengths[:0], m.gens[:0]
+	m.runs, m.edges, m.lengths, m.gens, m.shared = m.runs[:0], m.edges[:0], m.lengths[:0], m.gens[:0], kind == bodyShared
 	switch head := r.Byte(); {
 	case r.Err() != nil:
 	case head>>4 > givenFormat:
@@ -191,7 +192,7 @@ func (p *Pod) readSlots(r *binenc.Reader) (total uint64) {
 		}
 		equal := uint64(0)
 		if g.equal {
-			if equal = r.Uvarint(); equal == 0 || uint64(g.count) > uint64(r.Len())/equal {
+			if equal = r.Uvarint(); equal == 0 || uint64(g.count) > p.reused.room(r.Len())/equal {
 				r.Fail("%d equal slots of %d bytes", g.count, equal)
 			}
 		}
@@ -232,6 +233,14 @@ func (p *Pod) readShort(r *binenc.Reader, left int) (n int, total uint64) {
 	return n, total
 }
 
+// room returns how many bytes slots may have, of which left ones follow here.
+func (m *reused) room(left int) uint64 {
+	if m.shared {
+		return maxBody
+	}
+	return uint64(left)
+}
+
 // shortGroup reads one group at b[at:]. It returns how many slots it has, the sum of
 // their bytes, and what follows it; no slots if it is not a common group.
 func (p *Pod) shortGroup(b []byte, at, left int) (count int, total uint64, next int) {
@@ -258,7 +267,7 @@ func (p *Pod) shortGroup(b []byte, at, left int) (count int, total uint64, next 
 	}
 	equal := uint64(0)
 	if g&groupEqual != 0 {
-		if equal, at = short(b, at); at == 0 || equal == 0 || uint64(count) > uint64(len(b)-at)/equal {
+		if equal, at = short(b, at); at == 0 || equal == 0 || uint64(count) > p.reused.room(len(b)-at)/equal {
 			return 0, 0, 0
 		}
 	}
