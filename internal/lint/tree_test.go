@@ -61,6 +61,7 @@ var (
 		"podder/fingerprints.go",
 		"podder/hash.go",
 		"podder/hooks_run.go",
+		"podder/load_first.go",
 		"podder/loader.go",
 		"podder/map_memory.go",
 		"podder/needs.go",
