@@ -371,7 +371,7 @@ func (at *spot) fits(t reflect.Type) bool {
 // all that are there, or the one [N]T that the next N of them are.
 func (at *spot) room(t reflect.Type) int {
 	switch {
-	case sameShape(at.typ, t):
+	case sameMemory(at.typ, t):
 		return at.avail
 	case t.Kind() == reflect.Array && t.Elem() == at.typ:
 		return 1

@@ -140,8 +140,27 @@ func (e *engine) skippedAt(typ reflect.Type, off uintptr) string {
 }
 
 // sameShape reports whether two types may stand for the same memory: they are
-// the same, or Go converts pointers to them into each other.
-func sameShape(a, b reflect.Type) bool {
+// the same, or Go converts pointers to them into each other and they store the same of it.
+func sameShape(a, b reflect.Type) bool { return a == b || sameMemory(a, b) && sameStored(a, b) }
+
+// sameStored reports whether of two types with fields at the same places both store the same ones.
+func sameStored(a, b reflect.Type) bool {
+	switch a.Kind() {
+	case reflect.Struct:
+		for i := range a.NumField() {
+			if x, y := a.Field(i), b.Field(i); skipField(x) != skipField(y) || !sameStored(x.Type, y.Type) {
+				return false
+			}
+		}
+	case reflect.Array:
+		return sameStored(a.Elem(), b.Elem())
+	}
+	return true
+}
+
+// sameMemory reports whether two types are the same, or Go converts pointers to them into each
+// other.
+func sameMemory(a, b reflect.Type) bool {
 	if a == b {
 		return true
 	}

@@ -84,11 +84,28 @@ func (f *Family) close() {
 			continue
 		}
 		for _, u := range f.all {
-			if u != t && u.Kind() == t.Kind() && reflect.PointerTo(t).ConvertibleTo(reflect.PointerTo(u)) {
+			if u != t && u.Kind() == t.Kind() && reflect.PointerTo(t).ConvertibleTo(reflect.PointerTo(u)) && storesSame(t, u) {
 				f.alike[t] = append(f.alike[t], u)
 			}
 		}
 	}
+}
+
+// storesSame reports whether two types with fields at the same places leave out the same ones: an
+// object that is reached as both cannot be stored otherwise.
+func storesSame(t, u reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Struct:
+		for i := range t.NumField() {
+			a, b := t.Field(i), u.Field(i)
+			if (a.Tag.Get("pod") == "-") != (b.Tag.Get("pod") == "-") || !storesSame(a.Type, b.Type) {
+				return false
+			}
+		}
+	case reflect.Array:
+		return storesSame(t.Elem(), u.Elem())
+	}
+	return true
 }
 
 // implementers lists the types of the family, and pointers to them, that an
