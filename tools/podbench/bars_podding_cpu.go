@@ -229,6 +229,16 @@ func measureHand(ctx context.Context, _ barEnv, bars []bar) error {
 	return nil
 }
 
+// unchanged saves and fails if something was written though nothing has changed, or nothing though
+// all was new.
+func (s *changeSaver) unchanged(ctx context.Context, yes bool) error {
+	changed, err := s.save(ctx)
+	if err == nil && (changed == 0) != yes {
+		err = fmt.Errorf("%d slots changed", changed)
+	}
+	return err
+}
+
 // measureSmallCheck compares a tree of small objects that a program built in one go.
 func measureSmallCheck(ctx context.Context, _ barEnv, bars []bar) error {
 	tree := buildTree(walkObjects)
@@ -238,13 +248,7 @@ func measureSmallCheck(ctx context.Context, _ barEnv, bars []bar) error {
 	}
 	var times []float64
 	for round := range barRuns + 3 { // the third save is the first that does not walk
-		used, err := cpuOf(func() error {
-			changed, err := saver.save(ctx)
-			if err == nil && (changed == 0) != (round > 0) {
-				err = fmt.Errorf("%d slots changed", changed)
-			}
-			return err
-		})
+		used, err := cpuOf(func() error { return saver.unchanged(ctx, round > 0) })
 		if err != nil {
 			return err
 		}
@@ -268,13 +272,7 @@ func measureFlatCopy(ctx context.Context, _ barEnv, bars []bar) error {
 	}
 	var compare, move []float64
 	for round := range barRuns + 3 {
-		used, err := cpuOf(func() error {
-			changed, err := saver.save(ctx)
-			if err == nil && (changed == 0) != (round > 0) {
-				err = fmt.Errorf("%d slots changed", changed)
-			}
-			return err
-		})
+		used, err := cpuOf(func() error { return saver.unchanged(ctx, round > 0) })
 		if err != nil {
 			return err
 		}
