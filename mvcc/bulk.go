@@ -19,7 +19,7 @@ type bulk struct {
 }
 
 // bulkShare is the part of the cache that one load may fill.
-const bulkShare = 4
+const bulkShare = 2
 
 // Bulk implements pod.BulkSource.
 func (sn *Snapshot) Bulk() pod.Recycler {

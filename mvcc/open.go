@@ -166,7 +166,7 @@ func (s *Store) start(ctx context.Context, attended bool) error {
 	if s.pods, err = cache.New[*merged](s.budget.podBytes); err != nil {
 		return err
 	}
-	s.recent.budget = s.budget.blockBytes / 4
+	s.recent.budget = min(s.budget.blockBytes/8, mostRecent*coldBytes)
 	if s.blocks, err = cache.New[[]byte](s.budget.blockBytes - s.recent.budget); err != nil {
 		return err
 	}

@@ -43,14 +43,37 @@ func (v *view) podInto(lineage []fork, id pid, spare *pod.Pod) (*pod.Pod, error)
 	if err != nil || !ok {
 		return nil, err
 	}
-	if spare != nil && tiny(f.env) && spare.ReadWhole(bytes.Clone(f.env[2:])) == nil {
-		return spare, nil
+	if spare != nil {
+		if form := v.tinyForm(f.env); form != nil && spare.ReadWhole(form) == nil {
+			return spare, nil
+		}
 	}
 	m, err := v.version(f)
 	if err != nil {
 		return nil, err
 	}
 	return m.pod, nil
+}
+
+// tinyForm returns the stored form of a version that is tiny, in its row or in a block, in memory that stays, and
+// nil of any other. Who gets nil reads it another way, and learns what is wrong with it.
+func (v *view) tinyForm(env []byte) []byte {
+	if tiny(env) {
+		return bytes.Clone(env[2:])
+	}
+	e, err := decodeEnvelope(env)
+	if err != nil || e.how != envPacked || e.length > tinyBytes || v.near != nil {
+		return nil
+	}
+	raw, err := v.findBlock(e.block)
+	if err != nil {
+		return nil
+	}
+	rec, err := e.member(raw)
+	if err != nil || len(rec) < 2 || rec[0] != 0 || !pod.StandsAlone(rec[1:]) {
+		return nil
+	}
+	return rec[1:]
 }
 
 // version returns a found version, from the cache if it is there.
@@ -200,7 +223,7 @@ func (v *view) sharedBody(no uint64) ([]byte, bool, error) {
 	return f.form, true, nil
 }
 
-// tinyBytes is the length up to which a version that lies in its row, whole, is
+// tinyBytes is the length up to which a version that lies in its row or in a block at hand, whole, is
 // built as fast as the cache finds it.
 const tinyBytes = 512
 

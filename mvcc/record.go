@@ -35,6 +35,11 @@ func (v *view) packed(e envelope) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return e.member(raw)
+}
+
+// member returns what an envelope names of its block.
+func (e *envelope) member(raw []byte) ([]byte, error) {
 	if e.off > uint64(len(raw)) || e.length > uint64(len(raw))-e.off {
 		return nil, corrupt("member %d+%d is outside block %d of %d bytes", e.off, e.length, e.block, len(raw))
 	}
@@ -49,6 +54,15 @@ func (v *view) block(number uint64) ([]byte, error) {
 	if last := v.last.Load(); last != nil && last.number == number {
 		return last.raw, nil
 	}
+	raw, err := v.findBlock(number)
+	if err == nil {
+		v.last.Store(&rawBlock{number, raw})
+	}
+	return raw, err
+}
+
+// findBlock is block for one that is not asked for again.
+func (v *view) findBlock(number uint64) ([]byte, error) {
 	raw, ok := v.near.get(number)
 	if !ok {
 		raw, ok = v.s.blocks.Get(number)
@@ -65,7 +79,7 @@ func (v *view) block(number uint64) ([]byte, error) {
 			v.last.Store(nil) // it may lie in the memory that is read into
 			raw, err = v.near.read(v.pv, number, row)
 		} else {
-			raw, _, err = readBlock(v.pv, nil, number, row)
+			raw, err = v.s.readAlone(v.pv, number, row)
 		}
 		if err != nil {
 			return nil, err
@@ -77,7 +91,6 @@ func (v *view) block(number uint64) ([]byte, error) {
 			v.s.recent.put(number, raw)
 		}
 	}
-	v.last.Store(&rawBlock{number, raw})
 	return raw, nil
 }
 
@@ -161,6 +174,30 @@ func readBlock(pv *pager.View, spare []byte, number uint64, row blockRow) (raw, 
 		return nil, nil, corrupt("block %d of %d bytes where block %d of %d was expected", no, len(raw), number, row.raw)
 	}
 	return raw, stored, nil
+}
+
+// readAlone is readBlock into memory that nothing else is in. What is stored is read into memory that is used
+// again, unless the raw bytes are a part of it.
+func (s *Store) readAlone(pv *pager.View, number uint64, row blockRow) ([]byte, error) {
+	spare, _ := s.stored.Get().(*[]byte)
+	if spare == nil {
+		spare = new([]byte)
+	}
+	raw, stored, err := readBlock(pv, *spare, number, row)
+	if err != nil {
+		return nil, err
+	}
+	switch within := len(raw) > 0 && &raw[len(raw)-1] == &stored[len(stored)-1]; {
+	case within && cap(stored) > len(raw)+len(raw)/4: // it would keep all of that memory
+		raw = bytes.Clone(raw)
+		fallthrough
+	case !within:
+		if cap(stored) <= 2*coldBytes {
+			*spare = stored
+			s.stored.Put(spare)
+		}
+	}
+	return raw, nil
 }
 
 // fetch gets a row and opens its envelope.

@@ -23,6 +23,7 @@ type Store struct {
 	pods       *cache.Cache[*merged]
 	blocks     *cache.Cache[[]byte] // raw bytes by number
 	recent     recentBlocks
+	stored     sync.Pool // of *[]byte, to read blocks into
 	secret     [32]byte
 	lost       *lostRows // by a salvage; nil = nothing
 	logID      uint64    // marks log groups of this database

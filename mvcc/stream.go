@@ -14,7 +14,7 @@ import (
 // streamMin bytes on a transaction writes version records and shared bodies
 // into blocks of an extent instead, while it is being put together:
 //
-//  1. Blocks are closed at streamBlockBytes; another goroutine lays them out,
+//  1. Blocks are closed at streamBlockBytes, or earlier (streamBlock.limit); another goroutine lays them out,
 //     compresses and writes them. What waits for it is bounded, so the memory of
 //     a transaction does not grow with its contents (only with the number of its
 //     pods: their rows travel in the log).
@@ -114,13 +114,13 @@ func (w *stream) send() error {
 func (w *stream) sendBlock(b *streamBlock) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.err == nil && w.pending > 0 && w.pending+b.size > streamPending {
+	for w.err == nil && w.pending > 0 && w.pending+b.held() > streamPending {
 		w.changed.Wait()
 	}
 	if w.err != nil {
 		return w.err
 	}
-	w.pending += b.size
+	w.pending += b.held()
 	w.queue = append(w.queue, b)
 	w.changed.Broadcast()
 	return nil
@@ -137,7 +137,7 @@ func (w *stream) write() {
 		}
 		err := w.writeBlock(b, &buf)
 		w.mu.Lock()
-		w.pending -= b.size
+		w.pending -= b.held()
 		w.recycle(b)
 		if err != nil {
 			w.err = err

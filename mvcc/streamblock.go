@@ -54,11 +54,24 @@ func (w *stream) complete() error {
 	b := w.open
 	m := &b.members[len(b.members)-1]
 	m.length = uint64(len(b.buf)) - m.off
-	if b.size = len(b.buf) - streamHead; b.size >= streamBlockBytes {
+	b.size = len(b.buf) - streamHead
+	if limit := b.limit(); b.size >= limit {
 		return w.send()
 	}
 	return nil
 }
+
+// limit is the size at which a block is closed. Where members are tiny each is read by itself, so
+// the block is as small as one of what is current (pack.go, rule 1).
+func (b *streamBlock) limit() int {
+	if b.size <= tinyBytes*len(b.members) {
+		return hotBytes
+	}
+	return streamBlockBytes
+}
+
+// held is the memory that a block takes until it is written.
+func (b *streamBlock) held() int { return max(b.size, cap(b.buf)) }
 
 // buffer returns memory for a block, that of one that is written if there is any.
 func (w *stream) buffer() []byte {
