@@ -82,6 +82,7 @@ const (
 	moveMap
 	moveInterface
 	moveArray
+	moveRaw // scalars that are stored as they lie in memory
 	moveCodec
 	moveHand  // a codec of the program
 	moveWeak  // a weak pointer
@@ -283,6 +284,8 @@ func (c *compiler) array(pl *decodePlan, n *node, t reflect.Type, path string) e
 	count := int(min(uint64(t.Len()), n.length))
 	switch {
 	case len(elem.moves) == 0 || count == 0:
+	case count > 1 && elem.lies():
+		pl.moves = []decodeMove{{code: moveRaw, count: count * int(t.Elem().Size())}}
 	case count*len(elem.moves) > flatMoves:
 		pl.moves = []decodeMove{{code: moveArray, count: count, sub: elem}}
 	default:
@@ -294,6 +297,21 @@ func (c *compiler) array(pl *decodePlan, n *node, t reflect.Type, path string) e
 		pl.moves = append(pl.moves, decodeMove{code: moveTail, count: int(min(tail, math.MaxInt)), sub: elem, path: fmt.Sprintf("%s (stored as %s, the program has %s)", path, n.text, c.reg.typeText(t))})
 	}
 	return nil
+}
+
+// lies reports whether values are stored, also outside of lists of numbers, as they lie in memory.
+func (pl *decodePlan) lies() bool {
+	if pl.fixed == nil || pl.changed || !pl.fixed.sameAsMemory() {
+		return false
+	}
+	for i := range pl.moves {
+		switch pl.moves[i].code {
+		case moveInt8, moveUint8, move4, move8, moveRaw:
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // maxFixed bounds the scalars of one element, which is bounded by what Go takes

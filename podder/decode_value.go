@@ -61,6 +61,10 @@ func (l *loader) value(p *loadPod, c *cursor, pl *decodePlan, base unsafe.Pointe
 			for j := 0; j < m.count && !c.bad && l.err == nil; j++ {
 				l.value(p, c, m.sub, unsafe.Add(at, uintptr(j)*size))
 			}
+		case moveRaw:
+			if b := c.bytes(uint64(m.count)); !c.bad {
+				copy(unsafe.Slice((*byte)(at), len(b)), b) // no pointers
+			}
 		case moveCodec:
 			if b := c.bytes(c.uvarint()); !c.bad {
 				l.codec(m.codec, b, at)
