@@ -29,6 +29,8 @@ type overlay struct {
 	// unordered: rows were replaced or removed that a lower layer may have under
 	// older numbers than this one has (view.seekIn).
 	unordered atomic.Bool
+	// named: there are rows of names. Most commits write none, and then none is looked for.
+	named atomic.Bool
 
 	newest newestIndex
 
@@ -136,6 +138,9 @@ func (o *overlay) put(key, val []byte) {
 			o.swap(n, val)
 			return
 		}
+	}
+	if key[0] == kindName {
+		o.named.Store(true) // before there is one
 	}
 	n = o.link(o.node(key, val, h), before)
 	switch {
@@ -292,6 +297,9 @@ func (o *overlay) before(key []byte) *onode {
 func (o *overlay) first(from, prefix []byte) *onode {
 	if len(prefix) == prefixLen && isVersion(from) {
 		return o.firstVersion(from)
+	}
+	if from[0] == kindName && !o.named.Load() {
+		return nil
 	}
 	if n := o.seek(from); n != nil && bytes.HasPrefix(n.key, prefix) {
 		return n

@@ -29,6 +29,8 @@ const (
 	// entry, its places in ring and map. (A page in use stays in memory a little
 	// longer than in here.)
 	entryBytes = 256
+	// leadShare: the leads of a page's keys take about such a part of what it does.
+	leadShare = 5
 )
 
 type cacheShard struct {
@@ -48,7 +50,7 @@ type cacheEntry struct {
 
 // newPageCache holds up to bytes, and at least a few pages.
 func newPageCache(bytes int64, pageSize int) *pageCache {
-	c := &pageCache{shards: make([]cacheShard, cacheShards), pageBytes: int64(pageSize + entryBytes)}
+	c := &pageCache{shards: make([]cacheShard, cacheShards), pageBytes: int64(pageSize + pageSize/leadShare + entryBytes)}
 	for i := range c.shards {
 		c.shards[i].byPage = make(map[uint64]*cacheEntry)
 	}

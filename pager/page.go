@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 )
 
 // A tree page, little endian:
@@ -35,7 +36,7 @@ const (
 	maxLevel       = 40
 )
 
-// page is a checked page. It never changes after it was made.
+// page is a checked page. It never changes after it was made, but for what it knows of others.
 type page struct {
 	ref
 	buf    []byte
@@ -43,7 +44,21 @@ type page struct {
 	level  uint8
 	count  int
 	prefix []byte
-	table  []byte // the offsets
+	table  []byte   // the offsets
+	leads  []uint64 // the beginnings of the keys without the prefix, as numbers: most searches end here
+	// kids are the children of a branch of branches that were met: there are few of those, and readers
+	// go through them again and again.
+	kids []atomic.Pointer[page]
+}
+
+// leadOf is the beginning of a key as a number. What is shorter goes on in zeros.
+func leadOf(b []byte) uint64 {
+	if len(b) >= 8 {
+		return binary.BigEndian.Uint64(b)
+	}
+	var x [8]byte
+	copy(x[:], b)
+	return binary.BigEndian.Uint64(x[:])
 }
 
 const generationAt = 10 // and 6 bytes
@@ -108,6 +123,13 @@ func parsePage(b []byte) (*page, error) {
 		}
 		prev = off
 	}
+	p.leads = make([]uint64, p.count)
+	for i := range p.leads {
+		p.leads[i] = leadOf(p.rest(i))
+	}
+	if p.level > 1 {
+		p.kids = make([]atomic.Pointer[page], p.count)
+	}
 	return p, nil
 }
 
@@ -169,9 +191,18 @@ func (p *page) search(key []byte) (int, bool) {
 		return p.count, false
 	}
 	key = key[n:]
+	lead := leadOf(key)
 	lo, hi := 0, p.count
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
+		switch at := p.leads[mid]; {
+		case at < lead:
+			lo = mid + 1
+			continue
+		case at > lead:
+			hi = mid
+			continue
+		}
 		switch c := bytes.Compare(p.rest(mid), key); {
 		case c < 0:
 			lo = mid + 1

@@ -338,6 +338,22 @@ func (p *Pager) load(r ref, level int) (*page, error) {
 	return pg, p.checkLevel(pg, level)
 }
 
+// loadChild is load of the i-th child of a branch.
+func (p *Pager) loadChild(pg *page, i, level int) (*page, error) {
+	if pg.kids == nil {
+		return p.load(pg.child(i), level)
+	}
+	kid := pg.kids[i].Load()
+	if kid != nil {
+		return kid, nil
+	}
+	kid, err := p.load(pg.child(i), level)
+	if err == nil {
+		pg.kids[i].Store(kid)
+	}
+	return kid, err
+}
+
 func (p *Pager) checkLevel(pg *page, level int) error {
 	if level >= 0 && int(pg.level) != level {
 		return p.corrupt(p.pageOffset(pg.page), "page %d has level %d where its parent wants %d", pg.page, pg.level, level)

@@ -99,25 +99,28 @@ func (v *View) Get(key []byte) (val []byte, ok bool, err error) {
 	if err := v.usable(); err != nil {
 		return nil, false, err
 	}
-	r, level := v.g.root, v.g.level
-	if r.page == 0 {
+	if v.g.root.page == 0 {
 		return nil, false, nil
 	}
-	for {
-		pg, err := v.p.load(r, level)
-		if err != nil {
-			return nil, false, err
-		}
-		if level == 0 {
-			i, eq := pg.search(key)
-			if !eq {
-				return nil, false, nil
-			}
-			return pg.value(i), true, nil
-		}
-		r = pg.child(pg.route(key))
-		level--
+	pg, err := v.leaf(key)
+	if err != nil {
+		return nil, false, err
 	}
+	i, eq := pg.search(key)
+	if !eq {
+		return nil, false, nil
+	}
+	return pg.value(i), true, nil
+}
+
+// leaf returns the leaf where key belongs; the tree is not empty.
+func (v *View) leaf(key []byte) (*page, error) {
+	level := v.g.level
+	pg, err := v.p.load(v.g.root, level)
+	for ; err == nil && level > 0; level-- {
+		pg, err = v.p.loadChild(pg, pg.route(key), level-1)
+	}
+	return pg, err
 }
 
 // Ceiling returns the first key ≥ key, appended to dst, and its value; false if there is
@@ -126,28 +129,21 @@ func (v *View) Ceiling(dst, key []byte) (found, val []byte, ok bool, err error) 
 	if err := v.usable(); err != nil {
 		return nil, nil, false, err
 	}
-	r := v.g.root
-	if r.page == 0 {
+	if v.g.root.page == 0 {
 		return nil, nil, false, nil
 	}
-	for level := v.g.level; ; level-- {
-		pg, err := v.p.load(r, level)
-		if err != nil {
-			return nil, nil, false, err
-		}
-		if level > 0 {
-			r = pg.child(pg.route(key))
-			continue
-		}
-		if i, _ := pg.search(key); i < pg.count {
-			return pg.appendKey(dst, i), pg.value(i), true, nil
-		}
-		c := v.Seek(bytes.Clone(key)) // it is on a later leaf
-		if !c.Valid() {
-			return nil, nil, false, c.Err()
-		}
-		return append(dst, c.Key()...), c.Value(), true, nil
+	pg, err := v.leaf(key)
+	if err != nil {
+		return nil, nil, false, err
 	}
+	if i, _ := pg.search(key); i < pg.count {
+		return pg.appendKey(dst, i), pg.value(i), true, nil
+	}
+	c := v.Seek(bytes.Clone(key)) // it is on a later leaf
+	if !c.Valid() {
+		return nil, nil, false, c.Err()
+	}
+	return append(dst, c.Key()...), c.Value(), true, nil
 }
 
 // ReadRecord returns a record's bytes, checked, in fresh memory.
