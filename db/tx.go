@@ -128,9 +128,19 @@ func (d *DB) Begin(ctx context.Context, o TxOptions) (_ *Tx, err error) {
 	if o, err = o.check(); err != nil {
 		return nil, err
 	}
-	return d.begin(ctx, o)
+	tx, err := d.begin(ctx, o)
+	if err == nil {
+		tx.leak = tx.endWhenLost()
+	}
+	return tx, err
 }
 
+// endWhenLost has the garbage collector release what the transaction holds of the store.
+func (tx *Tx) endWhenLost() runtime.Cleanup {
+	return runtime.AddCleanup(tx, (*mvcc.Tx).Rollback, tx.tx)
+}
+
+// begin is Begin for who ends the transaction whatever happens.
 func (d *DB) begin(ctx context.Context, o TxOptions) (*Tx, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -146,7 +156,6 @@ func (d *DB) begin(ctx context.Context, o TxOptions) (*Tx, error) {
 	}
 	tx := &Tx{d: d, opts: o, tx: inner, sn: inner.Base(), graph: graph}
 	tx.keepRefs()
-	tx.leak = runtime.AddCleanup(tx, (*mvcc.Tx).Rollback, inner)
 	return tx, nil
 }
 

@@ -151,7 +151,11 @@ func (u *updater) attempt(ctx context.Context, last bool) (_ Version, again bool
 	if u.turn != nil {
 		ctx, inner = u.turn.In(ctx), u.turn.In(inner)
 	}
-	defer tx.Rollback() // if fn fails or panics
+	defer func() { // if fn fails or panics
+		if tx.Rollback() != nil { // a goroutine that fn has left behind uses it
+			tx.endWhenLost()
+		}
+	}()
 	if err := u.fn(inner, tx); err != nil {
 		return 0, false, err // also if it is a conflict, of something else
 	}

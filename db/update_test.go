@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -220,5 +221,61 @@ func TestView(t *testing.T) {
 	}
 	if err := d.View(ctx, nil, db.ViewOptions{Version: 99}); !errors.Is(err, db.ErrNotFound) {
 		t.Fatal(err)
+	}
+}
+
+// slowContext waits in Err until it may go on.
+type slowContext struct {
+	context.Context
+	once           *sync.Once
+	entered, leave chan struct{}
+}
+
+func (c slowContext) Err() error {
+	c.once.Do(func() {
+		close(c.entered)
+		<-c.leave
+	})
+	return c.Context.Err()
+}
+
+// A transaction that a goroutine uses which the function has left behind cannot be ended when
+// Update returns. It is when nobody refers to it any more: retention does not keep its base for ever.
+func TestUpdateWhoseTransactionIsInUse(t *testing.T) {
+	ctx := context.Background()
+	d := openMemory(t)
+	v1 := putAll(t, d, map[string]any{"x": &person{Name: "1"}})
+	slow := slowContext{ctx, new(sync.Once), make(chan struct{}), make(chan struct{})}
+	stop, done := errors.New("stop"), make(chan error, 1)
+	_, err := d.Update(ctx, func(_ context.Context, tx *db.Tx) error {
+		go func() {
+			_, err := tx.Get(slow, "x")
+			done <- err
+		}()
+		<-slow.entered
+		return stop
+	})
+	if !errors.Is(err, stop) {
+		t.Fatal(err)
+	}
+	close(slow.leave)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	putAll(t, d, map[string]any{"x": 2})
+	for i := 0; ; i++ { // the collector ends it
+		runtime.GC()
+		if _, err := d.Prune(ctx, db.PruneOptions{Policy: db.KeepLast(1)}); err != nil {
+			t.Fatal(err)
+		}
+		tx, err := d.Begin(ctx, db.TxOptions{Base: v1})
+		if errors.Is(err, db.ErrVersionGone) {
+			break
+		}
+		if err != nil || i > 1000 {
+			t.Fatalf("after %d collections: %v", i, err)
+		}
+		tx.Rollback()
+		time.Sleep(time.Millisecond)
 	}
 }

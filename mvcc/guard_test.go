@@ -290,3 +290,37 @@ func TestNamesBackward(t *testing.T) {
 		sn.Close()
 	}
 }
+
+// A transaction that depends on a name collides with whoever binds it anew, also if so much
+// was renamed since that the name is looked for in the index.
+func TestGuardedNamesConflictHoweverMuchWasRenamed(t *testing.T) {
+	s := mustOpen(t, testOptions(newFS(t)))
+	defer s.Close()
+	if _, _, err := commitBox(t, s, MainBranch, "guarded", 0, "first"); err != nil {
+		t.Fatal(err)
+	}
+	for _, others := range []int{0, 1, 2 * fewRenamings} {
+		for _, hit := range []bool{true, false} {
+			tx := begin(t, s, MainBranch)
+			tx.GuardName("guarded")
+			if err := tx.Put(bg, box(tx.NewPod(), "mine")); err != nil {
+				t.Fatal(err)
+			}
+			for i := range others {
+				if _, _, err := commitBox(t, s, MainBranch, fmt.Sprint(others, hit, i), 0, "other"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if hit {
+				other := begin(t, s, MainBranch)
+				if err := other.RebindName(bg, "guarded"); err != nil {
+					t.Fatal(err)
+				}
+				must(other.Commit(bg, CommitInfo{}))(t)
+			}
+			if _, err := tx.Commit(bg, CommitInfo{}); errors.Is(err, dberr.ErrConflict) != hit {
+				t.Errorf("%d other names, bound anew: %v: %v", others, hit, err)
+			}
+		}
+	}
+}

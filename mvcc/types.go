@@ -17,6 +17,9 @@ import (
 type catalogue struct {
 	mu    sync.Mutex
 	known map[contentKey]*knownType
+	// durable finds those of known whose rows are durable by their descriptors: each transaction
+	// asks for its types, and hashing takes longer than all else.
+	durable map[string]pod.TypeID
 }
 
 type knownType struct {
@@ -27,6 +30,12 @@ type knownType struct {
 
 // id returns the id of a descriptor and whether its rows are durable.
 func (c *catalogue) id(s *Store, descriptor []byte) (pod.TypeID, bool, error) {
+	c.mu.Lock()
+	id, ok := c.durable[string(descriptor)]
+	c.mu.Unlock()
+	if ok {
+		return id, true, nil
+	}
 	key := blake(descriptor)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -51,6 +60,9 @@ func (c *catalogue) id(s *Store, descriptor []byte) (pod.TypeID, bool, error) {
 	}
 	if !bytes.Equal(k.descriptor, descriptor) {
 		return 0, false, corrupt("type %d has another descriptor of the same hash", k.id)
+	}
+	if k.durable {
+		setIn(&c.durable, string(descriptor), k.id)
 	}
 	return k.id, k.durable, nil
 }

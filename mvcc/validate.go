@@ -95,8 +95,10 @@ func (c *conflict) written() error {
 			return err
 		}
 	}
+	recent, known := c.s.seq.renamings.since(c.t.base.version)
+	known = known && len(recent) <= fewRenamings
 	for _, name := range c.t.guardedNames {
-		if _, own := c.t.names[name]; own {
+		if _, own := c.t.names[name]; own || known && !c.renamed(recent, name) {
 			continue
 		}
 		if err := c.name(name); err != nil {
@@ -104,6 +106,14 @@ func (c *conflict) written() error {
 		}
 	}
 	return nil
+}
+
+// fewRenamings are looked through for each name rather than that it is looked for in the index.
+const fewRenamings = 16
+
+// renamed reports whether a name is among changes of names.
+func (c *conflict) renamed(recent []renaming, name string) bool {
+	return slices.ContainsFunc(recent, func(r renaming) bool { return r.line == c.t.line.id && r.name == name })
 }
 
 // name checks that nobody has bound or deleted a variable since the base.
