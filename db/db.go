@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/poddb/poddb/internal/vfs"
@@ -33,6 +34,7 @@ type DB struct {
 	conf   podder.Config
 	index  bool         // of namespaces: not Options.NoIndex
 	graphs *podder.Pool // for transactions
+	tables sync.Pool    // of *txTables
 
 	// Replaced by tests.
 	newTimer func(time.Duration) *time.Timer

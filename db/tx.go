@@ -33,6 +33,7 @@ type Tx struct {
 	sn   *mvcc.Snapshot // the base, owned by tx
 
 	graph   *podder.Graph
+	tables  *txTables // what live and asked come from; nil until one is needed
 	live    map[string]txVariable
 	deleted map[string]struct{} // names at base that Commit removes
 	asked   map[string]struct{} // names on which what was read depends
@@ -271,17 +272,42 @@ func (tx *Tx) readFor(ctx context.Context, u use, names []string, want []reflect
 
 // depend notes that what the transaction does depends on a name.
 func (tx *Tx) depend(name string) {
-	if tx.asked == nil {
-		tx.asked = map[string]struct{}{}
-	}
+	tx.takeTables()
 	tx.asked[name] = struct{}{}
 }
 
 func (tx *Tx) bind(name string, v txVariable) {
-	if tx.live == nil {
-		tx.live = map[string]txVariable{}
-	}
+	tx.takeTables()
 	tx.live[name] = v
+}
+
+// txTables are tables of a transaction that is over, empty, for the next one.
+type txTables struct {
+	live  map[string]txVariable
+	asked map[string]struct{}
+}
+
+// maxTable bounds what tables that are used again may have had.
+const maxTable = 64
+
+func (tx *Tx) takeTables() {
+	if tx.tables != nil {
+		return
+	}
+	t, _ := tx.d.tables.Get().(*txTables)
+	if t == nil {
+		t = &txTables{map[string]txVariable{}, map[string]struct{}{}}
+	}
+	tx.tables, tx.live, tx.asked = t, t.live, t.asked
+}
+
+func (tx *Tx) giveTables() {
+	if t := tx.tables; t != nil && max(len(t.live), len(t.asked)) <= maxTable {
+		clear(t.live)
+		clear(t.asked)
+		tx.d.tables.Put(t)
+	}
+	tx.tables, tx.live, tx.asked = nil, nil, nil
 }
 
 // Load reads several variables at once, as Get does; see Snapshot.Load for dst.
@@ -442,7 +468,8 @@ func (tx *Tx) end() {
 	tx.leak.Stop()
 	tx.tx.Rollback()
 	tx.d.graphs.Put(tx.graph)
-	tx.graph, tx.live, tx.deleted, tx.asked, tx.unbound = nil, nil, nil, nil, nil
+	tx.giveTables()
+	tx.graph, tx.deleted, tx.unbound = nil, nil, nil
 }
 
 // Stats returns what the transaction wrote; it is empty before Commit.

@@ -560,6 +560,29 @@ func TestTxAndPrune(t *testing.T) {
 	}
 }
 
+// A transaction knows nothing of those before it, whose tables it may have.
+func TestTxForgetsTheOneBefore(t *testing.T) {
+	d := openMemory(t)
+	putAll(t, d, map[string]any{"x": &person{Name: "1"}, "y": &person{Name: "1"}})
+	for range 20 {
+		before := begin(t, d)
+		get[*person](t, before, "x").Name = "lost"
+		if err := before.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+		tx := begin(t, d)
+		get[*person](t, tx, "y").Name += "."
+		putAll(t, d, map[string]any{"x": &person{Name: "2"}})
+		commit(t, tx)
+	}
+	if name := get[*person](t, head(t, d), "x").Name; name != "2" {
+		t.Fatal(name)
+	}
+	if name := get[*person](t, head(t, d), "y").Name; name != "1...................." {
+		t.Fatal(name)
+	}
+}
+
 // A transaction on an older version collides with what came since, and only with
 // that.
 func TestTxOnAnOlderBase(t *testing.T) {

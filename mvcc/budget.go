@@ -36,7 +36,7 @@ func divide(memory int64) budget {
 	memory = max(memory, minMemoryBytes)
 	part := memory / 2 / 16
 	return budget{
-		pageBytes: 4 * part, podBytes: 2 * part, blockBytes: 4 * part, overlayBytes: 5 * part, batchBytes: part, nameBytes: 2 * part,
+		pageBytes: 4 * part, podBytes: part, blockBytes: 5 * part, overlayBytes: 5 * part, batchBytes: part, nameBytes: 2 * part,
 		memoryBytes: memory,
 	}
 }

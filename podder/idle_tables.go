@@ -13,6 +13,7 @@ type idleTables struct {
 	states  []*state
 	walk    *walk
 	encoder *encoder
+	first   *firstLoad
 	items   [2][]slotItem // of a save that does not walk
 }
 
@@ -92,6 +93,21 @@ func (t *idleTables) giveEncoder(e *encoder) {
 		slots: short(e.slots), marked: short(e.marked), typeIDs: short(e.typeIDs),
 	}
 	t.encoder = e
+}
+
+// takeFirst returns what a load into an empty graph begins with.
+func (t *idleTables) takeFirst() *firstLoad {
+	f := t.first
+	if t.first = nil; f == nil {
+		f = new(firstLoad)
+	}
+	return f
+}
+
+// giveFirst takes that of a load that is over.
+func (t *idleTables) giveFirst(f *firstLoad) {
+	*f = firstLoad{}
+	t.first = f
 }
 
 // takeItems returns a list for at least n items.

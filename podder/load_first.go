@@ -34,9 +34,13 @@ func (g *Graph) loadFirst(ctx context.Context, src pod.Source, names []string, w
 }
 
 func (g *Graph) tryFirst(ctx context.Context, src pod.Source, names []string, want []reflect.Type) (vs []reflect.Value, err error) {
-	f := &firstLoad{adopter: adopter{g: g}}
+	f := g.idle.takeFirst()
+	f.g = g
 	loaded := false
-	defer func() { f.end(loaded) }() // also if a hook of the program panics
+	defer func() { // also if a hook of the program panics
+		f.end(loaded)
+		g.idle.giveFirst(f)
+	}()
 	vs, err = g.load(ctx, src, names, want, f)
 	loaded = err == nil
 	return vs, err
