@@ -14,13 +14,16 @@ import (
 // retired keeps it, and none is registered after (retire.go, invariant 2).
 type registry struct {
 	mu   sync.Mutex
-	open map[*Snapshot]struct{}
+	open []*Snapshot // each knows its place
 	// followers are those who have to know what collects took away.
 	followers map[*Follower]struct{}
 	// gone are the retired versions, and those that are being retired. The set is
 	// swapped, never changed, and may be read without the lock.
 	gone atomic.Pointer[Set]
 }
+
+// maxIdleOpen bounds the list that stays when no snapshot is open.
+const maxIdleOpen = 1024
 
 // add registers a snapshot; false if its version is gone.
 func (r *registry) add(sn *Snapshot) bool {
@@ -29,17 +32,24 @@ func (r *registry) add(sn *Snapshot) bool {
 	if r.gone.Load().Contains(sn.version) {
 		return false
 	}
-	if r.open == nil {
-		r.open = map[*Snapshot]struct{}{}
-	}
-	r.open[sn] = struct{}{}
+	r.open = append(r.open, sn)
+	sn.place = len(r.open)
 	return true
 }
 
 func (r *registry) remove(sn *Snapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.open, sn)
+	if sn.place == 0 {
+		return
+	}
+	last := len(r.open) - 1
+	moved := r.open[last]
+	r.open[sn.place-1], moved.place = moved, sn.place
+	r.open[last], sn.place = nil, 0
+	if r.open = r.open[:last]; last == 0 && cap(r.open) > maxIdleOpen {
+		r.open = nil
+	}
 }
 
 // retire takes away what choose returns, which is told the versions with open
@@ -68,7 +78,7 @@ func (r *registry) kept(line uint32) (open map[Version]bool, followed Version) {
 
 func (r *registry) versions() map[Version]bool {
 	open := make(map[Version]bool, len(r.open))
-	for sn := range r.open {
+	for _, sn := range r.open {
 		open[sn.version] = true
 	}
 	return open
@@ -80,7 +90,7 @@ func (r *registry) oldest(now time.Time) (n int, v Version, age time.Duration, o
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var first *Snapshot
-	for sn := range r.open {
+	for _, sn := range r.open {
 		if first == nil || sn.opened.Before(first.opened) || sn.opened.Equal(first.opened) && sn.version < first.version {
 			first = sn
 		}

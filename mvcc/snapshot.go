@@ -27,6 +27,7 @@ type Snapshot struct {
 	opened  time.Time
 	owner   owner // with Options.TraceSnapshots
 	closed  atomic.Bool
+	place   int     // in the registry, from 1 on; 0 = not there. Its lock is held
 	mem     [1]fork // for the lineage of a line that was not forked
 }
 

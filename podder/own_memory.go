@@ -32,8 +32,14 @@ type ownMemory struct {
 // transactions are small, and clearing one is cheaper than a new one, which the
 // collector has to find again.
 type spareBlocks struct {
-	of    map[reflect.Type][]any
+	of    map[reflect.Type]*spareList
 	bytes uintptr
+}
+
+// spareList are the blocks of one type.
+type spareList struct {
+	size   uintptr // of each
+	blocks []any
 }
 
 // maxSpare bounds the blocks of one type that wait for use, maxSpareBytes those of all, and maxGiven
@@ -46,29 +52,32 @@ const (
 
 // takeSpare returns a block of a type, nil if there is none.
 func takeSpare[B any](s *spareBlocks) *B {
-	t := reflect.TypeFor[*B]()
-	list := s.of[t]
-	if len(list) == 0 {
+	list := s.of[reflect.TypeFor[*B]()]
+	if list == nil || len(list.blocks) == 0 {
 		return nil
 	}
-	last := len(list) - 1
-	p := list[last].(*B)
-	list[last] = nil
-	s.of[t], s.bytes = list[:last], s.bytes-t.Elem().Size()
+	last := len(list.blocks) - 1
+	p := list.blocks[last].(*B)
+	list.blocks[last] = nil
+	list.blocks, s.bytes = list.blocks[:last], s.bytes-list.size
 	return p
 }
 
 // give takes blocks back.
 func (s *spareBlocks) give(blocks []any) {
 	if s.of == nil {
-		s.of = map[reflect.Type][]any{}
+		s.of = map[reflect.Type]*spareList{}
 	}
 	for _, b := range blocks {
 		v := reflect.ValueOf(b)
-		size := v.Type().Elem().Size()
-		if list := s.of[v.Type()]; len(list) < maxSpare && s.bytes+size <= maxSpareBytes {
+		list := s.of[v.Type()]
+		if list == nil {
+			list = &spareList{size: v.Type().Elem().Size()}
+			s.of[v.Type()] = list
+		}
+		if len(list.blocks) < maxSpare && s.bytes+list.size <= maxSpareBytes {
 			v.Elem().SetZero()
-			s.of[v.Type()], s.bytes = append(list, b), s.bytes+size
+			list.blocks, s.bytes = append(list.blocks, b), s.bytes+list.size
 		}
 	}
 }

@@ -150,8 +150,8 @@ func TestSpareBlocksAreCleared(t *testing.T) {
 		}
 		m.spare.give(m.given)
 		for typ, list := range spare.of {
-			if len(spare.of) != 2 || len(list) != maxSpare {
-				t.Fatalf("of %d types, %d of %v are kept", len(spare.of), len(list), typ)
+			if len(spare.of) != 2 || len(list.blocks) != maxSpare {
+				t.Fatalf("of %d types, %d of %v are kept", len(spare.of), len(list.blocks), typ)
 			}
 		}
 	}
