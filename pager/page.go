@@ -46,8 +46,8 @@ type page struct {
 	prefix []byte
 	table  []byte   // the offsets
 	leads  []uint64 // the beginnings of the keys without the prefix, as numbers: most searches end here
-	// kids are the children of a branch of branches that were met: there are few of those, and readers
-	// go through them again and again.
+	// kids are the children that readers have met of a page that is a root above branches. Each reader goes
+	// through one of them.
 	kids []atomic.Pointer[page]
 }
 

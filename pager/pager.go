@@ -338,18 +338,15 @@ func (p *Pager) load(r ref, level int) (*page, error) {
 	return pg, p.checkLevel(pg, level)
 }
 
-// loadChild is load of the i-th child of a branch.
-func (p *Pager) loadChild(pg *page, i, level int) (*page, error) {
-	if pg.kids == nil {
-		return p.load(pg.child(i), level)
-	}
-	kid := pg.kids[i].Load()
+// loadBranch is load of the i-th child of a root, a branch. The root keeps it beside the cache: they are few.
+func (p *Pager) loadBranch(root *page, i, level int) (*page, error) {
+	kid := root.kids[i].Load()
 	if kid != nil {
 		return kid, nil
 	}
-	kid, err := p.load(pg.child(i), level)
+	kid, err := p.load(root.child(i), level)
 	if err == nil {
-		pg.kids[i].Store(kid)
+		root.kids[i].Store(kid)
 	}
 	return kid, err
 }

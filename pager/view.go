@@ -117,8 +117,12 @@ func (v *View) Get(key []byte) (val []byte, ok bool, err error) {
 func (v *View) leaf(key []byte) (*page, error) {
 	level := v.g.level
 	pg, err := v.p.load(v.g.root, level)
+	if err == nil && level > 1 {
+		level--
+		pg, err = v.p.loadBranch(pg, pg.route(key), level)
+	}
 	for ; err == nil && level > 0; level-- {
-		pg, err = v.p.loadChild(pg, pg.route(key), level-1)
+		pg, err = v.p.load(pg.child(pg.route(key)), level-1)
 	}
 	return pg, err
 }
