@@ -111,6 +111,47 @@ func TestRevertOfAnOldCommit(t *testing.T) {
 	}
 }
 
+// A variable that is bound anew where it is loaded keeps its pod, and gets another one where it is
+// not. Taking the first back after the second is a conflict, as is one of a variable that is gone.
+func TestRevertOfABindingThatWasReplaced(t *testing.T) {
+	ctx := context.Background()
+	d := openMemory(t)
+	bind := func(n int, load bool) db.Version {
+		return must(d.Update(ctx, func(ctx context.Context, tx *db.Tx) error {
+			p := &person{Name: fmt.Sprint(n), Friend: &person{Name: "friend"}}
+			if load {
+				before, err := db.Get[*person](ctx, tx, "u")
+				if err != nil {
+					return err
+				}
+				p.Friend = before.Friend
+			}
+			return tx.Put(ctx, "u", p)
+		}))(t)
+	}
+	bind(1, false)
+	v2 := bind(2, true)
+	v3 := bind(3, false)
+	var c *db.ConflictError
+	if v, err := d.Revert(ctx, v2); !errors.As(err, &c) || len(c.Names) != 1 || c.Names[0] != "u" {
+		t.Fatalf("what version 2 bound was bound anew by 3: version %d, %v", v, err)
+	}
+	v4 := must(d.Revert(ctx, v3))(t)
+	if got := changes(t, d, v2, v4); got != "" {
+		t.Fatal(got)
+	}
+	v5 := must(d.Revert(ctx, v2))(t)
+	if got := changes(t, d, 1, v5); got != "" {
+		t.Fatal(got)
+	}
+	v6 := bind(6, true)
+	must(d.Update(ctx, func(ctx context.Context, tx *db.Tx) error { return tx.Delete(ctx, "u") }))(t)
+	if v, err := d.Revert(ctx, v6); !errors.As(err, &c) || len(c.Names) != 1 || c.Names[0] != "u" {
+		t.Fatalf("what version %d bound is deleted: version %d, %v", v6, v, err)
+	}
+	verifyDeep(t, d)
+}
+
 // Random edits of several variables that share objects, each save reverted at once, or
 // later if nothing stands in its way: what is left is the state without it, and
 // everything goes on loading, saving nothing, and verifying.

@@ -13,7 +13,9 @@ import (
 // Reverting one commit.
 //
 //  1. Each pod that the commit wrote must still be in the state that it left, in the head
-//     of the branch, and each name bound as it left it; else it is a conflict.
+//     of the branch, and each name bound as it left it; else it is a conflict. So it is if a name
+//     leads to a pod that the commit wrote, and the head has bound it to another one or deleted it:
+//     binding a variable anew can write its pod, or make another.
 //  2. Slots that the commit changed or freed become what they were. Slots that it added
 //     stay, because what is exported stays so (validate.go): nothing leads to them any
 //     more, and collecting them is as with other garbage. Pods that it made are left alone.
@@ -49,7 +51,7 @@ func (s *Store) Revert(ctx context.Context, branch string, version Version, info
 		return 0, err
 	}
 	defer t.Rollback()
-	r := &reverting{t: t, added: map[pod.Ref]bool{}, made: map[pid]bool{}}
+	r := &reverting{t: t, added: map[pod.Ref]bool{}, made: map[pid]bool{}, wrote: map[pid]bool{}}
 	if r.that, err = s.At(ctx, version); err != nil {
 		return 0, err
 	}
@@ -90,6 +92,7 @@ type reverting struct {
 	then, that *Snapshot // before and after the commit
 	added      map[pod.Ref]bool
 	made       map[pid]bool // pods
+	wrote      map[pid]bool
 }
 
 func (r *reverting) conflict(names []string, pods ...pid) error {
@@ -106,6 +109,7 @@ func (r *reverting) run(ctx context.Context) error {
 		return err
 	}
 	for _, id := range ids {
+		r.wrote[id] = true
 		if err := r.pod(ctx, id); err != nil {
 			return err
 		}
@@ -264,7 +268,8 @@ func (r *reverting) names(ctx context.Context) error {
 	}
 	for _, n := range sortedKeys(roots) {
 		both := roots[n]
-		if both[0] == both[1] {
+		same := both[0] == both[1]
+		if same && !r.wrote[both[1]] {
 			continue
 		}
 		now, err := r.t.base.Root(ctx, n)
@@ -274,6 +279,7 @@ func (r *reverting) names(ctx context.Context) error {
 		switch {
 		case now != both[1]:
 			return r.conflict([]string{n})
+		case same:
 		case both[0] == 0:
 			err = r.t.DeleteName(ctx, n)
 		default:
