@@ -29,12 +29,13 @@ func (c *chunker) patch(i int32, was *chunkList, ro *region) (bool, error) {
 		r.flags&(flagStatic|flagRerun) != 0 || was.frozen || !c.st.edgeless(i) {
 		return false, nil
 	}
-	sp, old := c.st.spans.at(r.extra), c.old.spans.at(ro.extra)
-	if old.shadow == nil || was.stored != uint64(sp.reach) || was.extent != uint64(sp.count) || was.perRun != uint64(sp.perRun) {
+	sp := c.st.spans.at(r.extra)
+	shadow := c.old.shadows[ro.extra]
+	if shadow == nil || was.stored != uint64(sp.reach) || was.extent != uint64(sp.count) || was.perRun != uint64(sp.perRun) {
 		return false, nil
 	}
 	// Both view one array of strings each. What was stored of it was as long as the copy.
-	now, before := unsafe.Slice((*string)(r.addr), sp.reach), unsafe.Slice((*string)(old.shadow), sp.reach)
+	now, before := unsafe.Slice((*string)(r.addr), sp.reach), unsafe.Slice((*string)(shadow), sp.reach)
 	patched, ok := patchedChunks(now, before, was, sizesFor(chunkMean*c.cfg.TargetBytes, int(r.weight)))
 	if !ok {
 		return false, nil

@@ -157,7 +157,7 @@ func (w *walk) orderMap(pl *plan, m *mapEntries) {
 	}
 	if len(w.maps.at) < n {
 		size := max(mapBlock, n)
-		w.maps.at, w.maps.hashed = make([]unsafe.Pointer, size), make([]uint64, size)
+		w.maps.at, w.maps.hashed = make([]unsafe.Pointer, size), ownAny[uint64](&w.own, size)
 	}
 	for k := range slots {
 		w.maps.at[k], w.maps.hashed[k] = slots[k].key, slots[k].hash
@@ -192,7 +192,11 @@ func (w *walk) hashKeys(pl *plan, slots []mapSlot) (stable bool) {
 // can have them.
 func (w *walk) hashStrings(pl *plan, slots []mapSlot) (stable bool) {
 	stable = true
-	keyed, rows := pl.keyed(), w.maps.plain[:0]
+	keyed := pl.keyed()
+	if keyed {
+		w.roomForRows(slots)
+	}
+	rows := w.maps.plain[:0]
 	for k := range slots {
 		x := &slots[k]
 		if k%keysAhead == 0 {
@@ -223,6 +227,22 @@ func (w *walk) hashStrings(pl *plan, slots []mapSlot) (stable bool) {
 // fewSlots are sorted by insertion.
 const fewSlots = 24
 
+// roomForRows makes room for the rows of a large map, about as much as they will take: memory of the
+// heap that grows with them would be new, and more.
+func (w *walk) roomForRows(slots []mapSlot) {
+	const looks, rowMost, around = 64, 256, 4 // around a key are its length and what its element is
+	if len(slots) < looks*looks {
+		return
+	}
+	most := 0
+	for k := 0; k < len(slots); k += len(slots) / looks {
+		most = max(most, len(*(*string)(slots[k].key)))
+	}
+	if n := len(slots) * min(most+around, rowMost); cap(w.maps.plain) < n {
+		w.maps.plain = ownBytes(&w.own, n)
+	}
+}
+
 // sortSlots sorts by hash and, where those are equal, by what compareEntries
 // says. Hashes are spread evenly, so their first bits cut many slots into
 // buckets of a few; only equal keys, which are NaN, can make a large one.
@@ -232,7 +252,13 @@ func (w *walk) sortSlots(pl *plan, slots []mapSlot) []mapSlot {
 		return slots
 	}
 	shift := 64 - (bits.Len(uint(len(slots))) - 2)
-	starts := append(w.maps.starts[:0], make([]uint32, 1<<(64-shift)+1)...)
+	starts := w.maps.starts[:cap(w.maps.starts)]
+	if n := 1<<(64-shift) + 1; n <= len(starts) {
+		starts = starts[:n]
+		clear(starts)
+	} else {
+		starts = ownSlice[uint32](&w.own, n)
+	}
 	for i := range slots {
 		starts[slots[i].hash>>shift+1]++
 	}

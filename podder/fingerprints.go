@@ -139,8 +139,7 @@ func (st *state) pin(e *engine, i int32) {
 		}
 		n := 1
 		if r.kind == pod.SlotArray {
-			sp := st.spans.at(r.extra)
-			if n = sp.reach; sp.shadow != nil {
+			if n = st.spans.at(r.extra).reach; n >= shadowElements && st.shadows[r.extra] != nil {
 				return // that keeps them
 			}
 		}

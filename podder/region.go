@@ -58,10 +58,9 @@ const (
 
 // span is the length of an array or string region.
 type span struct {
-	count  int            // elements allocated, as far as seen; bytes of a string
-	reach  int            // elements kept
-	perRun int            // elements of one run, 0 until placed
-	shadow unsafe.Pointer // the words of an array as they were encoded, nil for none
+	count  int // elements allocated, as far as seen; bytes of a string
+	reach  int // elements kept
+	perRun int // elements of one run, 0 until placed
 }
 
 // liveRegion is a region with its place, as load, restore and adopt speak of

@@ -23,18 +23,30 @@ const shadowElements = 32
 // shadow keeps the words of array r as they were encoded.
 func (w *walk) shadow(r *region) {
 	sp := w.st.spans.at(r.extra)
-	sp.shadow = nil // in a save without a walk it is the one of an earlier save
+	w.st.setShadow(r.extra, nil) // in a save without a walk it is the one of an earlier save
 	if r.edge != r.edgeEnd || sp.reach < shadowElements || r.flags&(flagStatic|flagRerun) != 0 {
 		return // new variables are to be asked for the types each time, codecs for their bytes
 	}
 	switch r.plan.typ.Kind() {
 	case reflect.String:
 		words := append([]string(nil), unsafe.Slice((*string)(r.addr), sp.reach)...)
-		sp.shadow = unsafe.Pointer(unsafe.SliceData(words))
+		w.st.setShadow(r.extra, unsafe.Pointer(unsafe.SliceData(words)))
 	case reflect.Interface:
 		// Both words of an interface are pointers, or nil.
 		words := append([][2]unsafe.Pointer(nil), unsafe.Slice((*[2]unsafe.Pointer)(r.addr), sp.reach)...)
-		sp.shadow = unsafe.Pointer(unsafe.SliceData(words))
+		w.st.setShadow(r.extra, unsafe.Pointer(unsafe.SliceData(words)))
+	}
+}
+
+// setShadow makes words the copy of those of the array with span i; nil is none.
+func (st *state) setShadow(i int32, words unsafe.Pointer) {
+	switch {
+	case words == nil:
+		delete(st.shadows, i)
+	case st.shadows == nil:
+		st.shadows = map[int32]unsafe.Pointer{i: words}
+	default:
+		st.shadows[i] = words
 	}
 }
 
@@ -42,18 +54,22 @@ func (w *walk) shadow(r *region) {
 // its words. If they are equal r needs no look at its elements.
 func (w *walk) sameAsShadow(r, ro *region) {
 	sp, old := w.st.spans.at(r.extra), w.old.spans.at(ro.extra)
-	if old.shadow == nil || old.reach != sp.reach || r.kind != pod.SlotArray || w.doubting && !w.holdsCodecs(r) {
+	if old.reach < shadowElements || old.reach != sp.reach || r.kind != pod.SlotArray {
+		return
+	}
+	shadow := w.old.shadows[ro.extra]
+	if shadow == nil || w.doubting && !w.holdsCodecs(r) {
 		return
 	}
 	// Each slice views one region; words, so that the race detector sees them.
 	a := unsafe.Slice((*[2]uintptr)(r.addr), sp.reach)
-	b := unsafe.Slice((*[2]uintptr)(old.shadow), sp.reach)
+	b := unsafe.Slice((*[2]uintptr)(shadow), sp.reach)
 	for i := range a {
 		if a[i] != b[i] {
 			return
 		}
 	}
-	sp.shadow = old.shadow
+	w.st.setShadow(r.extra, shadow)
 	r.weight = ro.weight
 	r.flags |= flagSame
 }
@@ -83,7 +99,7 @@ func (w *walk) holdsCodecs(r *region) bool {
 // forgetShadow has the next save look at every element again.
 func (st *state) forgetShadow(r *region) {
 	if r.kind == pod.SlotArray && r.extra >= 0 {
-		st.spans.at(r.extra).shadow = nil
+		st.setShadow(r.extra, nil)
 	}
 	r.flags &^= flagSame
 }

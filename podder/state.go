@@ -15,9 +15,10 @@ type state struct {
 	pins    blockList[unsafe.Pointer] // addresses of the regions, for the collector
 	pinned  ownMemory                 // of pins: from the heap, used again
 	spans   blockList[span]
-	edges   blockList[int32] // references of regions, in walk order (discover.go)
-	memory  regionIndex      // regions of memory by address
-	strings regionIndex      // bytes of long strings by address
+	shadows map[int32]unsafe.Pointer // the words of arrays as they were encoded, by span (shadow.go)
+	edges   blockList[int32]         // references of regions, in walk order (discover.go)
+	memory  regionIndex              // regions of memory by address
+	strings regionIndex              // bytes of long strings by address
 	pods    []podState
 	byID    map[pod.ID]int32
 	// forwards are the forwarders that loads went through, by where they lead.
@@ -95,7 +96,7 @@ func newState() *state {
 // connect has the tables of an empty state take their memory from it.
 func (st *state) connect() {
 	st.pinned.heapOnly, st.pins.memory = true, &st.pinned
-	st.regions.memory, st.edges.memory, st.memory.own, st.strings.own = &st.own, &st.own, &st.own, &st.own
+	st.regions.memory, st.spans.memory, st.edges.memory, st.memory.own, st.strings.own = &st.own, &st.own, &st.own, &st.own, &st.own
 }
 
 // release gives back the memory of a state that is not used any more.

@@ -407,10 +407,10 @@ func (w *walk) unstream() {
 		r.pod, r.slot, r.child, r.size = -1, 0, 0, 0
 		r.flags &^= flagExported
 		if r.kind == pod.SlotArray && r.extra >= 0 {
-			sp := st.spans.at(r.extra) // perhaps it was shorter when it was encoded
-			sp.perRun, sp.shadow = 0, nil
+			st.spans.at(r.extra).perRun = 0 // perhaps it was shorter when it was encoded
 		}
 	}
+	clear(st.shadows)
 }
 
 // end makes ready for the pods to be put.

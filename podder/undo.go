@@ -1,6 +1,10 @@
 package podder
 
-import "github.com/poddb/poddb/internal/pod"
+import (
+	"unsafe"
+
+	"github.com/poddb/poddb/internal/pod"
+)
 
 // undo notes what a save changes in a state, so that it can be as it was: regions,
 // spans, slots and pods before they are changed for the first time, and how long
@@ -38,8 +42,9 @@ type oldRegion struct {
 }
 
 type oldSpan struct {
-	i   int32
-	was span
+	i      int32
+	was    span
+	shadow unsafe.Pointer
 }
 
 type oldSlot struct {
@@ -83,7 +88,7 @@ func (u *undo) region(i int32) {
 // span is to be called before span i is changed.
 func (u *undo) span(i int32) {
 	if u != nil && i < u.spanCount {
-		u.spans = append(roomy(u.spans), oldSpan{i, *u.st.spans.at(i)})
+		u.spans = append(roomy(u.spans), oldSpan{i, *u.st.spans.at(i), u.st.shadows[i]})
 	}
 }
 
@@ -154,7 +159,12 @@ func (u *undo) undo() {
 		*st.pins.at(old.i) = old.was.addr
 	}
 	for k := len(u.spans) - 1; k >= 0; k-- {
-		*st.spans.at(u.spans[k].i) = u.spans[k].was
+		old := &u.spans[k]
+		*st.spans.at(old.i) = old.was
+		st.setShadow(old.i, old.shadow)
+	}
+	for i := u.spanCount; i < st.spans.len() && len(st.shadows) > 0; i++ {
+		delete(st.shadows, i)
 	}
 	for k := len(u.pods) - 1; k >= 0; k-- {
 		st.pods[u.pods[k].i] = u.pods[k].was
