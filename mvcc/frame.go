@@ -38,7 +38,8 @@ const (
 	flagBase       = 1
 	flagCompressed = 2
 
-	maxDepth  = 8
+	maxDepth  = 16
+	flatDepth = 8       // up to which small pods, and long changes, make a chain longer
 	maxForm   = 1 << 30 // bytes of one stored form
 	minPacked = 512     // forms shorter than this are compressed with their neighbours only, in a block
 	formHead  = 48      // what a stored form has beside the body, mostly

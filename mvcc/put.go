@@ -192,8 +192,8 @@ func (t *Tx) encode(v *view, p *put, base *merged, next *pod.Pod) error {
 		return err
 	}
 	f := frame{form: whole}
-	if base != nil && base.depth < maxDepth && !rewritten(base.pod, next, len(whole)) {
-		if change := appendChange(nil, base.pod, next, generationOf(t.line.id, p.base.number), len(whole), t.s.o.NoCompression); len(change) <= len(whole)/2 {
+	if longest := longestChange(base, len(whole)); longest > 0 && !rewritten(base.pod, next, len(whole)) {
+		if change := appendChange(nil, base.pod, next, generationOf(t.line.id, p.base.number), len(whole), t.s.o.NoCompression); len(change) <= longest {
 			f = frame{baseRef{p.base.line, p.base.number}, base.depth + 1, change}
 			t.stats.Patches++
 		}
@@ -216,6 +216,22 @@ func (t *Tx) encode(v *view, p *put, base *merged, next *pod.Pod) error {
 	p.size = f.size()
 	t.keepWarm(p, next, f.depth)
 	return nil
+}
+
+// longestChange is how long a change to base may be to be stored as one, where the pod takes
+// whole bytes; 0 for not at all. Each one more is one more to read. A chain goes on beyond
+// flatDepth where that saves much: of a pod of 8 KiB that changes in few places at each
+// commit, the whole that ends a chain is most of what is stored.
+func longestChange(base *merged, whole int) int {
+	switch {
+	case base == nil || base.depth >= maxDepth:
+		return 0
+	case base.depth < flatDepth:
+		return whole / 2
+	case whole >= shareMin:
+		return whole / 8
+	}
+	return 0
 }
 
 // keepWarm keeps a merged pod for the cache (warmCache).

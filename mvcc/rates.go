@@ -175,7 +175,7 @@ func (c *changeCounter) count(ctx context.Context, f found) {
 	if err != nil {
 		return
 	}
-	changes, seen, before := make([]int, len(first.pod.Slots)), 0, first.pod
+	changes, seen, before := make([]pod.Count, len(first.pod.Slots)), 0, first.pod
 	for k := len(versions) - 2; k >= 0; k-- {
 		now, err := c.v.buildBesideReclaim(versions[k])
 		if err != nil {
@@ -184,7 +184,8 @@ func (c *changeCounter) count(ctx context.Context, f found) {
 		any := 0
 		for s := range min(len(changes), len(before.Slots), len(now.pod.Slots)) {
 			if !bytes.Equal(before.Slots[s].Bytes, now.pod.Slots[s].Bytes) {
-				changes[s]++
+				changes[s].Changes++
+				changes[s].Bytes += pod.Differing(&before.Slots[s], &now.pod.Slots[s])
 				any = 1
 			}
 		}
@@ -195,16 +196,16 @@ func (c *changeCounter) count(ctx context.Context, f found) {
 }
 
 // add adds how often the slots of a pod changed in a number of commits.
-func (c *changeCounter) add(p *pod.Pod, changes []int, commits int) {
+func (c *changeCounter) add(p *pod.Pod, changes []pod.Count, commits int) {
 	never, most := 1.0, 0
-	for s, n := range changes {
+	for s, of := range changes {
 		d := &p.Slots[s]
 		if d.Kind == pod.SlotFree {
 			continue
 		}
 		k := pod.RateKey{Kind: d.Kind, Type: d.Type}
-		sum := c.rates.Slots[k]
-		c.rates.Slots[k] = pod.Count{Changes: sum.Changes + n, Commits: sum.Commits + commits}
+		n, sum := of.Changes, c.rates.Slots[k]
+		c.rates.Slots[k] = pod.Count{Changes: sum.Changes + n, Commits: sum.Commits + commits, Bytes: sum.Bytes + of.Bytes}
 		never *= 1 - min(float64(n)/float64(commits), 1)
 		most = max(most, n)
 	}

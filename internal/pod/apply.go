@@ -132,7 +132,7 @@ func (w *SlotWrite) apply(before Data, borrow bool) (Data, error) {
 		if rw.Run < 0 || rw.Run >= w.NumRuns || i > 0 && rw.Run <= w.Runs[i-1].Run {
 			return Data{}, invalid("slot %d: run %d of %d", w.Slot, rw.Run, w.NumRuns)
 		}
-		list[i] = runChange{rw.Run, rw.Bytes}
+		list[i] = runChange{run: rw.Run, bytes: rw.Bytes}
 	}
 	if before.Runs == nil {
 		return Data{}, invalid("slot %d was not in runs", w.Slot)

@@ -87,6 +87,14 @@ func goldenPatched() *Pod {
 	return p
 }
 
+func goldenCut() *Pod {
+	p := goldenWhole()
+	p.Slots[1].Bytes = []byte{9, 9}
+	p.Slots[7] = goldenPatched().Slots[7]
+	p.Slots[13].Bytes = []byte{32, 2, 0, 9, 7, 7, 2, 1, 3, 0, 1}
+	return p
+}
+
 func goldenShared() *Pod {
 	return &Pod{Exports: []Export{{0, all}}, Slots: []Data{{SlotObject, 6, []byte{1, 2}, nil}, {SlotObject, 6, []byte{3, 4}, nil}}}
 }
@@ -149,7 +157,8 @@ func TestGoldenFile(t *testing.T) {
 	}{
 		{"whole", bodyWhole, nil, whole, func() []byte { return AppendWhole(nil, goldenWhole()) }},
 		{"shared", bodyShared, nil, shared, func() []byte { return AppendWholeShared(nil, goldenShared(), 300) }},
-		{"patch", bodyPatch, whole, goldenPatched(), func() []byte { return AppendPatch(nil, goldenWhole(), goldenPatched(), goldenOwn) }},
+		{"patch", bodyPatch, whole, goldenPatched(), nil},
+		{"patch with cuts", bodyPatch, whole, goldenCut(), func() []byte { return AppendPatch(nil, goldenWhole(), goldenCut(), goldenOwn) }},
 		{"patch of parts", bodyPatch, shared, goldenParts(), func() []byte { return AppendPatch(nil, goldenShared(), goldenParts(), goldenOwn) }},
 		{"whole with generations", bodyWhole, nil, goldenGivenAnew(), func() []byte { return AppendWhole(nil, goldenGivenAnew()) }},
 		{"patch with generations", bodyPatch, goldenGivenAnew(), goldenGivenAgain(), func() []byte { return AppendPatch(nil, goldenGivenAnew(), goldenGivenAgain(), goldenOwn) }},
@@ -185,7 +194,7 @@ func TestGoldenFile(t *testing.T) {
 			}
 		})
 	}
-	if len(file) != 12 { // with the shared body and what stands before the first name
+	if len(file) != 13 { // with the shared body and what stands before the first name
 		t.Errorf("%d items in the file, of which some are not read", len(file))
 	}
 }
@@ -222,7 +231,7 @@ func TestGoldenFileHoldsEveryKind(t *testing.T) {
 		what string
 		have []int
 		want int
-	}{{"body", bodies, bodyKinds}, {"slot", slots, int(slotKinds)}, {"change", ops, opRuns + 1}} {
+	}{{"body", bodies, bodyKinds}, {"slot", slots, int(slotKinds)}, {"change", ops, opCuts + 1}} {
 		for kind := range c.want {
 			if !slices.Contains(c.have, kind) {
 				t.Errorf("no %s of kind %d in the file", c.what, kind)

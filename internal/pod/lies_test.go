@@ -58,7 +58,7 @@ func TestEveryLieIsNamed(t *testing.T) {
 		{"generation of a slot that a patch frees", small, "22 01 04 01 02 00 01 04", "generation of a free slot"},
 		{"root not exported", nil, "10 00 00 01 01 40 00", "root"},
 
-		{"unknown flag", small, "12 40 00", "flags"},
+		{"unknown flag", small, "12 80 00", "flags"},
 		{"references of no known form", small, "12 03 00", "flags"},
 		{"whole directory in a patch", small, "12 20 00", "flags"},
 		{"table grows unnamed", small, "12 01 05 01 00 06 00", "reference table grows"},
@@ -78,6 +78,14 @@ func TestEveryLieIsNamed(t *testing.T) {
 		{"runs for a slot without", small, "12 00 01 07 01 01 00 00", "has none"},
 		{"runs grow unnamed", whole, "12 00 01 1f 05 00", "grows by runs"},
 		{"runs grow with a hole", whole, "12 00 01 1f 06 01 05 01 aa", "run that is not there"},
+		{"cut of a slot in runs", whole, "12 40 01 3c 00 00 00", "free or in runs"},
+		{"cut of a free slot", whole, "12 40 01 2c 00 00 00", "free or in runs"},
+		{"cut that keeps more than there is", small, "12 40 01 0c 01 02 00", "kept of a slot"},
+		{"cut that keeps very much", small, "12 40 01 0c ff ff ff ff ff ff ff ff ff 01 03 00", "kept of a slot"},
+		{"cut that keeps more of a run", whole, "12 40 01 3d 04 01 01 05 04 00", "kept of a run"},
+		{"cut that keeps of a new run", whole, "12 40 01 3d 05 01 04 01 00 00", "kept of a run"},
+		{"change of no known form", small, "12 40 01 0e 00 00 00", "change 6"},
+		{"cuts in a delta", whole, "13 40 46 fe 46 00 16 46 00", "flags"},
 
 		{"delta against too little", small, "13 00 04 0c 01 02 03 04", "no dictionary"},
 		{"delta block without a length", whole, "13 00", "bad length"},

@@ -91,7 +91,15 @@ func (p *slotsPart) merge(base []Data) ([]Data, string) {
 				return nil, "new bytes for a slot that is free or in runs"
 			}
 			slot.Bytes = c.data.Bytes
-		case opRuns:
+		case opCut:
+			if slot.Kind == SlotFree || slot.Runs != nil {
+				return nil, "cut of a slot that is free or in runs"
+			}
+			if !c.kept.fits(slot.Bytes) {
+				return nil, "more is kept of a slot than it has"
+			}
+			slot.Bytes = c.kept.appendTo(make([]byte, 0, int(c.kept.head+c.kept.tail)+len(c.data.Bytes)), slot.Bytes, c.data.Bytes)
+		case opRuns, opCuts:
 			if slot.Runs == nil {
 				return nil, "new runs for a slot that has none"
 			}
@@ -107,7 +115,7 @@ func (p *slotsPart) merge(base []Data) ([]Data, string) {
 // and else those of d.
 func mergeRuns(d Data, count int, list []runChange) (Data, string) {
 	known := min(len(d.Runs), count)
-	size := 0
+	size, from, at := 0, 0, 0
 	for _, n := range d.Runs[:known] {
 		size += int(n)
 	}
@@ -115,31 +123,43 @@ func mergeRuns(d Data, count int, list []runChange) (Data, string) {
 		if c.run > known || c.run >= count {
 			return d, "change of a run that is not there"
 		}
-		if c.run < known && c.run < len(d.Runs) {
-			size -= int(d.Runs[c.run])
+		var old []byte
+		if c.run < len(d.Runs) {
+			for ; from < c.run; from++ {
+				at += int(d.Runs[from])
+			}
+			old = d.Bytes[at : at+int(d.Runs[from])]
+			size -= len(old)
 		}
-		size += len(c.bytes)
+		if !c.kept.fits(old) {
+			return d, "more is kept of a run than it has"
+		}
+		size += int(c.kept.head+c.kept.tail) + len(c.bytes)
 		known = max(known, c.run+1)
 	}
 	if known < count {
 		return d, "slot grows by runs that are not named"
 	}
 	next := Data{Kind: d.Kind, Type: d.Type, Bytes: make([]byte, 0, size), Runs: make([]uint32, count)}
-	at := 0
+	at = 0
 	for i := range next.Runs {
 		var run []byte
 		if i < len(d.Runs) {
 			run = d.Bytes[at : at+int(d.Runs[i])]
 			at += len(run)
 		}
+		begin := len(next.Bytes)
 		if len(list) > 0 && list[0].run == i {
-			run, list = list[0].bytes, list[1:]
+			next.Bytes = list[0].kept.appendTo(next.Bytes, run, list[0].bytes)
+			list = list[1:]
+		} else {
+			next.Bytes = append(next.Bytes, run...)
 		}
+		run = next.Bytes[begin:]
 		if uint64(len(run)) > 1<<32-1 {
 			return d, "run longer than 32 bits"
 		}
 		next.Runs[i] = uint32(len(run))
-		next.Bytes = append(next.Bytes, run...)
 	}
 	return next, ""
 }

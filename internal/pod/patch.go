@@ -16,7 +16,8 @@ import (
 //	bits 2-3  exports     1 changes, 2 whole
 //	bits 4-5  patch: 1 if the number of slots changed
 //	          delta: the slot directory: 1 changes, 2 whole
-//	bits 6-7  not used
+//	bit 6     patch: slot changes have the ops of cuts too (cut.go)
+//	bit 7     not used
 //
 // A patch ends with its slot changes: uvarint new number of slots if the flag
 // says so, uvarint count, then for each, ascending, uvarint gap<<2 | op (gap:
@@ -27,6 +28,12 @@ import (
 //	2 whole  a directory group of this one slot, then its bytes
 //	3 runs   uvarint new number of runs, uvarint count, for each changed run
 //	         uvarint gap, uvarint length, bytes: kind and type stay
+//
+// With cuts it is gap<<3 | op, and two more:
+//
+//	4 cut    uvarint bytes kept at the start, and at the end, uvarint length, the bytes
+//	         between: kind and type stay, no runs before and after
+//	5 cuts   as runs, with the bytes kept of each run before its length
 //
 // Slots, and runs of a slot, that the base does not have must all be named: so
 // what a patch makes is bounded by its bytes.
@@ -47,6 +54,10 @@ const (
 	opBytes = 1
 	opWhole = 2
 	opRuns  = 3
+	opCut   = 4
+	opCuts  = 5
+
+	flagCuts = 1 << 6
 )
 
 // slotsPart is what a patch or delta says about slots. The zero value leaves
@@ -60,15 +71,17 @@ type slotsPart struct {
 type slotChange struct {
 	slot int
 	op   uint8
-	data Data   // bytes: Bytes; whole: all of it, in a delta all but Bytes
+	kept cut    // cut
+	data Data   // bytes, cut: Bytes; whole: all of it, in a delta all but Bytes
 	size uint64 // whole: length of the slot
-	runs int    // runs: new number of runs
+	runs int    // runs, cuts: new number of runs
 	list []runChange
 }
 
 type runChange struct {
 	run   int
 	bytes []byte
+	kept  cut
 }
 
 // AppendPatch appends the version that turns base into next by slots and runs.
@@ -82,16 +95,24 @@ func AppendPatch(dst []byte, base, next *Pod, own Generation) []byte {
 	var few [32]int
 	changed := changedSlots(few[:0], base.Slots, next.Slots, sameSlot)
 	dst = binary.AppendUvarint(dst, uint64(len(changed)))
+	cuts := cutsAny(base.Slots, next.Slots, changed)
+	if cuts {
+		dst[at] |= flagCuts
+	}
 	from := 0
 	for _, i := range changed {
-		var before Data
-		if i < len(base.Slots) {
-			before = base.Slots[i]
-		}
-		dst = appendSlotChange(dst, i-from, before, next.Slots[i])
+		dst = appendSlotChange(dst, i-from, before(base.Slots, i), next.Slots[i], cuts)
 		from = i + 1
 	}
 	return dst
+}
+
+// before returns slot i of the base, a free one if it has none of that number.
+func before(base []Data, i int) Data {
+	if i >= len(base) {
+		return Data{}
+	}
+	return base[i]
 }
 
 // appendChangesHead appends the head, the flags, references and exports, and
@@ -151,46 +172,55 @@ func changedSlots(dst []int, base, next []Data, same func(a, b *Data) bool) []in
 	return dst
 }
 
-func appendSlotChange(dst []byte, gap int, before, after Data) []byte {
-	op := opWhole
+// opOf returns how a change of a slot is written, where there are no cuts.
+func opOf(before, after Data) uint8 {
 	switch {
 	case after.Kind == SlotFree:
-		op = opFree
+		return opFree
 	case before.Kind != after.Kind || before.Type != after.Type || !sameShape(&before, &after):
 	case after.Runs == nil:
-		op = opBytes
+		return opBytes
 	case fewRunsChanged(before, after):
-		op = opRuns
+		return opRuns
 	}
-	dst = binary.AppendUvarint(dst, uint64(gap)<<2|uint64(op))
+	return opWhole
+}
+
+func appendSlotChange(dst []byte, gap int, before, after Data, cuts bool) []byte {
+	op, bits := opOf(before, after), 2
+	if cuts {
+		op, bits = cutOp(op, before, after), 3
+	}
+	dst = binary.AppendUvarint(dst, uint64(gap)<<bits|uint64(op))
 	switch op {
 	case opBytes:
 		dst = binary.AppendUvarint(dst, uint64(len(after.Bytes)))
 		dst = append(dst, after.Bytes...)
+	case opCut:
+		dst = appendCut(dst, before.Bytes, after.Bytes)
 	case opWhole:
 		dst = appendSlot(dst, &after)
 		dst = append(dst, after.Bytes...)
-	case opRuns:
-		dst = appendRunChanges(dst, before, after)
+	case opRuns, opCuts:
+		dst = appendRunChanges(dst, before, after, op == opCuts)
 	}
 	return dst
 }
 
 // eachChangedRun calls visit for the runs of after that are not the same in
-// before, and for all that before does not have.
-func eachChangedRun(before, after Data, visit func(run int, bytes []byte)) {
+// before, and for all that before does not have; old is what before has there.
+func eachChangedRun(before, after Data, visit func(run int, old, bytes []byte)) {
 	oldAt, at := 0, 0
 	for i, n := range after.Runs {
 		run := after.Bytes[at : at+int(n)]
 		at += int(n)
-		same := false
+		var old []byte
 		if i < len(before.Runs) {
-			m := int(before.Runs[i])
-			same = bytes.Equal(before.Bytes[oldAt:oldAt+m], run)
-			oldAt += m
+			old = before.Bytes[oldAt : oldAt+int(before.Runs[i])]
+			oldAt += len(old)
 		}
-		if !same {
-			visit(i, run)
+		if i >= len(before.Runs) || !bytes.Equal(old, run) {
+			visit(i, old, run)
 		}
 	}
 }
@@ -199,21 +229,25 @@ func eachChangedRun(before, after Data, visit func(run int, bytes []byte)) {
 // writing the slot whole, at two to three bytes for each.
 func fewRunsChanged(before, after Data) bool {
 	cost := 0
-	eachChangedRun(before, after, func(_ int, b []byte) { cost += len(b) + 3 })
+	eachChangedRun(before, after, func(_ int, _, b []byte) { cost += len(b) + 3 })
 	return cost < len(after.Bytes)+2*len(after.Runs)
 }
 
-func appendRunChanges(dst []byte, before, after Data) []byte {
+func appendRunChanges(dst []byte, before, after Data, cuts bool) []byte {
 	n := 0
-	eachChangedRun(before, after, func(int, []byte) { n++ })
+	eachChangedRun(before, after, func(int, []byte, []byte) { n++ })
 	dst = binary.AppendUvarint(dst, uint64(len(after.Runs)))
 	dst = binary.AppendUvarint(dst, uint64(n))
 	from := 0
-	eachChangedRun(before, after, func(run int, b []byte) {
+	eachChangedRun(before, after, func(run int, old, b []byte) {
 		dst = binary.AppendUvarint(dst, uint64(run-from))
+		from = run + 1
+		if cuts {
+			dst = appendCut(dst, old, b)
+			return
+		}
 		dst = binary.AppendUvarint(dst, uint64(len(b)))
 		dst = append(dst, b...)
-		from = run + 1
 	})
 	return dst
 }
@@ -222,11 +256,11 @@ func appendRunChanges(dst []byte, before, after Data) []byte {
 func (v *Version) readChanges(r *binenc.Reader) {
 	flags := r.Byte()
 	part := func(shift int) int { return int(flags>>shift) & 3 }
-	most := partChanges
+	most, known := partChanges, byte(1<<7-1)
 	if v.kind == bodyDelta {
-		most = partWhole
+		most, known = partWhole, flagCuts-1
 	}
-	if flags > 63 || part(refsShift) > partWhole || part(exportsShift) > partWhole || part(slotsShift) > most {
+	if flags > known || part(refsShift) > partWhole || part(exportsShift) > partWhole || part(slotsShift) > most {
 		r.Fail("flags %#02x of a %v", flags, v.kind)
 		return
 	}
@@ -249,27 +283,34 @@ func (v *Version) readChanges(r *binenc.Reader) {
 	if part(slotsShift) == partChanges {
 		v.slots.counted, v.slots.count = true, readSlotCount(r)
 	}
-	v.slots.changes = readSlotChanges(r)
+	v.slots.changes = readSlotChanges(r, flags&flagCuts != 0)
 }
 
-func readSlotChanges(r *binenc.Reader) []slotChange {
+func readSlotChanges(r *binenc.Reader, cuts bool) []slotChange {
+	bits := 2
+	if cuts {
+		bits = 3
+	}
 	n := r.Count(1)
 	var changes []slotChange
 	from := uint64(0)
 	for range n {
 		x := r.Uvarint()
-		slot := from + x>>2
-		if slot >= maxSlots {
-			r.Fail("change of slot %d", slot)
+		slot, op := from+x>>bits, uint8(x&(1<<bits-1))
+		if slot >= maxSlots || op > opCuts {
+			r.Fail("change %d of slot %d", op, slot)
 		}
 		if r.Err() != nil {
 			return nil
 		}
 		from = slot + 1
-		changes = append(changes, slotChange{slot: int(slot), op: uint8(x & 3)})
+		changes = append(changes, slotChange{slot: int(slot), op: op})
 		c := &changes[len(changes)-1]
 		switch c.op {
 		case opBytes:
+			c.data.Bytes = r.Bytes(r.Uvarint())
+		case opCut:
+			c.kept = readCut(r)
 			c.data.Bytes = r.Bytes(r.Uvarint())
 		case opWhole:
 			c.readEntry(r)
@@ -277,7 +318,7 @@ func readSlotChanges(r *binenc.Reader) []slotChange {
 				r.Fail("free slot written out")
 			}
 			c.data.Bytes = r.Bytes(c.size)
-		case opRuns:
+		case opRuns, opCuts:
 			c.readRuns(r)
 		}
 	}
@@ -312,11 +353,15 @@ func (c *slotChange) readRuns(r *binenc.Reader) {
 	from := 0
 	for range n {
 		i := readIndex(r, from, c.runs)
+		var kept cut
+		if c.op == opCuts {
+			kept = readCut(r)
+		}
 		b := r.Bytes(r.Uvarint())
 		if r.Err() != nil {
 			return
 		}
-		c.list = append(c.list, runChange{i, b})
+		c.list = append(c.list, runChange{i, b, kept})
 		from = i + 1
 	}
 }

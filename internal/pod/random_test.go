@@ -236,7 +236,7 @@ func (g gen) change(base, next *Pod) *Change {
 			c.Drop = append(c.Drop, Slot(i))
 		case before.Runs != nil && d.Runs != nil && before.Kind == d.Kind && g.IntN(3) > 0:
 			w := SlotWrite{Slot: Slot(i), Data: Data{Kind: d.Kind, Type: d.Type}, NumRuns: len(d.Runs), Runs: []RunWrite{}}
-			eachChangedRun(before, d, func(run int, b []byte) { w.Runs = append(w.Runs, RunWrite{run, bytes.Clone(b)}) })
+			eachChangedRun(before, d, func(run int, _, b []byte) { w.Runs = append(w.Runs, RunWrite{run, bytes.Clone(b)}) })
 			c.Slots = append(c.Slots, w)
 		default:
 			d.Bytes, d.Runs = bytes.Clone(d.Bytes), slices.Clone(d.Runs)

@@ -19,8 +19,19 @@ type RateKey struct {
 }
 
 // Count is a numerator and a denominator: Changes of slots in Commits, one for each
-// slot and each commit since its pod was made.
-type Count struct{ Changes, Commits int }
+// slot and each commit since its pod was made. Bytes is what all these changes together
+// changed, as Differing says.
+type Count struct{ Changes, Commits, Bytes int }
+
+// Differing is how many bytes a patch stores of after where it was before, about.
+func Differing(before, after *Data) int {
+	if !sameShape(before, after) || after.Runs == nil {
+		return len(cutOf(before.Bytes, after.Bytes).between(after.Bytes))
+	}
+	n := 0
+	eachChangedRun(*before, *after, func(_ int, old, run []byte) { n += len(cutOf(old, run).between(run)) })
+	return n
+}
 
 // RatedSink is a Sink that knows how often slots change.
 type RatedSink interface {
