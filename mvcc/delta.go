@@ -37,15 +37,20 @@ func appendChange(dst []byte, base, next *pod.Pod, own pod.Generation, whole int
 }
 
 // rewritten is cheap evidence that a small pod changed so much that no patch is
-// half of the whole: the slots that changed and have no runs are longer.
+// half of the whole: what changed in slots without runs is longer.
 func rewritten(base, next *pod.Pod, whole int) bool {
 	if whole > deltaMin {
 		return false
 	}
 	n := 0
 	for i := range next.Slots {
-		if d := &next.Slots[i]; d.Runs == nil && (i >= len(base.Slots) || !bytes.Equal(base.Slots[i].Bytes, d.Bytes)) {
+		d := &next.Slots[i]
+		switch {
+		case d.Runs != nil:
+		case i >= len(base.Slots):
 			n += len(d.Bytes)
+		case !bytes.Equal(base.Slots[i].Bytes, d.Bytes):
+			n += pod.Differing(&base.Slots[i], d)
 		}
 	}
 	return n > whole/2

@@ -30,7 +30,8 @@ func TestLongChainsAreOfSmallChanges(t *testing.T) {
 			for round := range 2*maxDepth + 2 {
 				for i := range max(1, c.changed*len(slots)/c.bytes) {
 					at := (i*7 + round) % len(slots)
-					slots[at] = noise(t, len(slots[at]), uint64(100*round+i))
+					n := min(c.changed, len(slots[at]))
+					slots[at] = noise(t, n, uint64(100*round+i)) + slots[at][n:]
 				}
 				var v Version
 				id, v = commitTexts(t, s, id, slots)
@@ -61,6 +62,28 @@ func TestLongChainsAreOfSmallChanges(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// A number that changes in a small pod, which is mostly a text in the same slot, is stored as a
+// patch.
+func TestASmallChangeOfASmallPodIsAPatch(t *testing.T) {
+	s := mustOpen(t, testOptions(newFS(t)))
+	text := noise(t, 200, 7)
+	id, _ := commitTexts(t, s, 0, []string{"1" + text})
+	tx := begin(t, s, MainBranch)
+	c := &pod.Change{ID: id, Exports: []pod.Export{{Slot: 0}}}
+	c.Slots = []pod.SlotWrite{{Slot: 0, Data: pod.Data{Kind: pod.SlotBox, Bytes: []byte("2" + text)}}}
+	if err := tx.Put(bg, c); err != nil {
+		t.Fatal(err)
+	}
+	if st := tx.stats; st.Patches != 1 || st.Bytes > 20 {
+		t.Errorf("%+v", st)
+	}
+	must(tx.Commit(bg, CommitInfo{}))(t)
+	verifyClean(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -79,6 +79,9 @@ func TestRatesAreThoseOfTheHistory(t *testing.T) {
 		if rate := float64(hot.Changes) / float64(hot.Commits); rate < 0.4 || rate > 0.6 {
 			t.Errorf("version %d: %v changes in a commit, every second changes it", v, rate)
 		}
+		if cold.Bytes != 0 || hot.Bytes < hot.Changes || v == 40 && 2*hot.Bytes >= 3*hot.Changes { // of two digits mostly the second
+			t.Errorf("version %d: bytes of cold %v, hot %v", v, cold, hot)
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

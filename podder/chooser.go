@@ -109,13 +109,16 @@ func (c *chooser) own(r *region) PieceSize {
 	if r.kind == pod.SlotFree {
 		return PieceSize{}
 	}
-	return PieceSize{Objects: 1, Bytes: int(r.weight) + slotOverhead, Rate: c.rate(r)}
+	s := PieceSize{Objects: 1, Bytes: int(r.weight) + slotOverhead}
+	known := c.rate(r)
+	s.Rate, s.Changed = known.rate, known.rate*min(known.bytes, float64(r.weight))
+	return s
 }
 
-// rate returns how often the slot of region r changes.
-func (c *chooser) rate(r *region) float64 {
+// rate returns how often the slot of region r changes, and how much.
+func (c *chooser) rate(r *region) slotRate {
 	if c.rates == nil {
-		return 0
+		return slotRate{}
 	}
 	k := pod.RateKey{Kind: r.kind}
 	switch r.kind {
@@ -132,46 +135,65 @@ func (c *chooser) rate(r *region) float64 {
 // slotRates are the rates of change of slots, by what they hold.
 type slotRates struct {
 	counted    *pod.Rates
-	pooled     float64 // of all slots together
-	known      map[pod.RateKey]float64
+	pooled     slotRate // of all slots together
+	known      map[pod.RateKey]slotRate
 	worthwhile bool // there may be something to cut
 }
 
+// slotRate is how often a slot changes, of all commits, and how many bytes of it do then.
+type slotRate struct{ rate, bytes float64 }
+
 // A rate is what was counted, with priorSlots commits of a slot that changes as often as
 // all others: little evidence moves it little. (The mean of a beta distribution
-// after what was counted; the prior is that of the database itself.)
+// after what was counted; the prior is that of the database itself.) How much changes is
+// taken with one change of the mean of all.
 const priorSlots = 16
 
 // newSlotRates estimates rates, for pods of up to target bytes.
 func newSlotRates(counted *pod.Rates, target int) slotRates {
-	var changes, commits int
+	var all pod.Count
 	for _, n := range counted.Slots {
-		changes, commits = changes+n.Changes, commits+n.Commits
+		all = pod.Count{Changes: all.Changes + n.Changes, Commits: all.Commits + n.Commits, Bytes: all.Bytes + n.Bytes}
 	}
-	s := slotRates{counted: counted, known: make(map[pod.RateKey]float64, len(counted.Slots))}
-	s.pooled = (float64(changes) + 1) / float64(commits+priorSlots)
+	s := slotRates{counted: counted, known: make(map[pod.RateKey]slotRate, len(counted.Slots))}
+	s.pooled = slotRate{(float64(all.Changes) + 1) / float64(all.Commits+priorSlots), float64(all.Bytes) / float64(max(all.Changes, 1))}
 	for k, n := range counted.Slots {
-		s.known[k] = (float64(n.Changes) + priorSlots*s.pooled) / float64(n.Commits+priorSlots)
+		s.known[k] = slotRate{
+			(float64(n.Changes) + priorSlots*s.pooled.rate) / float64(n.Commits+priorSlots),
+			(float64(n.Bytes) + s.pooled.bytes) / float64(n.Changes+1),
+		}
 	}
 	s.worthwhile = s.mayCut(target)
 	return s
 }
 
-func (s *slotRates) of(k pod.RateKey) float64 {
-	if rate, ok := s.known[k]; ok {
-		return rate
+func (s *slotRates) of(k pod.RateKey) slotRate {
+	if known, ok := s.known[k]; ok {
+		return known
 	}
 	return s.pooled
 }
 
 // mayCut reports whether there is any cut that Learned may want to make in pods of
-// up to target bytes: what changes most often away from what changes never.
+// up to target bytes: what changes away from what changes never, that fills the pod or is as
+// long as the change, so that all is stored again each time.
 func (s *slotRates) mayCut(target int) bool {
 	most := s.pooled
-	for _, rate := range s.known {
-		most = max(most, rate)
+	for _, known := range s.known {
+		most.rate, most.bytes = max(most.rate, known.rate), max(most.bytes, known.bytes)
 	}
-	c := Choice{Commits: s.counted.Commits, Piece: PieceSize{Bytes: target}, ChildPiece: PieceSize{Rate: min(most*float64(target), 1)}}
-	c.Both = c.Piece.with(c.ChildPiece, 0)
-	return learned{}.Split(&c)
+	fill := float64(target)
+	for _, change := range []float64{0, min(most.bytes, fill/longChange)} {
+		rest := fill
+		if change > 0 {
+			rest = change
+		}
+		rate := min(most.rate*fill, 1)
+		c := Choice{Commits: s.counted.Commits, Piece: PieceSize{Bytes: int(rest)}, ChildPiece: PieceSize{Bytes: int(change) + 1, Rate: rate, Changed: rate * (change + 1)}}
+		c.Both = c.Piece.with(c.ChildPiece, 0)
+		if (learned{}).Split(&c) {
+			return true
+		}
+	}
+	return false
 }

@@ -51,13 +51,19 @@ type PieceSize struct {
 	Objects int     // objects, arrays, maps and long strings
 	Bytes   int     // encoded, about
 	Rate    float64 // expected share of commits that change any of it, 0 if nothing is known
+	Changed float64 // bytes of it that a commit is expected to change, in the mean of all
 }
 
 // with returns the size of two pieces together, that change together as much as
 // pod.Rates says.
 func (s PieceSize) with(o PieceSize, together float64) PieceSize {
 	apart := s.Rate + o.Rate - s.Rate*o.Rate
-	return PieceSize{s.Objects + o.Objects, s.Bytes + o.Bytes, apart + together*(max(s.Rate, o.Rate)-apart)}
+	return PieceSize{
+		Objects: s.Objects + o.Objects,
+		Bytes:   s.Bytes + o.Bytes,
+		Rate:    apart + together*(max(s.Rate, o.Rate)-apart),
+		Changed: s.Changed + o.Changed,
+	}
 }
 
 // Learned returns the default: it bundles, but for what the history of the database says

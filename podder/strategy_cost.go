@@ -8,9 +8,17 @@ const (
 	podCost = 30
 	// versionCost is what one more version of a pod costs beside what changed.
 	versionCost = 40
-	// wholeShare is how much of a pod each version stores beside what changed: after 8
-	// patches a pod is stored whole.
-	wholeShare = 1.0 / 9
+
+	// A change that is longer than a pod / longChange is stored as the whole pod. Others are
+	// patches, until there are flatChain in a chain of them, or if the pod has flatBytes or
+	// more and the change is no longer than a pod / smallChange, mostChain: then the next
+	// version is whole (package mvcc, longestChange).
+	longChange, smallChange = 2, 8
+	flatBytes               = 1 << 10
+	flatChain, mostChain    = 8, 16
+	// patchHead is about what a patch has beside the change, which versionCost counts; a
+	// whole version has less.
+	patchHead = 16
 )
 
 // Horizon of Learned: as many commits are expected as there were, within these.
@@ -33,12 +41,27 @@ func (learned) Split(c *Choice) bool {
 		return false
 	}
 	horizon := float64(min(max(c.Commits, leastHorizon), mostHorizon))
-	bundled := podCost + horizon*c.Both.perCommit()
-	split := 2*podCost + horizon*(c.Piece.perCommit()+c.ChildPiece.perCommit())
+	bundled := podCost + c.Both.over(horizon)
+	split := 2*podCost + c.Piece.over(horizon) + c.ChildPiece.over(horizon)
 	return split < clearlyLess*bundled
 }
 
-// perCommit is what a pod is expected to store for each commit beside what changes.
-func (s PieceSize) perCommit() float64 {
-	return s.Rate * (versionCost + wholeShare*float64(s.Bytes))
+// over is what a pod is expected to store in so many commits beside what changes: the heads
+// of its versions, and the rest of the pod for each that is whole. A chain of patches begins
+// with the pod, so where few commits change it none is whole: of n versions after the
+// first n/(d+1), rounded down, end a chain of d, in the mean (n-d/2)/(d+1), or none.
+func (s PieceSize) over(commits float64) float64 {
+	versions := s.Rate * commits
+	if versions <= 0 {
+		return 0
+	}
+	change, whole, chain := s.Changed/s.Rate, float64(s.Bytes), float64(flatChain)
+	switch {
+	case change > whole/longChange:
+		chain = 0
+	case whole >= flatBytes && change <= whole/smallChange:
+		chain = mostChain
+	}
+	wholes := max(0, (versions-chain/2)/(chain+1))
+	return versions*versionCost + wholes*max(whole-change-patchHead, 0)
 }

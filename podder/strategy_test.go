@@ -217,16 +217,19 @@ func TestLearnedCutsOffWhatChanges(t *testing.T) {
 		together   float64
 		wantsSplit bool
 	}{
-		{"no history", 0, PieceSize{1, 4000, 0}, PieceSize{1, 10, 1}, 0, false},
-		{"small and often beside large and never", 1000, PieceSize{1, 4000, 0.0001}, PieceSize{1, 10, 0.5}, 0, true},
-		{"large and never below small and often", 1000, PieceSize{1, 10, 0.5}, PieceSize{1, 4000, 0.0001}, 0, true},
-		{"both change always", 1000, PieceSize{1, 4000, 1}, PieceSize{1, 4000, 1}, 0, false},
-		{"both change never", 1000, PieceSize{1, 4000, 0}, PieceSize{1, 4000, 0}, 0, false},
-		{"both are small", 1000, PieceSize{1, 10, 0.5}, PieceSize{1, 10, 0.001}, 0, false},
-		{"as often, and by itself", 1000, PieceSize{1, 40, 0.1}, PieceSize{1, 40, 0.1}, 0, false},
-		{"both change, at different times", 1000, PieceSize{1, 1000, 0.3}, PieceSize{1, 1000, 0.3}, 0, true},
-		{"both change, at the same times", 1000, PieceSize{1, 1000, 0.3}, PieceSize{1, 1000, 0.3}, 1, false},
-		{"a short history", 16, PieceSize{1, 400, 0.001}, PieceSize{1, 10, 0.05}, 0, false},
+		{"no history", 0, PieceSize{1, 4000, 0, 0}, PieceSize{1, 10, 1, 10}, 0, false},
+		{"small and often beside large and never", 1000, PieceSize{1, 4000, 0.0001, 0.001}, PieceSize{1, 10, 0.5, 5}, 0, true},
+		{"large and never below small and often", 1000, PieceSize{1, 10, 0.5, 5}, PieceSize{1, 4000, 0.0001, 0.001}, 0, true},
+		{"both change always", 1000, PieceSize{1, 4000, 1, 10}, PieceSize{1, 4000, 1, 10}, 0, false},
+		{"both change never", 1000, PieceSize{1, 4000, 0, 0}, PieceSize{1, 4000, 0, 0}, 0, false},
+		{"both are small", 1000, PieceSize{1, 10, 0.5, 5}, PieceSize{1, 10, 0.001, 0.01}, 0, false},
+		{"as often, and by itself", 1000, PieceSize{1, 40, 0.1, 1}, PieceSize{1, 40, 0.1, 1}, 0, false},
+		{"both change, at different times", 1000, PieceSize{1, 4000, 0.3, 3}, PieceSize{1, 4000, 0.3, 3}, 0, true},
+		{"both change, at the same times", 1000, PieceSize{1, 4000, 0.3, 3}, PieceSize{1, 4000, 0.3, 3}, 1, false},
+		{"both change seldom, so no chain ends", 32, PieceSize{1, 500, 0.05, 0.5}, PieceSize{1, 500, 0.05, 0.5}, 0, false},
+		{"most of it is replaced, so all is stored each time", 16, PieceSize{1, 1500, 0.25, 375}, PieceSize{1, 1000, 0, 0}, 0, true},
+		{"small changes of a large pod make long chains", 16, PieceSize{1, 100, 0.5, 5}, PieceSize{1, 1500, 0, 0}, 0, false},
+		{"a short history", 16, PieceSize{1, 400, 0.001, 0.01}, PieceSize{1, 10, 0.05, 0.5}, 0, false},
 	} {
 		if got := Learned().Split(&Choice{Commits: c.commits, Piece: c.p, ChildPiece: c.q, Both: c.p.with(c.q, c.together)}); got != c.wantsSplit {
 			t.Errorf("%s: splits: %v", c.name, got)

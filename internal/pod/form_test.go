@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -202,6 +203,27 @@ func tryMerge(t *testing.T, base *Pod, b, shared []byte) {
 // FuzzVersion reads arbitrary bytes against a base: no panic, memory in
 // proportion to what is there, and what is accepted is valid and can be written
 // again.
+// A patch stores of a slot, and of a run, what stands between what is as before.
+func TestPatchesKeepWhatSurroundsAChange(t *testing.T) {
+	text := strings.Repeat("0123456789", 30)
+	base := &Pod{Exports: []Export{{0, all}}, Slots: []Data{
+		{SlotObject, 64, []byte(text), nil},
+		{SlotArray, 64, []byte(text), []uint32{150, 150}},
+	}}
+	next := &Pod{Exports: base.Exports, Slots: []Data{
+		{SlotObject, 64, []byte(text[:100] + "ab" + text[101:]), nil},
+		{SlotArray, 64, []byte(text[:200] + "c" + text[201:]), []uint32{150, 150}},
+	}}
+	b := AppendPatch(nil, base, next, testOwn)
+	wantPod(t, "patched", reread(t, base, b, nil), next)
+	if len(b) > 25 {
+		t.Errorf("%d bytes for 3: % x", len(b), b)
+	}
+	if n, m := Differing(&base.Slots[0], &next.Slots[0]), Differing(&base.Slots[1], &next.Slots[1]); n != 2 || m != 1 {
+		t.Errorf("%d and %d bytes differ, want 2 and 1", n, m)
+	}
+}
+
 func FuzzVersion(f *testing.F) {
 	for seed := range uint64(20) {
 		g := newGen(seed)

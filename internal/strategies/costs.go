@@ -13,7 +13,8 @@ import (
 type Costs struct {
 	Pod        float64 // of one more pod
 	Version    float64 // of one more version of a pod
-	WholeShare float64 // of a pod's bytes, for each version
+	BigShare   float64 // of a pod's bytes, for each version that changes little of 8 KB
+	SmallShare float64 // the same, of 700 bytes
 }
 
 // CostRow is an object whose number changes.
@@ -26,11 +27,12 @@ type CostRow struct {
 const numberBytes = 10
 
 // Measure stores objects of 100 bytes, alone and together, and reads what the file takes:
-// 3,000 pods; 400 commits of 20 changes in 40 pods; 400 of one change in a pod of 8 KB.
+// 3,000 pods; 400 commits of 20 changes in 40 pods; 400 of one change in a pod of 8 KB, and of 700 bytes, without compression.
 func Measure(ctx context.Context) (c Costs, err error) {
+	plain := false
 	space := func(s db.Strategy, objects, commits, each int) (bytes, versions float64) {
 		if err == nil {
-			bytes, versions, err = costSpace(ctx, s, objects, commits, each)
+			bytes, versions, err = costSpace(ctx, s, plain, objects, commits, each)
 		}
 		return bytes, versions
 	}
@@ -42,18 +44,23 @@ func Measure(ctx context.Context) (c Costs, err error) {
 	many, manies := space(db.SplitAll(), 40, 400, 20)
 	c.Version = (many-one)/(manies-ones) - numberBytes
 
-	const objects, commits = 73, 400
-	before, _ := space(db.BundleAll(), objects, 0, 0)
-	after, _ := space(db.BundleAll(), objects, commits, 1)
-	apart, _ := space(db.SplitAll(), objects, 0, 0)
-	later, _ := space(db.SplitAll(), objects, commits, 1)
-	c.WholeShare = ((after - before) - (later - apart)) / commits / before
+	share := func(objects int) float64 {
+		const commits = 400
+		least, _ := space(db.BundleAll(), 1, 0, 0)
+		before, _ := space(db.BundleAll(), objects, 0, 0)
+		after, _ := space(db.BundleAll(), objects, commits, 1)
+		apart, _ := space(db.SplitAll(), objects, 0, 0)
+		later, _ := space(db.SplitAll(), objects, commits, 1)
+		return ((after - before) - (later - apart)) / commits / (before - least)
+	}
+	plain = true // else small versions are compressed against each other, in blocks
+	c.BigShare, c.SmallShare = share(73), share(7)
 	return c, err
 }
 
 // costSpace returns the bytes of contents and index of a database, and its pod versions.
-func costSpace(ctx context.Context, s db.Strategy, objects, commits, each int) (bytes, versions float64, err error) {
-	o := db.Options{FS: vfs.NewMem(), Strategy: s, Durability: db.DurabilityNone}
+func costSpace(ctx context.Context, s db.Strategy, plain bool, objects, commits, each int) (bytes, versions float64, err error) {
+	o := db.Options{FS: vfs.NewMem(), Strategy: s, Durability: db.DurabilityNone, NoCompression: plain}
 	if err := saveCostRows(ctx, &o, objects, commits, each); err != nil {
 		return 0, 0, err
 	}

@@ -61,7 +61,7 @@ func TestTheCostsAreThoseOfTheStorage(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%+v", c)
-	if c.Pod < 10 || c.Pod > 80 || c.Version < 25 || c.Version > 100 || c.WholeShare < 0.05 || c.WholeShare > 0.2 {
-		t.Errorf("%+v, Learned takes 30, 40 and 1/9", c)
+	if c.Pod < 10 || c.Pod > 80 || c.Version < 25 || c.Version > 100 || c.BigShare < 0.03 || c.BigShare > 0.1 || c.SmallShare < 0.05 || c.SmallShare > 0.2 {
+		t.Errorf("%+v, Learned takes 30, 40, 1/17 and 1/9", c)
 	}
 }

@@ -29,7 +29,7 @@ func strategiesCommand(ctx context.Context, args []string, out io.Writer) error 
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "one more pod %.1f bytes, one more version %.1f bytes and %.3f of the pod\n", c.Pod, c.Version, c.WholeShare)
+		fmt.Fprintf(out, "one more pod %.1f bytes, one more version %.1f bytes and %.3f of a pod of 8 KB, %.3f of one of 700 bytes\n", c.Pod, c.Version, c.BigShare, c.SmallShare)
 		return nil
 	}
 	rows, err := strategies.Compare(ctx, strategies.Programs(*n))
