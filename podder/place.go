@@ -14,7 +14,8 @@ import (
 //     has begin pods (strategy.go): cluster.go cuts the tree of first references into
 //     connected pieces of at most TargetBytes.
 //  3. A piece joins a pod near it that has room (the parent's, a sibling's, that
-//     of what it refers to), else it becomes a pod. A larger region is a pod.
+//     of what it refers to), else the pod that the save made for the piece before it,
+//     else it becomes a pod. A larger region is a pod.
 //  4. Inside a pod new regions take the lowest free slots in the order in which
 //     they were met. A box is slot 0. A slot that becomes free with this save is
 //     given away by a later one only: between two objects in one slot lies a
@@ -41,6 +42,7 @@ type placer struct {
 	most     uint32   // up to where pods are filled
 	chooser  *chooser // nil if everything is bundled up to that
 	from     int32    // regions below it have places
+	overflow int32    // one more than the new pod that pieces share for which no near one has room; 0 for none
 }
 
 // move is a slot that becomes a forwarder.
@@ -169,12 +171,33 @@ func (p *placer) headPod(i int32, r *region) bool {
 		if r.kind == pod.SlotFree {
 			return false
 		}
-		r.pod = int32(len(p.st.pods))
-		p.st.pods = append(p.st.pods, podState{id: p.sink.NewPod(), isNew: true})
-		p.fresh = append(p.fresh, 0)
+		if r.pod = p.shared(r); r.pod < 0 {
+			r.pod = int32(len(p.st.pods))
+			p.st.pods = append(p.st.pods, podState{id: p.sink.NewPod(), isNew: true})
+			p.fresh = append(p.fresh, 0)
+			if p.shares(r) {
+				p.overflow = r.pod + 1
+			}
+		}
 	}
 	p.st.pods[r.pod].bytes += int(r.size)
 	return true
+}
+
+// shared returns the pod that was made for a piece before the one that region r heads, if
+// it has room, else -1: where objects of many full pods get a small part each, those lie
+// together.
+func (p *placer) shared(r *region) int32 {
+	if n := p.overflow - 1; n >= 0 && p.shares(r) && p.st.pods[n].bytes+int(r.size) <= int(p.most) {
+		return n
+	}
+	return -1
+}
+
+// shares reports whether the piece that region r heads may lie beside others than those it
+// hangs on.
+func (p *placer) shares(r *region) bool {
+	return r.parent >= 0 && r.flags&(flagRefHead|flagApart) == 0
 }
 
 // nearby returns a pod beside region i with room for n more bytes, or -1.
