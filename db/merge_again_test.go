@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/poddb/poddb/db"
@@ -123,6 +124,91 @@ func TestMergeOfWhatAMergeBrought(t *testing.T) {
 			}
 			d.is(into, "a", fmt.Sprint(n, " 5 9"))
 		})
+	}
+}
+
+// An object that a merge moved, because both branches had given out its place, is the same to the next merges,
+// in either direction, and over a third branch: it is changed, referred to again and taken away as any other.
+func TestMergeOfWhatAMergeMoved(t *testing.T) {
+	for i := range 32 {
+		t.Run(fmt.Sprintf("%05b", i), func(t *testing.T) {
+			d := openTrays(t)
+			d.fresh("main", "a", 1)
+			d.fork("other")
+			d.edit("main", "a", func(x *tray) { x.Cups = append(x.Cups, &cup{2, 2}) })
+			d.edit("other", "a", func(x *tray) { x.Cups = append(x.Cups, &cup{3, 3}) })
+			if c := d.merge("main", "other", db.TakeTheirs); !strings.Contains(c, "a.Cups") {
+				t.Fatal("first: ", c)
+			}
+			d.is("main", "a", "1 1 3")
+			if i&16 != 0 {
+				d.fork("third")
+				d.edit("third", "a", func(x *tray) { x.N = 6 })
+				d.merge("main", "third", nil)
+			} else {
+				d.edit("main", "a", func(x *tray) { x.N = 6 })
+			}
+			if i&1 != 0 {
+				d.edit("main", "a", func(x *tray) { x.Cups[0].V = 5 })
+			} else {
+				d.edit("other", "a", func(x *tray) { x.Cups[0].V = 5 })
+			}
+			if i&2 != 0 {
+				d.edit("other", "a", func(x *tray) { x.Cups[1].V = 9 })
+			} else {
+				d.edit("main", "a", func(x *tray) { x.Cups[1].V = 9 })
+			}
+			d.put("other", "b", func(get func(string) *tray) *tray { return &tray{7, get("a").Cups} })
+			into, from := "main", "other"
+			if i&4 != 0 {
+				into, from = from, into
+			}
+			if c := d.merge(into, from, nil); c != "" {
+				t.Fatal("second: ", c)
+			}
+			if i&8 != 0 { // and what that brought, back again
+				into, from = from, into
+				d.edit(from, "a", func(x *tray) { x.N, x.Cups[1].V = 8, 10 })
+				d.put(into, "c", func(get func(string) *tray) *tray { return &tray{3, get("a").Cups} })
+				if c := d.merge(into, from, nil); c != "" {
+					t.Fatal("third: ", c)
+				}
+				d.is(into, "a", "8 5 10")
+				d.is(into, "b", "7 5 10")
+				d.is(into, "c", "3 5 10")
+			}
+			d.edit(into, "a", func(x *tray) { x.Cups[1].V = 11 })
+			d.is(into, "b", "7 5 11")
+			d.edit(into, "b", func(x *tray) { x.Cups[0].V = 12 })
+			n := 6
+			if i&8 != 0 {
+				n = 8
+			}
+			d.is(into, "a", fmt.Sprint(n, " 12 11"))
+		})
+	}
+}
+
+// An object that a merge moved is known by its generation and home alone, whatever retention has removed since.
+func TestMergeOfWhatAMergeMovedBeforeAPrune(t *testing.T) {
+	for _, into := range []string{"main", "other"} {
+		d := openTrays(t)
+		d.put("main", "a", func(func(string) *tray) *tray { return &tray{1, make([]*cup, 2)} })
+		d.fork("other")
+		d.edit("main", "a", func(x *tray) { x.Cups[0] = &cup{2, 3} })
+		d.edit("other", "a", func(x *tray) { x.Cups[1] = &cup{3, 3} })
+		d.merge("main", "other", nil)
+		d.edit("main", "a", func(x *tray) { x.N = 5 })
+		must(d.d.Prune(context.Background(), db.PruneOptions{Policy: db.KeepLast(1)}))(t)
+		d.edit("other", "a", func(x *tray) { x.Cups[1].V = 9 })
+		from := "other"
+		if into == from {
+			from = "main"
+		}
+		if c := d.merge(into, from, nil); c != "" {
+			t.Errorf("into %s: %s", into, c)
+		}
+		d.is(into, "a", "5 3 9")
 	}
 }
 
@@ -313,17 +399,6 @@ func TestMergeTellsObjectsOfOneSlotApart(t *testing.T) {
 			prune(d)
 			d.edit("main", "a", func(x *tray) { x.Cups[0].V = 9 })
 			return "main", "other", "1 9"
-		},
-		"both gave it out, and merged": func(d trays) (string, string, string) {
-			d.put("main", "a", func(func(string) *tray) *tray { return &tray{1, make([]*cup, 2)} })
-			d.fork("other")
-			d.edit("main", "a", func(x *tray) { x.Cups[0] = &cup{2, 3} })
-			d.edit("other", "a", func(x *tray) { x.Cups[1] = &cup{3, 3} })
-			d.merge("main", "other", nil)
-			d.edit("main", "a", func(x *tray) { x.N = 5 })
-			prune(d)
-			d.edit("other", "a", func(x *tray) { x.Cups[1].V = 9 })
-			return "main", "other", "5 3 3"
 		},
 		"went back to a version": func(d trays) (string, string, string) {
 			v := d.fresh("main", "a", 1)

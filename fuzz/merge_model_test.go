@@ -21,9 +21,10 @@ type mergeResult struct {
 	conflicts map[string]bool // places
 	forced    map[string]bool // those at which something was cut off
 	result    versionState
-	// moved says that a merge on the way from base may have moved objects that both sides made:
-	// where that was is written nowhere, so places that refer to them count as changed.
-	moved bool
+	// twice says that a merge on the way from base put together variables that both sides had bound anew: its
+	// object is that of the side merged into, with the contents of the other one perhaps, and to the next merge it is not the
+	// other one's.
+	twice bool
 	// untold says why the model does not know whether there are conflicts, unsure why it
 	// does not know what results if there are.
 	untold, unsure string
@@ -36,6 +37,26 @@ type mergedState struct {
 	names map[string]int // objects, by name
 	docs  map[int]docState
 	cells map[int]int
+}
+
+// hides reports whether a document has a cell where its slice does not show it.
+func (s mergedState) hides(id int) bool {
+	for _, d := range s.docs {
+		if slices.Contains(d.hidden, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// boundTwice reports whether both sides bound a variable anew, to different objects.
+func (r *mergeResult) boundTwice() bool {
+	for name, o := range r.o.names {
+		if b, t := r.b.names[name], r.t.names[name]; t != 0 && o != t && b != o && b != t {
+			return true
+		}
+	}
+	return false
 }
 
 func byObject(s versionState) mergedState {
@@ -72,11 +93,9 @@ func (p *programme) threeWay(base, ours, theirs db.Version, chosen db.MergeChoic
 	}
 	under := p.ancestors(base)
 	for _, head := range []db.Version{ours, theirs} {
-		at := head
-		for at > base {
-			at = p.parents[at][0]
+		for v := range p.ancestors(head) {
+			r.twice = r.twice || !under[v] && p.twice[v]
 		}
-		r.moved = r.moved || at != base
 		if why := p.untold(base, head, under); why != "" {
 			r.untold = why
 		}
@@ -185,6 +204,9 @@ func (r *mergeResult) doc(object int) docState {
 func (r *mergeResult) cell(id int) int {
 	b, o, t, side := sides(id, r.b.cells, r.o.cells, r.t.cells)
 	if side != nil {
+		if r.o.hides(id) || r.t.hides(id) {
+			r.unsure = "a cell that is not seen may have changed"
+		}
 		return *side
 	}
 	return decide(r, fmt.Sprint("cell ", id), b, o, t, equal[int])

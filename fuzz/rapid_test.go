@@ -128,8 +128,9 @@ type programme struct {
 	parents map[db.Version][]db.Version
 	taken   map[db.Version]map[string]db.Version
 	reverts map[db.Version]bool
-	over    bool // a merge gave what the model does not know: nothing more is compared
-	cells   int  // made so far
+	twice   map[db.Version]bool // merges of variables that both sides had bound anew
+	over    bool                // a merge gave what the model does not know: nothing more is compared
+	cells   int                 // made so far
 	value   int
 	seed    uint64
 }
@@ -138,7 +139,7 @@ func newProgramme(t *rapid.T) *programme {
 	p := &programme{
 		ctx: context.Background(), mem: vfs.NewMem(), states: map[db.Version]versionState{0: {}},
 		lines: map[string]*lineState{"main": {}}, tags: map[string]db.Version{}, gone: map[db.Version]bool{}, collected: map[db.Version]bool{}, held: map[db.Version]bool{}, followed: map[string]db.Version{},
-		parents: map[db.Version][]db.Version{}, taken: map[db.Version]map[string]db.Version{}, reverts: map[db.Version]bool{},
+		parents: map[db.Version][]db.Version{}, taken: map[db.Version]map[string]db.Version{}, reverts: map[db.Version]bool{}, twice: map[db.Version]bool{},
 		seed: rapid.Uint64().Draw(t, "seed"),
 	}
 	p.open(t)

@@ -17,6 +17,7 @@ import (
 // Definitions. Base is the ancestor, ours the version that is written onto, theirs the one
 // that is merged into it. An object of base is the same in a version if it is at the same place
 // (pod, slot) there and the slot was in use all the way, or has become a forwarder; else what is at that place is new. A place of ours is a place of the result.
+// An object that an earlier merge moved is read at the place that ours has it at (merge_align.go).
 //
 // Steps:
 //
@@ -127,6 +128,7 @@ type merger struct {
 	ctx     context.Context
 	in      MergeInput
 	v       [mergeSides]*viewer
+	aligned *aligner
 	changed [mergeSides]map[pod.ID]bool
 	freed   [mergeSides]map[pod.ID]func(pod.Slot) bool
 	seed    uint64
@@ -153,8 +155,10 @@ func Merge(ctx context.Context, in MergeInput) (*MergeResult, error) {
 		ctx: ctx, in: in, known: map[string]*MergeConflict{}, forced: map[string]bool{}, deep: map[target]bool{},
 		unified: map[target]target{}, lists: map[target]bool{}, ids: map[string]pod.ID{}, seed: binary.LittleEndian.Uint64(secret[:]),
 	}
-	for side, src := range []pod.Source{in.Base, in.Ours, in.Theirs} {
-		m.v[side] = newViewer(ctx, src)
+	m.aligned = newAligner(ctx, m.seed, &in)
+	base, theirs := alignedSource{in.Base, m.aligned, baseSide}, alignedSource{in.Theirs, m.aligned, theirsSide}
+	m.v = [mergeSides]*viewer{newViewer(ctx, base), m.aligned.as[oursSide], newViewer(ctx, theirs)}
+	for side := range mergeSides {
 		m.changed[side], m.freed[side], m.idle[side] = map[pod.ID]bool{}, map[pod.ID]func(pod.Slot) bool{}, map[target]bool{}
 	}
 	for _, id := range in.OursChanged {

@@ -18,7 +18,7 @@ type mergePod struct {
 	numbers map[pod.Ref]uint32
 	results map[pod.Slot]*mergeSlot // to be encoded
 	used    map[pod.Slot]bool       // given to what came over
-	given   []pod.SlotGeneration    // of what came over and kept its slot
+	given   []pod.SlotGeneration    // of what came over
 	next    pod.Slot                // behind all that any version has
 	before  *pod.Pod
 }
@@ -129,17 +129,33 @@ func (r *mergeRun) where(t target) (target, error) {
 	if int(to.slot) < len(ours.Slots) && ours.Slots[to.slot].Kind != pod.SlotFree || p.used[to.slot] {
 		to.slot = p.next
 		p.next++
-	} else {
-		theirs, err := r.podOf(theirsSide, t.pod)
-		if err != nil {
-			return t, err
-		}
-		p.given = append(p.given, pod.SlotGeneration{Slot: t.slot, Gen: theirs.Generation(t.slot)})
+	}
+	if err := r.keepGeneration(p, t, to.slot); err != nil {
+		return t, err
 	}
 	p.used[to.slot] = true
 	r.moved[t] = to
 	r.fill = append(r.fill, t)
 	return to, nil
+}
+
+// keepGeneration has what comes over keep its generation, so that the next merge knows it, unless ours has another
+// object with that already, which was the same once.
+func (r *mergeRun) keepGeneration(p *mergePod, t target, to pod.Slot) error {
+	theirs, err := r.podOf(theirsSide, t.pod)
+	if err != nil {
+		return err
+	}
+	g := theirs.Generation(t.slot)
+	if home := g.Home(t.slot); to != home {
+		id := identityOf(theirs, t.slot)
+		if t.slot == 0 || slices.ContainsFunc(slotsInUse(p.before), func(s pod.Slot) bool { return identityOf(p.before, s) == id }) {
+			return nil
+		}
+		g = g.At(to, home)
+	}
+	p.given = append(p.given, pod.SlotGeneration{Slot: to, Gen: g})
+	return nil
 }
 
 // mark has a slot exported.

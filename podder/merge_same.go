@@ -50,6 +50,10 @@ func (m *merger) same(side mergeSide, t target) (bool, error) {
 	if p.Exported(t.slot) && now.Kind == pod.SlotForward {
 		return true, nil // moved, and the place still means it
 	}
+	at, err := m.aligned.placesIn(t.pod)
+	if err != nil || at.slotIn(baseSide, t.slot) != at.slotIn(side, t.slot) {
+		return err == nil, err // moved by a merge: nothing is said of the way between
+	}
 	freed, err := m.freedIn(side, t.pod)
 	if err != nil || !freed(t.slot) {
 		return err == nil, err
@@ -84,9 +88,17 @@ func (m *merger) freedIn(side mergeSide, id pod.ID) (func(pod.Slot) bool, error)
 	if side == theirsSide {
 		ask = m.in.FreedByTheirs
 	}
-	f, err := ask(m.ctx, id)
+	at, err := m.aligned.placesIn(id)
+	if err != nil {
+		return nil, err
+	}
+	bySlot, err := ask(m.ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	f := func(place pod.Slot) bool { return bySlot(at.slotIn(baseSide, place)) }
 	m.freed[side][id] = f
-	return f, err
+	return f, nil
 }
 
 // isNew reports whether what a version has at a place is not what is there in base. In

@@ -40,6 +40,7 @@ const (
 	formatVersion    = 1
 	generationFormat = 2 // with generations
 	givenFormat      = 3 // slots given out have the version's own generation, and that is all
+	movedFormat      = 4 // with generations of which some have a home
 )
 
 // Head byte: format version in the high half, body kind in the low half.
@@ -128,7 +129,11 @@ func appendHead(dst []byte, kind BodyKind, list []SlotGeneration) []byte {
 	if len(list) == 0 {
 		return append(dst, formatVersion<<4|byte(kind))
 	}
-	return appendGenerations(append(dst, generationFormat<<4|byte(kind)), list)
+	format := byte(generationFormat)
+	if anyMoved(list) {
+		format = movedFormat
+	}
+	return appendGenerations(append(dst, format<<4|byte(kind)), list)
 }
 
 // AppendWholeHeadOf is AppendWholeHead of a pod whose slots were added to w.
@@ -188,14 +193,14 @@ func DecodeVersion(b []byte) (*Version, error) {
 	v := &Version{kind: BodyKind(head & 15)}
 	switch format := head >> 4; {
 	case r.Err() != nil:
-	case format > givenFormat:
-		return nil, fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, format, givenFormat)
+	case format > movedFormat:
+		return nil, fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, format, movedFormat)
 	case format < formatVersion || v.kind >= bodyKinds || format == givenFormat && !v.NeedsBase():
 		r.Fail("pod version starts with %#02x", head)
 	default:
 		v.gives = format != formatVersion && v.NeedsBase()
-		if format == generationFormat {
-			v.gens = readGenerations(nil, r, v.NeedsBase())
+		if format == generationFormat || format == movedFormat {
+			v.gens = readGenerations(nil, r, format, v.NeedsBase())
 		}
 	}
 	switch {

@@ -12,7 +12,7 @@ import (
 )
 
 // testOwn is the generation of changes in tests.
-var testOwn = Generation{1, 77}
+var testOwn = Generation{Line: 1, Number: 77}
 
 // reread decodes and merges b, failing the test on an error.
 func reread(t *testing.T, base *Pod, b, shared []byte) *Pod {
@@ -143,7 +143,7 @@ func TestRunsCostTheirChange(t *testing.T) {
 }
 
 func TestReaderRefusesOtherFormats(t *testing.T) {
-	if _, err := DecodeVersion([]byte{4 << 4}); !errors.Is(err, dberr.ErrTooNew) {
+	if _, err := DecodeVersion([]byte{5 << 4}); !errors.Is(err, dberr.ErrTooNew) {
 		t.Errorf("newer format: %v", err)
 	}
 	for _, b := range [][]byte{nil, {0}, {0x14}, {0x1f}, {0x30}, {0x31, 0}} {

@@ -21,14 +21,35 @@ import (
 //  3. A slot that stays in use keeps its generation.
 //  4. A change may say otherwise (Given): of an object that comes from another version of the pod, by a merge
 //     or by going back, with the generation that it has there.
+//  5. An object that a merge moves to another slot of its pod, because its own was given out on both sides, keeps
+//     its generation too, with the slot that it was given out as: its home.
 //
 // So two versions of a pod, on whatever branches, hold one object in a slot only if its generation is the same in
-// both, and what they hold is one object if it is, but for what programs that did not know generations wrote.
+// both, and what they hold is one object if it is, but for what programs that did not know generations wrote. What they
+// hold in different slots is one object if it has one home, and was given out by one change.
 
 // Generation says when a slot was given to the object in it.
 type Generation struct {
 	Line   uint32
+	Moved  Slot // the home of an object that was moved, plus one; else 0
 	Number uint64
+}
+
+// Home is the slot that the object in slot s, which has this generation, was given out as.
+func (g Generation) Home(s Slot) Slot {
+	if g.Moved != 0 {
+		return g.Moved - 1
+	}
+	return s
+}
+
+// At is the generation of the object with a home when it is in slot s. Of an object without a generation nobody
+// knows the home, so it is that of another one.
+func (g Generation) At(s, home Slot) Generation {
+	if g.Moved = 0; s != home && g != (Generation{}) {
+		g.Moved = home + 1
+	}
+	return g
 }
 
 // SlotGeneration is the generation of one slot.
@@ -171,6 +192,9 @@ func appendGenerationChanges(dst []byte, kind BodyKind, base, next *Pod, own Gen
 //	uvarint line                             unless it is that of the run before, 0 at first
 //	uvarint zig-zag of the number less that of the run before, 0 at first
 //
+// If objects were moved the format is movedFormat: gap<<3 | several | sameLine<<1 | moved<<2, and if moved, of one slot,
+// uvarint home follows the number.
+//
 // A version that has it has generationFormat in its head, so that a program that does not know
 // generations refuses it. In a patch or delta it says what differs from the base, where slots that the version gives
 // out have the generation of its change, which is known from where it is stored and what it rests on. If that is all
@@ -178,6 +202,7 @@ func appendGenerationChanges(dst []byte, kind BodyKind, base, next *Pod, own Gen
 const (
 	runSeveral  = 1
 	runSameLine = 2
+	runMoved    = 4
 )
 
 // generationRun is a run as it was read.
@@ -186,8 +211,16 @@ type generationRun struct {
 	gen          Generation
 }
 
+// anyMoved reports whether a list needs movedFormat.
+func anyMoved(list []SlotGeneration) bool {
+	return slices.ContainsFunc(list, func(g SlotGeneration) bool { return g.Gen.Moved != 0 })
+}
+
 func appendGenerations(dst []byte, list []SlotGeneration) []byte {
-	runs := 0
+	runs, flags := 0, 2
+	if anyMoved(list) {
+		flags = 3
+	}
 	for i := range list {
 		if !continues(list, i) {
 			runs++
@@ -201,7 +234,10 @@ func appendGenerations(dst []byte, list []SlotGeneration) []byte {
 			n++
 		}
 		g := list[i]
-		code := uint64(g.Slot-from) << 2
+		code := uint64(g.Slot-from) << flags
+		if g.Gen.Moved != 0 {
+			code |= runMoved
+		}
 		if n > 1 {
 			code |= runSeveral
 		}
@@ -216,6 +252,9 @@ func appendGenerations(dst []byte, list []SlotGeneration) []byte {
 			dst = binary.AppendUvarint(dst, uint64(g.Gen.Line))
 		}
 		dst = binary.AppendVarint(dst, int64(g.Gen.Number-last.Number))
+		if g.Gen.Moved != 0 {
+			dst = binary.AppendUvarint(dst, uint64(g.Gen.Moved-1))
+		}
 		from, last = g.Slot+Slot(n), g.Gen
 		i += n
 	}
@@ -224,19 +263,23 @@ func appendGenerations(dst []byte, list []SlotGeneration) []byte {
 
 // continues reports whether an element belongs to the run of the one before.
 func continues(list []SlotGeneration, i int) bool {
-	return i > 0 && list[i].Slot == list[i-1].Slot+1 && list[i].Gen == list[i-1].Gen
+	return i > 0 && list[i].Slot == list[i-1].Slot+1 && list[i].Gen == list[i-1].Gen && list[i].Gen.Moved == 0
 }
 
 // readGenerations reads the runs. Only what rests on a base has a reason to name the zero generation.
-func readGenerations(dst []generationRun, r *binenc.Reader, onBase bool) []generationRun {
-	n := r.Count(2)
+func readGenerations(dst []generationRun, r *binenc.Reader, format byte, onBase bool) []generationRun {
+	flags := 2
+	if format == movedFormat {
+		flags = 3
+	}
+	n, moved := r.Count(2), false
 	if n == 0 {
 		r.Fail("empty list of generations")
 	}
 	from, last := uint64(0), Generation{}
 	for range n {
 		code := r.Uvarint()
-		run := generationRun{first: from + code>>2, count: 1, gen: Generation{Line: last.Line}}
+		run := generationRun{first: from + code>>flags, count: 1, gen: Generation{Line: last.Line}}
 		if code&runSeveral != 0 {
 			if run.count = r.Uvarint() + 2; run.count < 2 {
 				run.count = maxSlots + 1 // beyond 64 bits
@@ -248,6 +291,14 @@ func readGenerations(dst []generationRun, r *binenc.Reader, onBase bool) []gener
 			}
 		}
 		run.gen.Number = last.Number + uint64(r.Varint())
+		if flags == 3 && code&runMoved != 0 {
+			home := r.Uvarint()
+			if home >= maxSlots || home == run.first || run.count > 1 || run.gen == (Generation{}) {
+				r.Fail("slot %d is listed as moved from %d", run.first, home)
+				return dst
+			}
+			run.gen.Moved, moved = Slot(home)+1, true
+		}
 		switch {
 		case run.first >= maxSlots || run.count > maxSlots:
 			r.Fail("generation of %d slots from %d on", run.count, run.first)
@@ -259,6 +310,9 @@ func readGenerations(dst []generationRun, r *binenc.Reader, onBase bool) []gener
 		}
 		dst = append(dst, run)
 		from, last = run.first+run.count, run.gen
+	}
+	if format == movedFormat && !moved {
+		r.Fail("list of generations in which nothing was moved")
 	}
 	return dst
 }
@@ -317,6 +371,8 @@ func validateGenerations(p *Pod) error {
 			return invalid("generation of slot %d, which is free", g.Slot)
 		case g.Gen == Generation{}:
 			return invalid("slot %d is listed without a generation", g.Slot)
+		case g.Gen.Moved != 0 && (g.Gen.Home(g.Slot) == g.Slot || g.Gen.Moved > maxSlots || g.Gen.At(g.Slot, g.Slot) == Generation{}):
+			return invalid("slot %d is listed as moved from %d", g.Slot, g.Gen.Moved-1)
 		}
 	}
 	return nil

@@ -64,16 +64,16 @@ func TestGenerationsAreShort(t *testing.T) {
 	if without[0]>>4 != formatVersion || AppendWhole(nil, next)[0]>>4 != formatVersion {
 		t.Error("a version without generations is not as it was")
 	}
-	next.Generations = []SlotGeneration{{1, Generation{1, 1 << 20}}}
+	next.Generations = []SlotGeneration{{1, Generation{Line: 1, Number: 1 << 20}}}
 	if more := len(AppendPatch(nil, base, next, testOwn)) - len(without); more > 7 {
 		t.Errorf("a generation takes %d bytes", more)
 	}
-	if more := len(AppendPatch(nil, base, next, Generation{1, 1 << 20})) - len(without); more != 0 {
+	if more := len(AppendPatch(nil, base, next, Generation{Line: 1, Number: 1 << 20})) - len(without); more != 0 {
 		t.Errorf("the generation of its own change takes %d bytes in a patch", more)
 	}
 	for s := Slot(2); s < 100; s++ {
 		next.Slots = append(next.Slots, next.Slots[1])
-		next.Generations = append(next.Generations, SlotGeneration{s, Generation{1, 1 << 20}})
+		next.Generations = append(next.Generations, SlotGeneration{s, Generation{Line: 1, Number: 1 << 20}})
 	}
 	if n := len(appendGenerations(nil, next.Generations)); n > 8 {
 		t.Errorf("99 slots given out at once take %d bytes", n)

@@ -117,25 +117,31 @@ func goldenShorter() *Pod {
 
 func goldenGivenAnew() *Pod {
 	p := goldenShared()
-	p.Generations = []SlotGeneration{{1, Generation{2, 300}}}
+	p.Generations = []SlotGeneration{{1, Generation{Line: 2, Number: 300}}}
 	return p
 }
 
 func goldenGivenAgain() *Pod {
 	p := goldenGivenAnew()
 	p.Slots = append(p.Slots, p.Slots[0], p.Slots[1])
-	p.Generations = []SlotGeneration{{2, Generation{2, 301}}, {3, Generation{2, 301}}}
+	p.Generations = []SlotGeneration{{2, Generation{Line: 2, Number: 301}}, {3, Generation{Line: 2, Number: 301}}}
 	return p
 }
 
 func goldenGiven() *Pod {
 	p := goldenGivenAgain()
-	p.Generations = []SlotGeneration{{1, Generation{2, 300}}, {2, goldenOwn}, {3, goldenOwn}}
+	p.Generations = []SlotGeneration{{1, Generation{Line: 2, Number: 300}}, {2, goldenOwn}, {3, goldenOwn}}
+	return p
+}
+
+func goldenMoved() *Pod {
+	p := goldenGivenAgain()
+	p.Generations = []SlotGeneration{{1, Generation{Line: 2, Number: 300}}, {2, Generation{Line: 2, Number: 301}.At(2, 9)}, {3, goldenOwn}}
 	return p
 }
 
 // goldenOwn is the generation of the changes.
-var goldenOwn = Generation{2, 302}
+var goldenOwn = Generation{Line: 2, Number: 302}
 
 func goldenOneSlot() *Pod {
 	whole := goldenWhole()
@@ -163,6 +169,8 @@ func TestGoldenFile(t *testing.T) {
 		{"whole with generations", bodyWhole, nil, goldenGivenAnew(), func() []byte { return AppendWhole(nil, goldenGivenAnew()) }},
 		{"patch with generations", bodyPatch, goldenGivenAnew(), goldenGivenAgain(), func() []byte { return AppendPatch(nil, goldenGivenAnew(), goldenGivenAgain(), goldenOwn) }},
 		{"patch that gives out slots", bodyPatch, goldenGivenAnew(), goldenGiven(), func() []byte { return AppendPatch(nil, goldenGivenAnew(), goldenGiven(), goldenOwn) }},
+		{"whole with a moved object", bodyWhole, nil, goldenMoved(), func() []byte { return AppendWhole(nil, goldenMoved()) }},
+		{"patch with a moved object", bodyPatch, goldenGivenAnew(), goldenMoved(), func() []byte { return AppendPatch(nil, goldenGivenAnew(), goldenMoved(), goldenOwn) }},
 		{"delta", bodyDelta, whole, goldenDelta(), nil},
 		{"delta with directory changes", bodyDelta, whole, goldenShorter(), nil},
 		{"delta with a directory", bodyDelta, whole, goldenOneSlot(), nil},
@@ -194,7 +202,7 @@ func TestGoldenFile(t *testing.T) {
 			}
 		})
 	}
-	if len(file) != 13 { // with the shared body and what stands before the first name
+	if len(file) != 15 { // with the shared body and what stands before the first name
 		t.Errorf("%d items in the file, of which some are not read", len(file))
 	}
 }

@@ -101,6 +101,9 @@ func (g gen) giveOut(p *Pod) {
 		case 3, 4, 5:
 			s.Gen = now
 		}
+		if g.IntN(6) == 0 {
+			s.Gen = s.Gen.At(s.Slot, Slot(g.IntN(40)))
+		}
 		if (s.Gen != Generation{}) {
 			p.Generations = append(p.Generations, s)
 		}

@@ -57,10 +57,10 @@ func (p *Pod) Read(b []byte, shared func(RecordNo) ([]byte, error)) error {
 	m.runs, m.edges, m.lengths, m.gens, m.shared = m.runs[:0], m.edges[:0], m.lengths[:0], m.gens[:0], kind == bodyShared
 	switch head := r.Byte(); {
 	case r.Err() != nil:
-	case head>>4 > givenFormat:
-		return fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, head>>4, givenFormat)
-	case head == generationFormat<<4|byte(kind):
-		m.gens = readGenerations(m.gens, r, false)
+	case head>>4 > movedFormat:
+		return fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, head>>4, movedFormat)
+	case head == generationFormat<<4|byte(kind) || head == movedFormat<<4|byte(kind):
+		m.gens = readGenerations(m.gens, r, head>>4, false)
 	case head != formatVersion<<4|byte(kind):
 		r.Fail("pod version that stands alone starts with %#02x", head)
 	}
