@@ -469,9 +469,9 @@ func (p *programme) revert(t *rapid.T) {
 	if i > 0 {
 		before = l.versions[i-1]
 	}
-	if v != l.head() && p.unbound(before, v) {
-		// Taking it back binds the name to the object again, as others have made it since;
-		// the model has documents by name and cannot say what that is.
+	if v != l.head() && (p.unbound(before, v) || p.rebound(before, v) && p.mergedSince(l, v)) {
+		// Taking it back binds the name to the object again, as others have made it since, or a
+		// merge; the model has documents by name and cannot say what that is.
 		return
 	}
 	made, err := p.d.Revert(p.ctx, v, db.RevertOptions{Branch: branch})
@@ -497,6 +497,21 @@ func (p *programme) unbound(before, v db.Version) bool {
 		}
 	}
 	return false
+}
+
+// rebound reports whether a version has another document of a name than the one before it.
+func (p *programme) rebound(before, v db.Version) bool {
+	for name, d := range p.states[before].docs {
+		if p.states[v].docs[name].object != d.object {
+			return true
+		}
+	}
+	return false
+}
+
+// mergedSince reports whether a line has taken over another one since a version.
+func (p *programme) mergedSince(l *lineState, v db.Version) bool {
+	return slices.ContainsFunc(l.versions, func(w db.Version) bool { return w > v && len(p.parents[w]) > 1 })
 }
 
 // takenBack is the head without what v changed since before.
