@@ -20,6 +20,9 @@ import (
 // shadowElements is the least length for which a copy pays.
 const shadowElements = 32
 
+// arrayWords are those of an array as they were encoded: of a []string, or of interfaces.
+type arrayWords = unsafe.Pointer
+
 // shadow keeps the words of array r as they were encoded.
 func (w *walk) shadow(r *region) {
 	sp := w.st.spans.at(r.extra)
@@ -39,12 +42,12 @@ func (w *walk) shadow(r *region) {
 }
 
 // setShadow makes words the copy of those of the array with span i; nil is none.
-func (st *state) setShadow(i int32, words unsafe.Pointer) {
+func (st *state) setShadow(i int32, words arrayWords) {
 	switch {
 	case words == nil:
 		delete(st.shadows, i)
 	case st.shadows == nil:
-		st.shadows = map[int32]unsafe.Pointer{i: words}
+		st.shadows = map[int32]arrayWords{i: words}
 	default:
 		st.shadows[i] = words
 	}

@@ -15,10 +15,10 @@ type state struct {
 	pins    blockList[unsafe.Pointer] // addresses of the regions, for the collector
 	pinned  ownMemory                 // of pins: from the heap, used again
 	spans   blockList[span]
-	shadows map[int32]unsafe.Pointer // the words of arrays as they were encoded, by span (shadow.go)
-	edges   blockList[int32]         // references of regions, in walk order (discover.go)
-	memory  regionIndex              // regions of memory by address
-	strings regionIndex              // bytes of long strings by address
+	shadows map[int32]arrayWords // the words of arrays as they were encoded, by span (shadow.go)
+	edges   blockList[int32]     // references of regions, in walk order (discover.go)
+	memory  regionIndex          // regions of memory by address
+	strings regionIndex          // bytes of long strings by address
 	pods    []podState
 	byID    map[pod.ID]int32
 	// forwards are the forwarders that loads went through, by where they lead.

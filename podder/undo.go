@@ -1,10 +1,6 @@
 package podder
 
-import (
-	"unsafe"
-
-	"github.com/poddb/poddb/internal/pod"
-)
+import "github.com/poddb/poddb/internal/pod"
 
 // undo notes what a save changes in a state, so that it can be as it was: regions,
 // spans, slots and pods before they are changed for the first time, and how long
@@ -44,7 +40,7 @@ type oldRegion struct {
 type oldSpan struct {
 	i      int32
 	was    span
-	shadow unsafe.Pointer
+	shadow arrayWords
 }
 
 type oldSlot struct {
