@@ -36,7 +36,7 @@ func divide(memory int64) budget {
 	memory = max(memory, minMemoryBytes)
 	part := memory / 2 / 16
 	return budget{
-		pageBytes: 4 * part, podBytes: part, blockBytes: 5 * part, overlayBytes: 5 * part, batchBytes: part, nameBytes: 2 * part,
+		pageBytes: 3 * part, podBytes: 3 * part, blockBytes: 5 * part, overlayBytes: 4 * part, batchBytes: part, nameBytes: 2 * part,
 		memoryBytes: memory,
 	}
 }
