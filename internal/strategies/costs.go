@@ -60,7 +60,7 @@ func Measure(ctx context.Context) (c Costs, err error) {
 
 // costSpace returns the bytes of contents and index of a database, and its pod versions.
 func costSpace(ctx context.Context, s db.Strategy, plain bool, objects, commits, each int) (bytes, versions float64, err error) {
-	o := db.Options{FS: vfs.NewMem(), Strategy: s, Durability: db.DurabilityNone, NoCompression: plain}
+	o := db.Options{FS: vfs.NewMem(), Strategy: s, Durability: db.DurabilityNone, NoCompression: plain, Types: types()}
 	if err := saveCostRows(ctx, &o, objects, commits, each); err != nil {
 		return 0, 0, err
 	}

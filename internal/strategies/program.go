@@ -5,10 +5,11 @@ package strategies
 
 import (
 	"math/rand/v2"
+
+	"github.com/poddb/poddb/db"
 )
 
 // Objects are of four types, each of which a program gives a size and a rate of change.
-// They are exported, or no other program could store them.
 type (
 	KindA struct {
 		Contents
@@ -62,6 +63,13 @@ var (
 	sizes = [...]int{8, 40, 200, 1500}
 	rates = [...]float64{0, 0.02, 0.1, 0.5, 0.9}
 )
+
+// types gives the types of programs and costs names: they are of an internal package, so another
+// module that measures with them, as tools/podbench does, cannot name them.
+func types() db.TypeSet {
+	return db.Types(db.Type[KindA]("strategies.A"), db.Type[KindB]("strategies.B"), db.Type[KindC]("strategies.C"),
+		db.Type[KindD]("strategies.D"), db.Type[CostRow]("strategies.row"))
+}
 
 // New returns a program of 3 to most objects, the same for each seed.
 func New(seed uint64, most, commits int) *Program {
