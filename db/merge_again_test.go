@@ -212,6 +212,24 @@ func TestMergeOfWhatAMergeMovedBeforeAPrune(t *testing.T) {
 	}
 }
 
+// What one side changed comes with its pod if something new refers to it: it is not lost, though the other side dropped and
+// collected all of that pod.
+func TestMergeBringsBackWhatWasCollected(t *testing.T) {
+	d := openTrays(t)
+	d.fresh("main", "a", 1)
+	d.fork("other")
+	d.fresh("main", "c", 3)
+	d.delete("main", "a")
+	must(d.d.Collect(context.Background(), db.CollectOptions{Branch: "main"}))(t)
+	d.edit("other", "a", func(x *tray) { x.Cups[0].V = 9 })
+	d.put("other", "b", func(get func(string) *tray) *tray { return &tray{2, get("a").Cups} })
+	d.edit("main", "c", func(x *tray) { x.N = 4 })
+	if c := d.merge("main", "other", nil); c != "" {
+		t.Fatal(c)
+	}
+	d.is("main", "b", "2 9")
+}
+
 // A place that was given to another object since is another value of what refers to it, though
 // the bytes of that are what they were.
 func TestMergeOfPlacesGivenAnew(t *testing.T) {

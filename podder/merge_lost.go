@@ -130,6 +130,9 @@ func (r *mergeRun) placesOf(side mergeSide) (map[target]target, error) {
 			places[t] = to
 			continue
 		}
+		if r.whole[t.pod] {
+			continue // came as it is
+		}
 		there, err := r.same(oursSide, t)
 		if err != nil {
 			return nil, err
