@@ -62,6 +62,9 @@ func (g *Graph) adoptPod(p loadedPod) {
 	ps.slots = make([]slotState, len(p.merged.Slots))
 	for s, d := range p.merged.Slots {
 		ps.slots[s] = slotState{kind: d.Kind, region: -1, hash: g.hashStored(d)}
+		if isAway(p.merged, pod.Slot(s)) {
+			ps.slots[s].region = slotAway
+		}
 	}
 	for s := range was {
 		switch r := was[s].region; {

@@ -105,6 +105,7 @@ type Graph struct {
 	open    *Saved    // what waits for its fate, nil for nothing
 	// reshaped are slots whose values lose parts when they are written (reshaped.go).
 	reshaped map[pod.Ref]*decodePlan
+	repod    repodding
 	asOf     uint64 // the moment of the newest committed save (hints.go)
 }
 
@@ -121,7 +122,7 @@ func NewGraph(cfg Config) (*Graph, error) {
 
 		hidden: hiddenValues{},
 	}
-	g.cur = g.newState()
+	g.cur, g.repod = g.newState(), g.repodCredits()
 	return g, nil
 }
 

@@ -167,6 +167,9 @@ func Merge(ctx context.Context, in MergeInput) (*MergeResult, error) {
 	for _, id := range in.TheirsChanged {
 		m.changed[theirsSide][id] = true
 	}
+	if err := m.replayMoves(); err != nil {
+		return nil, err
+	}
 	for range maxMergeRounds {
 		if err := ctx.Err(); err != nil {
 			return nil, err

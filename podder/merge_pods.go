@@ -395,7 +395,7 @@ type mergeEdges struct {
 	numbers [][]uint32
 }
 
-func (r *mergeRun) edges(id pod.ID, p *pod.Pod) (*mergeEdges, error) {
+func (m *merger) edges(id pod.ID, p *pod.Pod) (*mergeEdges, error) {
 	e := &mergeEdges{p: p, slots: make([][]pod.Slot, len(p.Slots)), numbers: make([][]uint32, len(p.Slots))}
 	numbers := map[target][]uint32{}
 	for i, ref := range p.Refs {
@@ -404,7 +404,7 @@ func (r *mergeRun) edges(id pod.ID, p *pod.Pod) (*mergeEdges, error) {
 			numbers[t] = append(numbers[t], uint32(i))
 		}
 	}
-	v := r.v[theirsSide] // types are the database's
+	v := m.v[theirsSide] // types are the database's
 	for s := range p.Slots {
 		note := func(t target) error {
 			if t.pod == id {
