@@ -142,3 +142,35 @@ func TestMergeFindsObjectsThatLeftTheirPods(t *testing.T) {
 		}
 	}
 }
+
+// A checkout of a version before objects moved gives them back their contents where they are in
+// memory.
+func TestCheckoutKeepsTheAddressesOfObjectsThatLeftTheirPods(t *testing.T) {
+	for seed := range uint64(6) {
+		_, ns, doc := rpOpen(t, seed)
+		before, _ := rpUntilMoved(t, ns, doc)
+		doc.Items[3].Sub.N, doc.First.N = -1, -2
+		save(t, ns)
+		items, first := slices.Clone(doc.Items), doc.First
+		var subs []*rpItem
+		for _, x := range items {
+			subs = append(subs, x.Sub)
+		}
+		if err := ns.Checkout(t.Context(), before, db.CheckoutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if doc.First != first || first.N != 300 || doc.Items[3].Sub.N != 103 {
+			t.Errorf("seed %d: first %p %+v, was %p; %+v", seed, doc.First, doc.First, first, doc.Items[3].Sub)
+		}
+		for i, x := range doc.Items {
+			if x != items[i] || x.Sub != subs[i] {
+				t.Errorf("seed %d: item %d moved in memory", seed, i)
+			}
+		}
+		subs[3].N = -4
+		save(t, ns)
+		if doc.Items[3].Sub.N != -4 {
+			t.Errorf("seed %d: what was changed is not what is stored", seed)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -11,14 +12,15 @@ import (
 )
 
 // Objects that went to other pods since base (repod.go). Everything else of a merge goes by
-// places, so in pods that both sides changed, moves are made alike in all versions before it begins:
+// places, so moves are made alike in all versions before it begins:
 //
 //  1. What theirs moved is read as if it had stayed: the object is in its old slot, and the new
 //     one is a forwarder to that.
 //  2. What ours moved is read, in base and in theirs, as if it had been moved there too: the
 //     object as that version has it is in the pod that ours made, and its old slot a forwarder.
 //
-// Where one side alone changed the pod, forwarders say enough.
+// Who refers to what was moved is written with another reference and has not changed for that: in pods
+// that objects left, slots are compared by what their references lead to (sameSlots).
 
 // mergeMoves are objects that a side moved: old place to new.
 type mergeMoves map[target]target
@@ -27,9 +29,6 @@ type mergeMoves map[target]target
 func (m *merger) movesOf(side mergeSide) (mergeMoves, error) {
 	list := mergeMoves{}
 	for id := range m.changed[side] {
-		if !m.changed[oursSide+theirsSide-side][id] {
-			continue
-		}
 		before, err := m.podOf(baseSide, id)
 		if err != nil {
 			return nil, err
@@ -71,6 +70,7 @@ func (m *merger) replayMoves() error {
 	}
 	back := make(mergeMoves, len(theirs))
 	for from, to := range theirs {
+		m.left[from.pod] = true
 		back[to] = from
 	}
 	if err := m.replay(theirsSide, back); err != nil {
@@ -104,13 +104,61 @@ func (m *merger) replayMoves() error {
 			return err
 		}
 	}
-	for _, to := range ours {
+	for from, to := range ours {
+		m.left[from.pod] = true
 		m.changed[theirsSide][to.pod] = true
 		for _, side := range []mergeSide{oursSide, theirsSide} {
 			m.freed[side][to.pod] = func(pod.Slot) bool { return false }
 		}
 	}
 	return nil
+}
+
+// sameSlots compares an object of base with what it is in a version, by what references lead to.
+func (m *merger) sameSlots(side mergeSide, t target) (bool, error) {
+	a, err := m.v[baseSide].mergeSlotAt(baseSide, t)
+	if err != nil {
+		return false, err
+	}
+	b, err := m.v[side].mergeSlotAt(side, t)
+	if err != nil || a.kind != b.kind || a.typ != b.typ || a.list != nil {
+		return false, err
+	}
+	if a.kind == pod.SlotForward {
+		return m.sameReference(&mergeTree{side: baseSide, ref: a.forward}, &mergeTree{side: side, ref: b.forward})
+	}
+	if a.extent != b.extent || a.perRun != b.perRun || len(a.elems) != len(b.elems) || len(a.entries) != len(b.entries) || !bytes.Equal(a.raw, b.raw) {
+		return false, nil
+	}
+	pairs := [][2]*mergeTree{{a.value, b.value}}
+	for i := range a.elems {
+		pairs = append(pairs, [2]*mergeTree{a.elems[i], b.elems[i]})
+	}
+	for i := range a.entries {
+		pairs = append(pairs, [2]*mergeTree{a.entries[i].key, b.entries[i].key}, [2]*mergeTree{a.entries[i].val, b.entries[i].val})
+	}
+	for _, p := range pairs {
+		if same, err := m.equal(p[0], p[1]); err != nil || !same {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// current is where an object is in the result that is at a place of ours.
+func (m *merger) current(t target) (target, error) {
+	for range maxForwards {
+		p, err := m.podOf(oursSide, t.pod)
+		if err != nil {
+			return t, err
+		}
+		to, away := awayTo(p, t.slot)
+		if !away {
+			return t, nil
+		}
+		t = to
+	}
+	return t, nil
 }
 
 // neverFreed has the slots that objects left count as in use all the way.

@@ -185,7 +185,10 @@ func (r *mergeRun) code(p *mergePod) mergeCode {
 		to := t.ref.to
 		var err error
 		if t.side != oursSide {
-			if to, err = r.where(to); err != nil {
+			if to, err = r.where(to); err == nil {
+				to, err = r.current(to)
+			}
+			if err != nil {
 				return pod.Pointer{}, err
 			}
 		}

@@ -147,16 +147,21 @@ func (m *merger) slotChanged(side mergeSide, t target) (bool, error) {
 	if err != nil || !ok {
 		return err == nil, err
 	}
-	if !sameData(before, now) {
-		return true, nil
-	}
 	p, err := m.podOf(baseSide, t.pod)
 	if err != nil {
 		return false, err
 	}
 	q, err := m.podOf(side, t.pod)
-	if err != nil || renumbered(p, q) {
-		return err == nil, err
+	if err != nil {
+		return false, err
+	}
+	if !sameData(before, now) || renumbered(p, q) {
+		if !m.left[t.pod] {
+			return true, nil
+		}
+		if same, err := m.sameSlots(side, t); err != nil || !same {
+			return err == nil, err
+		}
 	}
 	return m.refersAnew(side, t)
 }

@@ -2,6 +2,7 @@ package podder
 
 import (
 	"cmp"
+	"context"
 	"math/bits"
 	"slices"
 
@@ -295,6 +296,7 @@ func (x *resaver) moveOut(w *walk, i int32, c *podCase, groups [][]int, epoch ui
 			r.pod, r.slot = q, uint32(s)
 			r.flags |= flagExported // by the forwarder
 			st.pods[i].slots[p.slot].region = slotAway
+			st.wentAway(pod.Ref{Pod: c.id, Slot: pod.Slot(p.slot)}, pod.Ref{Pod: to.id, Slot: pod.Slot(s)})
 			st.pods[i].bytes -= p.bytes
 			x.moves = append(x.moves, move{pod: i, slot: uint32(p.slot), to: p.region})
 		}
@@ -368,6 +370,40 @@ func (e *encoder) useAway(ps *podState) {
 		for n := range ps.refs {
 			e.used[n] = e.used[n] || edges.All
 		}
+	}
+}
+
+// wentAway notes where an object is that left its pod. If the save comes to nothing it leads
+// nowhere.
+func (st *state) wentAway(from, to pod.Ref) {
+	if st.away == nil {
+		st.away = map[pod.Ref]pod.Ref{}
+	}
+	st.away[from] = to
+}
+
+// liveIn returns the live object that src has at a place: that which is there, or was when
+// src was stored and left its pod since. A version that has the new pod as well means something else.
+func (g *Graph) liveIn(ctx context.Context, src pod.Source) func(pod.ID, pod.Slot) (liveRegion, bool) {
+	has := map[pod.ID]bool{}
+	return func(id pod.ID, s pod.Slot) (liveRegion, bool) {
+		lr, ok := g.live(id, s)
+		for n := 0; !ok && n < maxForwards; n++ {
+			to, away := g.cur.away[pod.Ref{Pod: id, Slot: s}]
+			if !away {
+				break
+			}
+			if _, asked := has[to.Pod]; !asked {
+				_, err := src.Pods(ctx, []pod.ID{to.Pod})
+				has[to.Pod] = !isNotFound(err)
+			}
+			if has[to.Pod] {
+				break
+			}
+			id, s = to.Pod, to.Slot
+			lr, ok = g.live(id, s)
+		}
+		return lr, ok
 	}
 }
 

@@ -12,6 +12,7 @@ func (e *encoder) run() error {
 	st := e.st
 	e.knowTypes()
 	st.carryForwards(e.old)
+	st.away = e.old.away
 	if err := e.cutContainers(); err != nil {
 		return err
 	}

@@ -23,8 +23,10 @@ type state struct {
 	byID    map[pod.ID]int32
 	// forwards are the forwarders that loads went through, by where they lead.
 	forwards map[unsafe.Pointer][]forward
-	types    map[typeKey]pod.TypeID
-	named    namedPlaces
+	// away is where objects are that left their pods (repod.go), by where they were.
+	away  map[pod.Ref]pod.Ref
+	types map[typeKey]pod.TypeID
+	named namedPlaces
 	// chunked are the containers that are stored in chunks, by region.
 	chunked  map[int32]*chunkList
 	chunkIDs map[pod.ID]struct{} // their chunks, once somebody asked
