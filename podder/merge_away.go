@@ -213,6 +213,11 @@ func (m *merger) replay(side mergeSide, moves mergeMoves) error {
 			return err
 		}
 	}
+	for _, id := range slices.Sorted(maps.Keys(w.pods)) {
+		if err := w.redirect(id); err != nil {
+			return err
+		}
+	}
 	for at := range w.marks {
 		if _, err := w.pod(at.pod); err != nil {
 			return err
@@ -311,10 +316,51 @@ func (w *replaying) move(from, to target) error {
 	return nil
 }
 
-// code is how references are written in a pod: places stay what they are.
+// redirect writes what refers to moved objects from their own pods: it was written again with
+// them, and would go through forwarders that are in its pod.
+func (w *replaying) redirect(id pod.ID) error {
+	p := w.pods[id]
+	v := w.m.v[w.side]
+	before, err := w.m.podOf(w.side, id)
+	if err != nil || before == nil {
+		return err
+	}
+	for s := range before.Slots {
+		at := target{id, pod.Slot(s)}
+		if _, moved := w.moves[at]; moved || p.slots[s].Kind != before.Slots[s].Kind || before.Slots[s].Kind == pod.SlotFree || before.Slots[s].Kind == pod.SlotOpaque {
+			continue
+		}
+		refers := false
+		if err := v.slotRefs(at, before, func(to target) error {
+			_, moved := w.moves[to]
+			refers = refers || moved
+			return nil
+		}); err != nil {
+			return err
+		}
+		if !refers {
+			continue
+		}
+		o, err := v.mergeSlotAt(w.side, at)
+		if err != nil {
+			return err
+		}
+		d, err := o.store(w.m.seed, w.code(p))
+		if err != nil {
+			return err
+		}
+		p.set(at.slot, d)
+	}
+	return nil
+}
+
+// code is how references are written in a pod: to where what was moved is.
 func (w *replaying) code(p *mergePod) mergeCode {
 	return func(t *mergeTree) (pod.Pointer, error) {
 		to := t.ref.to
+		if now, moved := w.moves[to]; moved {
+			to = now
+		}
 		c := pod.Pointer{To: pod.ToLocal, Number: uint32(to.slot), Index: t.ref.index, Steps: t.ref.steps}
 		if to.pod != p.id {
 			c.To, c.Number = pod.ToExternal, p.number(pod.Ref{Pod: to.pod, Slot: to.slot})
