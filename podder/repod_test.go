@@ -129,14 +129,6 @@ func rpSound(t *testing.T, s *fakeStore) {
 	}
 }
 
-type rpDoc struct {
-	Body  *rpBody
-	Count *stCount
-	Parts []*rpBody
-}
-
-type rpBody struct{ Text string }
-
 // rpSave saves a variable and returns what the save did.
 func rpSave(t *testing.T, g *Graph, s *fakeStore, x any) (*Saved, *fakeTx) {
 	t.Helper()
