@@ -300,6 +300,9 @@ func (r *mergeRun) buildWhole(id pod.ID) error {
 		}
 		to, err := r.where(target{ref.Pod, ref.Slot})
 		if err == nil {
+			to, err = r.current(to)
+		}
+		if err == nil {
 			err = r.mark(to)
 		}
 		if err != nil {
