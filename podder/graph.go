@@ -23,6 +23,8 @@ type Config struct {
 	TargetBytes int
 	// Strategy says where the graph is cut into pods; nil is Learned.
 	Strategy Strategy
+	// Repod lets Learned move what is stored (repod.go).
+	Repod bool
 	// ZeroUnsupported stores funcs, channels and unsafe pointers as nil, where a
 	// save would refuse them.
 	ZeroUnsupported bool

@@ -10,7 +10,7 @@ import (
 )
 
 // Re-podding: objects that have their place get another one, in a save without a walk that
-// writes their pod anyway.
+// writes their pod anyway, with Config.Repod.
 //
 //  1. A pod is *split* if the history of its slots says that this costs less: what changes
 //     goes away from what does not (learned.leave). It is judged once in each doubling of the number of
@@ -93,7 +93,7 @@ type podPart struct {
 // repod lets objects leave the pods that are to be written.
 func (x *resaver) repod(w *walk, g *Graph) error {
 	m, ok := x.cfg.Strategy.(mover)
-	if !ok || g.repod.move <= 0 {
+	if !ok || m.learns() && !x.cfg.Repod || g.repod.move <= 0 {
 		return nil
 	}
 	history, commits, epoch := pod.HistorySink(nil), 0, uint8(0)

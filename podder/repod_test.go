@@ -129,6 +129,12 @@ func rpSound(t *testing.T, s *fakeStore) {
 	}
 }
 
+func rpConfig(s *fakeStore) Config {
+	cfg := indexed(s)
+	cfg.Repod = true
+	return cfg
+}
+
 // rpSave saves a variable and returns what the save did.
 func rpSave(t *testing.T, g *Graph, s *fakeStore, x any) (*Saved, *fakeTx) {
 	t.Helper()
@@ -149,7 +155,7 @@ func rpSave(t *testing.T, g *Graph, s *fakeStore, x any) (*Saved, *fakeTx) {
 // The pod is asked about once in each doubling of the commits.
 func TestLearnedLetsLeaveWhatChanges(t *testing.T) {
 	s := newFakeStore()
-	g := mustGraph(t, indexed(s))
+	g := mustGraph(t, rpConfig(s))
 	x := &rpDoc{Body: &rpBody{string(make([]byte, 3000))}, Count: &stCount{1}}
 	mustSave(t, g, s, "x", x)
 	mustStayQuiet(t, g, s, "x", x)
@@ -190,7 +196,7 @@ func TestLearnedLetsLeaveWhatChanges(t *testing.T) {
 	if s.asked == asked {
 		t.Error("a pod was not asked about when the commits had doubled")
 	}
-	_, vs := reload(t, s, indexed(s), "x", x)
+	_, vs := reload(t, s, rpConfig(s), "x", x)
 	if err := isomorphic(reflect.ValueOf(x), vs[0]); err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +206,7 @@ func TestLearnedLetsLeaveWhatChanges(t *testing.T) {
 // leaves it.
 func TestWhatStaysInItsPod(t *testing.T) {
 	s := newFakeStore()
-	g := mustGraph(t, indexed(s))
+	g := mustGraph(t, rpConfig(s))
 	x := &rpDoc{Body: &rpBody{string(make([]byte, 3000))}, Count: &stCount{1}}
 	shared := &rpDoc{Count: x.Count}
 	roots := func() []Root { return rootsOf("x", x, "y", shared) }
@@ -251,7 +257,7 @@ func TestWhatStaysInItsPod(t *testing.T) {
 // counted.
 func TestAPodThatHasOutgrownIsDivided(t *testing.T) {
 	s := newFakeStore()
-	cfg := indexed(s)
+	cfg := rpConfig(s)
 	cfg.TargetBytes = 1024
 	g := mustGraph(t, cfg)
 	x := &rpDoc{}
@@ -276,5 +282,26 @@ func TestAPodThatHasOutgrownIsDivided(t *testing.T) {
 	_, vs := reload(t, s, cfg, "x", x)
 	if err := isomorphic(reflect.ValueOf(x), vs[0]); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Without Config.Repod nothing is moved, and no history of pods is read.
+func TestNothingIsMovedWithoutRepod(t *testing.T) {
+	s := newFakeStore()
+	cfg := indexed(s)
+	cfg.TargetBytes = 1024
+	g := mustGraph(t, cfg)
+	x := &rpDoc{Count: &stCount{1}}
+	for range 20 {
+		x.Parts = append(x.Parts, &rpBody{"a"})
+	}
+	mustSave(t, g, s, "x", x)
+	mustStayQuiet(t, g, s, "x", x)
+	s.commits = 40
+	for _, p := range x.Parts {
+		p.Text = string(make([]byte, 200))
+	}
+	if saved, _ := rpSave(t, g, s, x); saved.Walked || saved.SlotsMoved > 0 || s.asked > 0 || len(s.pods) != 1 {
+		t.Errorf("%+v, %d histories, %d pods", saved, s.asked, len(s.pods))
 	}
 }

@@ -96,7 +96,7 @@ func Compare(ctx context.Context, programs []*Program) ([]Row, error) {
 	return rows, nil
 }
 
-// LongRow compares Learned in a database without history with Learned that has one and with
+// LongRow compares, with Options.Repod, Learned in a database without history with Learned that has one and with
 // BundleAll, over a number of commits: stored bytes in those of Learned with a history.
 type LongRow struct {
 	Commits           int
@@ -111,6 +111,7 @@ func Long(ctx context.Context, n, commits int) (LongRow, error) {
 	for i := range n {
 		wg.Go(func() {
 			p := New(uint64(i), mostObjects, commits)
+			p.Repod = true
 			taught, _, err := p.Stored(ctx, db.Learned(), true)
 			for k, s := range []db.Strategy{db.Learned(), db.BundleAll()} {
 				if err != nil {
