@@ -83,7 +83,7 @@ func trimOf(was, now *pod.Pod) bool {
 	}
 	for i := range now.Slots {
 		x, y := &was.Slots[i], &now.Slots[i]
-		if y.Kind != pod.SlotFree && (x.Kind != y.Kind || x.Type != y.Type || string(x.Bytes) != string(y.Bytes) || !slices.Equal(x.Runs, y.Runs)) {
+		if y.Kind != pod.SlotFree && !sameData(x, y) {
 			return false
 		}
 	}
@@ -93,6 +93,10 @@ func trimOf(was, now *pod.Pod) bool {
 		}
 	}
 	return !slices.ContainsFunc(now.Exports, func(e pod.Export) bool { return !was.Exported(e.Slot) })
+}
+
+func sameData(x, y *pod.Data) bool {
+	return x.Kind == y.Kind && x.Type == y.Type && string(x.Bytes) == string(y.Bytes) && slices.Equal(x.Runs, y.Runs)
 }
 
 func compareRefs(a, b pod.Ref) int {
