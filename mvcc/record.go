@@ -86,7 +86,7 @@ func (v *view) findBlock(number uint64) ([]byte, error) {
 		}
 		switch {
 		case v.near != nil:
-		case row.members > 1:
+		case row.members > 1 || len(raw) <= 2*tinyBytes: // alone in it is what was written often
 			v.s.blocks.Set(number, raw, int64(len(raw)))
 			v.s.recent.put(number, raw)
 		}

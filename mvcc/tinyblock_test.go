@@ -55,3 +55,41 @@ func TestTinyPodsOfABigCommitLieInSmallBlocks(t *testing.T) {
 	}
 	verifyClean(t, s)
 }
+
+// A variable that was written often between two checkpoints may be alone in its block. It is kept
+// at hand, as those are that share one: a second read needs no file.
+func TestATinyPodAloneInItsBlockIsKept(t *testing.T) {
+	s := mustOpen(t, testOptions(newFS(t)))
+	defer s.Close()
+	var id pod.ID
+	text := ""
+	for i := range 60 {
+		text = randomText(uint64(i+1), 400)
+		var err error
+		if id, _, err = commitBox(t, s, MainBranch, "x", id, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Checkpoint(bg); err != nil {
+		t.Fatal(err)
+	}
+	sn := must(s.AtHead(bg, MainBranch))(t)
+	defer sn.Close()
+	view := must(s.view())(t)
+	defer view.close()
+	f, ok, err := view.resolve(sn.lineage, id)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	e := must(decodeEnvelope(f.env))(t)
+	if row := must(view.blockRow(e.block))(t); row.members != 1 {
+		t.Fatalf("%d pods in its block: the test proves nothing", row.members)
+	}
+	spare := new(pod.Pod)
+	if _, p, err := sn.Variable(bg, "x", spare); err != nil || p != spare || string(p.Slots[0].Bytes) != text {
+		t.Fatal(p == spare, err)
+	}
+	if _, ok := s.recent.get(e.block); !ok {
+		t.Fatal("its block is not at hand after it was read")
+	}
+}
