@@ -318,8 +318,9 @@ func (d *differ) same(ra, rb reference) (bool, error) {
 
 // existed reports whether an object of the newer version was in the older one.
 func (d *differ) existed(rb reference) (bool, error) {
-	if !d.changed[rb.to.pod] {
-		return true, nil
+	if !d.changed[rb.to.pod] { // it is as it was, or a collect has taken it from the older version
+		p, err := d.podOf(d.a, rb.to.pod)
+		return p != nil, err
 	}
 	_, before, ok, err := d.place(d.a, rb.to)
 	if err != nil || !ok {
