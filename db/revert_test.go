@@ -152,31 +152,6 @@ func TestRevertOfABindingThatWasReplaced(t *testing.T) {
 	verifyDeep(t, d)
 }
 
-// A change of what two variables share is taken back though the first, in whose pod it lies, has been
-// bound to something else since: it did not bind anything.
-func TestRevertOfWhatAnotherVariableHas(t *testing.T) {
-	ctx := context.Background()
-	d := openMemory(t)
-	update := func(fn func(ctx context.Context, tx *db.Tx) error) db.Version { return must(d.Update(ctx, fn))(t) }
-	update(func(ctx context.Context, tx *db.Tx) error {
-		shared := &person{Name: "shared"}
-		return errors.Join(tx.Put(ctx, "x", &person{Name: "x", Friend: shared}), tx.Put(ctx, "y", &person{Name: "y", Friend: shared}))
-	})
-	v2 := update(func(ctx context.Context, tx *db.Tx) error {
-		x, err := db.Get[*person](ctx, tx, "x")
-		if err == nil {
-			x.Friend.Name = "changed"
-		}
-		return err
-	})
-	v3 := update(func(ctx context.Context, tx *db.Tx) error { return tx.Put(ctx, "x", &person{Name: "another"}) })
-	v4 := must(d.Revert(ctx, v2))(t)
-	if got := changes(t, d, v3, v4); got != `y.Friend.Name: "changed" → "shared"` {
-		t.Fatal(got)
-	}
-	verifyDeep(t, d)
-}
-
 // Random edits of several variables that share objects, each save reverted at once, or
 // later if nothing stands in its way: what is left is the state without it, and
 // everything goes on loading, saving nothing, and verifying.

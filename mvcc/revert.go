@@ -13,9 +13,9 @@ import (
 // Reverting one commit.
 //
 //  1. Each pod that the commit wrote must still be in the state that it left, in the head
-//     of the branch, and each name bound as it left it; else it is a conflict. So it is if the commit
-//     bound a variable anew in the pod that it had (rebound), and the head has bound the name to
-//     another one or deleted it.
+//     of the branch, and each name bound as it left it; else it is a conflict. So it is if a name
+//     leads to a pod that the commit wrote, and the head has bound it to another one or deleted it:
+//     binding a variable anew can write its pod, or make another.
 //  2. Slots that the commit changed or freed become what they were. Slots that it added
 //     stay, because what is exported stays so (validate.go): nothing leads to them any
 //     more, and collecting them is as with other garbage. Pods that it made are left alone.
@@ -276,14 +276,6 @@ func (r *reverting) names(ctx context.Context) error {
 		if err != nil && !errors.Is(err, dberr.ErrNotFound) {
 			return err
 		}
-		if same && now != both[1] {
-			if anew, err := r.rebound(ctx, both[1]); err != nil || !anew {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-		}
 		switch {
 		case now != both[1]:
 			return r.conflict([]string{n})
@@ -298,32 +290,4 @@ func (r *reverting) names(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// rebound reports whether the commit can have bound the variable of a pod anew: its value, in slot 0, is
-// another one, or leads to something else. Where a slot was given out anew it may be what that leads to.
-func (r *reverting) rebound(ctx context.Context, id pid) (bool, error) {
-	was, err := r.then.Pods(ctx, []pid{id})
-	if err != nil {
-		return false, err
-	}
-	is, err := r.that.Pods(ctx, []pid{id})
-	if err != nil {
-		return false, err
-	}
-	before, after := was[0], is[0]
-	if len(before.Slots) == 0 || len(after.Slots) == 0 || !sameData(&before.Slots[0], &after.Slots[0]) {
-		return true, nil
-	}
-	for i := range min(len(before.Refs), len(after.Refs)) {
-		if before.Refs[i] != after.Refs[i] {
-			return true, nil
-		}
-	}
-	for s := range min(len(before.Slots), len(after.Slots)) {
-		if before.Slots[s].Kind != pod.SlotFree && after.Slots[s].Kind != pod.SlotFree && before.Generation(pod.Slot(s)) != after.Generation(pod.Slot(s)) {
-			return true, nil
-		}
-	}
-	return false, nil
 }
