@@ -283,15 +283,8 @@ func (v *viewer) appendKey(dst []byte, w view) ([]byte, error) {
 			texts = append(texts, at)
 			return nil
 		}
-		to := r.to
-		if v.now != nil {
-			var err error
-			if to, err = v.now(to); err != nil {
-				return err
-			}
-		}
-		dst = binary.AppendUvarint(dst, uint64(to.pod))
-		dst = binary.AppendUvarint(dst, uint64(to.slot))
+		dst = binary.AppendUvarint(dst, uint64(r.to.pod))
+		dst = binary.AppendUvarint(dst, uint64(r.to.slot))
 		dst = binary.AppendUvarint(dst, r.index)
 		dst = binary.AppendUvarint(dst, length)
 		for _, s := range r.steps {

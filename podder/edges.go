@@ -309,9 +309,8 @@ func (e *encoder) deadEdges(ps *podState, s pod.Slot, inUse int) pod.EdgeSet {
 			}
 		}
 	}
-	away := ps.slots[s].region == slotAway // it leads where it did
 	for i, o := range e.out {
-		if away || !o.changed {
+		if !o.changed {
 			continue
 		}
 		to := len(e.links)

@@ -185,10 +185,7 @@ func (r *mergeRun) code(p *mergePod) mergeCode {
 		to := t.ref.to
 		var err error
 		if t.side != oursSide {
-			if to, err = r.where(to); err == nil {
-				to, err = r.current(to)
-			}
-			if err != nil {
+			if to, err = r.where(to); err != nil {
 				return pod.Pointer{}, err
 			}
 		}
@@ -300,9 +297,6 @@ func (r *mergeRun) buildWhole(id pod.ID) error {
 		}
 		to, err := r.where(target{ref.Pod, ref.Slot})
 		if err == nil {
-			to, err = r.current(to)
-		}
-		if err == nil {
 			err = r.mark(to)
 		}
 		if err != nil {
@@ -401,7 +395,7 @@ type mergeEdges struct {
 	numbers [][]uint32
 }
 
-func (m *merger) edges(id pod.ID, p *pod.Pod) (*mergeEdges, error) {
+func (r *mergeRun) edges(id pod.ID, p *pod.Pod) (*mergeEdges, error) {
 	e := &mergeEdges{p: p, slots: make([][]pod.Slot, len(p.Slots)), numbers: make([][]uint32, len(p.Slots))}
 	numbers := map[target][]uint32{}
 	for i, ref := range p.Refs {
@@ -410,7 +404,7 @@ func (m *merger) edges(id pod.ID, p *pod.Pod) (*mergeEdges, error) {
 			numbers[t] = append(numbers[t], uint32(i))
 		}
 	}
-	v := m.v[theirsSide] // types are the database's
+	v := r.v[theirsSide] // types are the database's
 	for s := range p.Slots {
 		note := func(t target) error {
 			if t.pod == id {

@@ -47,7 +47,7 @@ func (m *merger) same(side mergeSide, t target) (bool, error) {
 	if err != nil || p.Generation(t.slot) != q.Generation(t.slot) {
 		return false, err
 	}
-	if (p.Exported(t.slot) || q.Exported(t.slot)) && now.Kind == pod.SlotForward {
+	if p.Exported(t.slot) && now.Kind == pod.SlotForward {
 		return true, nil // moved, and the place still means it
 	}
 	at, err := m.aligned.placesIn(t.pod)
@@ -147,21 +147,16 @@ func (m *merger) slotChanged(side mergeSide, t target) (bool, error) {
 	if err != nil || !ok {
 		return err == nil, err
 	}
+	if !sameData(before, now) {
+		return true, nil
+	}
 	p, err := m.podOf(baseSide, t.pod)
 	if err != nil {
 		return false, err
 	}
 	q, err := m.podOf(side, t.pod)
-	if err != nil {
-		return false, err
-	}
-	if !sameData(before, now) || renumbered(p, q) {
-		if !m.left[t.pod] {
-			return true, nil
-		}
-		if same, err := m.sameSlots(side, t); err != nil || !same {
-			return err == nil, err
-		}
+	if err != nil || renumbered(p, q) {
+		return err == nil, err
 	}
 	return m.refersAnew(side, t)
 }
