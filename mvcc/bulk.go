@@ -9,7 +9,7 @@ import (
 )
 
 // bulk is a snapshot for one load that reads much. Pods are read into the memory of those that were
-// recycled, and beyond what the cache holds they do not go through it: a load of everything would
+// recycled, and beyond a part of the cache they do not go through it: a load of everything would
 // wash out what is asked for often. Not safe for concurrent use.
 type bulk struct {
 	*Snapshot
@@ -18,9 +18,12 @@ type bulk struct {
 	own    map[*pod.Pod]struct{} // that nobody else has
 }
 
+// bulkShare is the part of the cache that one load may fill.
+const bulkShare = 3
+
 // Bulk implements pod.BulkSource.
 func (sn *Snapshot) Bulk() pod.Recycler {
-	return &bulk{Snapshot: sn, budget: sn.s.budget.podBytes, own: map[*pod.Pod]struct{}{}}
+	return &bulk{Snapshot: sn, budget: sn.s.budget.podBytes / bulkShare, own: map[*pod.Pod]struct{}{}}
 }
 
 // Pods is Snapshot.Pods.
