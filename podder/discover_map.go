@@ -97,7 +97,9 @@ func (w *walk) scanMap(i int32) {
 func (w *walk) readMap(pl *plan, p unsafe.Pointer) {
 	w.maps.slots = w.maps.slots[:0]
 	if pl.layout.inGroup {
-		w.maps.slots = slices.Grow(w.maps.slots, int(min((*goMap)(p).used, 1<<24)))
+		if n := int(min((*goMap)(p).used, 1<<24)); cap(w.maps.slots) < n {
+			w.maps.slots = ownSlice[mapSlot](&w.own, n)[:0] // orderMap keeps the keys where the collector sees them
+		}
 		var ok bool
 		if w.maps.slots, ok = pl.layout.appendSlots(w.maps.slots, (*goMap)(p)); ok {
 			return
@@ -150,14 +152,17 @@ func (w *walk) orderMap(pl *plan, m *mapEntries) {
 	if n == 0 {
 		return
 	}
+	if len(w.maps.at) < n {
+		size := max(mapBlock, n)
+		w.maps.at, w.maps.hashed = make([]unsafe.Pointer, size), ownAny[uint64](&w.own, size)
+	}
+	for k := range slots {
+		w.maps.at[k] = slots[k].key // where the collector sees it
+	}
 	stable := w.hashKeys(pl, slots)
 	slots = w.sortSlots(pl, slots)
 	for k := 1; k < len(slots) && stable; k++ {
 		stable = slots[k-1].hash != slots[k].hash
-	}
-	if len(w.maps.at) < n {
-		size := max(mapBlock, n)
-		w.maps.at, w.maps.hashed = make([]unsafe.Pointer, size), ownAny[uint64](&w.own, size)
 	}
 	for k := range slots {
 		w.maps.at[k], w.maps.hashed[k] = slots[k].key, slots[k].hash
@@ -265,7 +270,11 @@ func (w *walk) sortSlots(pl *plan, slots []mapSlot) []mapSlot {
 	for i := 1; i < len(starts); i++ {
 		starts[i] += starts[i-1]
 	}
-	out := append(w.maps.spread[:0], slots...)
+	out := w.maps.spread[:cap(w.maps.spread)]
+	if len(out) < len(slots) {
+		out = ownSlice[mapSlot](&w.own, len(slots))
+	}
+	out = out[:len(slots)]
 	for i := range slots {
 		b := slots[i].hash >> shift
 		out[starts[b]] = slots[i]

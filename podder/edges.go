@@ -245,12 +245,11 @@ func (e *encoder) exports(ps *podState, slots []uint32, marked []uint32) []pod.E
 	for k := range e.out {
 		e.starts = append(e.starts, uint32(e.out[k].links))
 	}
-	return e.exportsFrom(ps, slots, marked)
+	return e.exportsFrom(make([]pod.Export, 0, len(ps.exports)+len(marked)), ps, slots, marked)
 }
 
-// exportsFrom is exports by encoder.starts.
-func (e *encoder) exportsFrom(ps *podState, slots []uint32, marked []uint32) []pod.Export {
-	list := make([]pod.Export, 0, len(ps.exports)+len(marked))
+// exportsFrom is exports by encoder.starts, appended to list, which is empty.
+func (e *encoder) exportsFrom(list []pod.Export, ps *podState, slots []uint32, marked []uint32) []pod.Export {
 	add := func(s uint32) {
 		list = append(list, pod.Export{Slot: pod.Slot(s)})
 	}

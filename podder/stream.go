@@ -39,6 +39,7 @@ type stream struct {
 	block   []byte        // room for forms
 	head    []byte
 	upwards []uint32 // 0, 1, 2 and so on
+	exports []pod.Export
 	dir     pod.DirectoryWriter
 	read    pod.Pod // of a form, for a sink that takes slots
 }
@@ -246,9 +247,14 @@ func (s *stream) seal(i int32, ps *podState) {
 		}
 		return
 	}
-	ps.exports = e.exportsFrom(ps, e.slots, e.marked)
-	ps.refs = slices.Clone(e.refs)
-	s.head = pod.AppendWholeHeadOf(s.head[:0], ps.refs, ps.exports, &s.dir)
+	if s.last {
+		s.exports = e.exportsFrom(s.exports[:0], ps, e.slots, e.marked)
+		s.head = pod.AppendWholeHeadOf(s.head[:0], e.refs, s.exports, &s.dir)
+	} else {
+		ps.exports = e.exportsFrom(make([]pod.Export, 0, len(e.marked)), ps, e.slots, e.marked)
+		ps.refs = slices.Clone(e.refs)
+		s.head = pod.AppendWholeHeadOf(s.head[:0], ps.refs, ps.exports, &s.dir)
+	}
 	inPlace := from+len(body) <= cap(s.block) && (len(body) == 0 || &body[0] == &s.block[:from+1][from])
 	if inPlace {
 		s.block = s.block[:from+len(body)]
@@ -435,7 +441,7 @@ func (s *stream) put(i int32) (done bool, err error) {
 	e.saved.Bytes += int64(x.body)
 	ps.isNew = false
 	if s.sink != nil {
-		return true, s.sink.PutWhole(e.ctx, ps.id, ps.exports, x.form)
+		return true, s.sink.PutWhole(e.ctx, ps.id, x.form)
 	}
 	if err := s.read.ReadWhole(x.form); err != nil {
 		return true, err
@@ -445,6 +451,6 @@ func (s *stream) put(i int32) (done bool, err error) {
 		e.writes = append(roomy(e.writes), pod.SlotWrite{Slot: pod.Slot(k), Data: s.read.Slots[k]})
 	}
 	c := &e.change
-	*c = pod.Change{ID: ps.id, New: true, Whole: true, Refs: ps.refs, Exports: ps.exports, Slots: e.writes, Drop: c.Drop[:0]}
+	*c = pod.Change{ID: ps.id, New: true, Whole: true, Refs: s.read.Refs, Exports: s.read.Exports, Slots: e.writes, Drop: c.Drop[:0]}
 	return true, e.sink.Put(e.ctx, c)
 }

@@ -212,7 +212,7 @@ type WholeSink interface {
 	// PutWhole is Put of a new pod with all its slots, of which form is what
 	// AppendWhole makes. The receiver must copy what it keeps, unless it lies in what
 	// Memory returned: that is not written again.
-	PutWhole(ctx context.Context, id ID, exports []Export, form []byte) error
+	PutWhole(ctx context.Context, id ID, form []byte) error
 }
 
 // Source gives the pods of one snapshot, merged. It is safe for concurrent

@@ -115,7 +115,7 @@ func (r *room) take(n int) []byte {
 }
 
 // PutWhole implements pod.WholeSink.
-func (c *podCodec) PutWhole(_ context.Context, id pod.ID, _ []pod.Export, form []byte) error {
+func (c *podCodec) PutWhole(_ context.Context, id pod.ID, form []byte) error {
 	if id == 0 || int(id) > len(c.forms) || c.forms[id-1] != nil {
 		return fmt.Errorf("pod %d is not a new one", id)
 	}
