@@ -449,3 +449,30 @@ func TestMergeTellsObjectsOfOneSlotApart(t *testing.T) {
 		})
 	}
 }
+
+// A side that lets go of an object of another pod and comes back to it has not changed what refers to it, though the
+// reference has another number in the pod then.
+func TestMergeKnowsReferencesWithOtherNumbers(t *testing.T) {
+	for _, ours := range []string{"main", "other"} {
+		t.Run("edits on "+ours, func(t *testing.T) {
+			s := openTrays(t)
+			s.put("main", "x", func(func(string) *tray) *tray { return &tray{0, []*cup{{1, 1}, {2, 2}, {3, 3}, {4, 4}}} })
+			s.put("main", "y", func(get func(string) *tray) *tray { return &tray{0, slices.Clone(get("x").Cups[:3])} })
+			s.fork("other")
+			theirs := map[string]string{"main": "other", "other": "main"}[ours]
+			s.edit(ours, "y", func(y *tray) { y.Cups[0] = nil })
+			for _, n := range []int{3, 0} {
+				s.put(ours, "y", func(get func(string) *tray) *tray {
+					y := get("y")
+					y.Cups[0] = get("x").Cups[n]
+					return y
+				})
+			}
+			s.edit(theirs, "y", func(y *tray) { y.Cups = y.Cups[1:] })
+			if got := s.merge("main", "other", nil); got != "" {
+				t.Errorf("conflicts: %s", got)
+			}
+			s.is("main", "y", "0 2 3")
+		})
+	}
+}

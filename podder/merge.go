@@ -125,15 +125,16 @@ func (p mergePlace) key() string {
 
 // merger is a merge with all that outlives one attempt at it.
 type merger struct {
-	ctx     context.Context
-	in      MergeInput
-	v       [mergeSides]*viewer
-	aligned *aligner
-	changed [mergeSides]map[pod.ID]bool
-	freed   [mergeSides]map[pod.ID]func(pod.Slot) bool
-	seed    uint64
-	idle    [mergeSides]map[target]bool // of objects that were looked for: whether no variable of the side reaches them (merge_idle.go)
-	anew    [mergeSides]*bool           // whether places were given to other objects; nil if nobody has looked
+	ctx      context.Context
+	in       MergeInput
+	v        [mergeSides]*viewer
+	aligned  *aligner
+	changed  [mergeSides]map[pod.ID]bool
+	freed    [mergeSides]map[pod.ID]func(pod.Slot) bool
+	seed     uint64
+	numbered [mergeSides]map[pod.ID]bool // whether references have other numbers in a pod than in base
+	idle     [mergeSides]map[target]bool // of objects that were looked for: whether no variable of the side reaches them (merge_idle.go)
+	anew     [mergeSides]*bool           // whether places were given to other objects; nil if nobody has looked
 
 	known   map[string]*MergeConflict // by key
 	forced  map[string]bool           // places that are conflicts though one side has not changed them
@@ -160,6 +161,7 @@ func Merge(ctx context.Context, in MergeInput) (*MergeResult, error) {
 	m.v = [mergeSides]*viewer{newViewer(ctx, base), m.aligned.as[oursSide], newViewer(ctx, theirs)}
 	for side := range mergeSides {
 		m.changed[side], m.freed[side], m.idle[side] = map[pod.ID]bool{}, map[pod.ID]func(pod.Slot) bool{}, map[target]bool{}
+		m.numbered[side] = map[pod.ID]bool{}
 	}
 	for _, id := range in.OursChanged {
 		m.changed[oursSide][id] = true

@@ -147,18 +147,80 @@ func (m *merger) slotChanged(side mergeSide, t target) (bool, error) {
 	if err != nil || !ok {
 		return err == nil, err
 	}
-	if !sameData(before, now) {
-		return true, nil
-	}
-	p, err := m.podOf(baseSide, t.pod)
+	other, err := m.otherNumbers(side, t.pod)
 	if err != nil {
 		return false, err
 	}
-	q, err := m.podOf(side, t.pod)
-	if err != nil || renumbered(p, q) {
-		return err == nil, err
+	if other || !sameData(before, now) {
+		if !other || before.Kind == pod.SlotOpaque || now.Kind == pod.SlotOpaque {
+			return true, nil
+		}
+		if same, err := m.sameContents(side, t); err != nil || !same {
+			return err == nil, err
+		}
 	}
 	return m.refersAnew(side, t)
+}
+
+// otherNumbers reports whether references that base has in a pod have other numbers in a version: then bytes do not
+// tell what is the same.
+func (m *merger) otherNumbers(side mergeSide, id pod.ID) (bool, error) {
+	if other, known := m.numbered[side][id]; known {
+		return other, nil
+	}
+	p, err := m.podOf(baseSide, id)
+	if err != nil {
+		return false, err
+	}
+	q, err := m.podOf(side, id)
+	if err != nil {
+		return false, err
+	}
+	other := renumbered(p, q)
+	for i, ref := range p.Refs {
+		if other {
+			break
+		}
+		other = ref.Pod != 0 && (i >= len(q.Refs) || q.Refs[i] != ref) && slices.Contains(q.Refs, ref)
+	}
+	m.numbered[side][id] = other
+	return other, nil
+}
+
+// sameContents compares an object of base with what it is in a version, by what its references lead to.
+func (m *merger) sameContents(side mergeSide, t target) (bool, error) {
+	a, err := m.v[baseSide].mergeSlotAt(baseSide, t)
+	if err != nil {
+		return false, err
+	}
+	b, err := m.v[side].mergeSlotAt(side, t)
+	if err != nil || a.kind != b.kind || a.typ != b.typ || a.list != nil {
+		return false, err
+	}
+	if a.kind == pod.SlotForward {
+		return m.sameReference(&mergeTree{side: baseSide, ref: a.forward}, &mergeTree{side: side, ref: b.forward})
+	}
+	if a.extent != b.extent || a.perRun != b.perRun || len(a.elems) != len(b.elems) || len(a.entries) != len(b.entries) || !bytes.Equal(a.raw, b.raw) {
+		return false, nil
+	}
+	if same, err := m.equal(a.value, b.value); err != nil || !same {
+		return false, err
+	}
+	for i := range a.elems {
+		if same, err := m.equal(a.elems[i], b.elems[i]); err != nil || !same {
+			return false, err
+		}
+	}
+	for i := range a.entries {
+		x, y := a.entries[i], b.entries[i]
+		if same, err := m.equal(x.key, y.key); err != nil || !same {
+			return false, err
+		}
+		if same, err := m.equal(x.val, y.val); err != nil || !same {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // refersAnew reports whether an object that both have refers to a place that was given to
