@@ -138,6 +138,7 @@ func (st *state) forgetPrints() { st.prints = fingerprints{} }
 // later saves need to do without a walk: the next one walks.
 func (g *Graph) Trim() {
 	g.overtake()
+	g.settle()
 	g.sweep()
 	g.cur.forgetPrints()
 }

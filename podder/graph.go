@@ -106,6 +106,7 @@ type Graph struct {
 	// reshaped are slots whose values lose parts when they are written (reshaped.go).
 	reshaped map[pod.Ref]*decodePlan
 	asOf     uint64 // the moment of the newest committed save (hints.go)
+	lone     lone
 }
 
 // NewGraph returns an empty graph. It fails on sizes that make no sense.
@@ -136,6 +137,9 @@ func (g *Graph) newState() *state {
 // Holds reports whether the graph depends on a pod: it holds one of its
 // objects, or its root variable.
 func (g *Graph) Holds(id pod.ID) bool {
+	if g.lone.id != 0 {
+		return g.lone.id == id
+	}
 	n, ok := g.cur.byID[id]
 	return ok && g.cur.live.hasPod(g.cur, n) || g.cur.hasChunk(id)
 }
@@ -151,7 +155,10 @@ func (g *Graph) IndexBytes() int64 {
 
 // Forget drops the placement of a variable: the next Save that names it gives
 // it a new pod. Objects that other variables reach keep theirs.
-func (g *Graph) Forget(name string) { delete(g.roots, name) }
+func (g *Graph) Forget(name string) {
+	g.settle()
+	delete(g.roots, name)
+}
 
 // rootPod returns the pod of a variable that was saved or loaded.
 func (g *Graph) rootPod(name string) (pod.ID, bool) {

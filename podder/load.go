@@ -24,6 +24,7 @@ import (
 func (g *Graph) Load(ctx context.Context, src pod.Source, names []string, want []reflect.Type) ([]reflect.Value, error) {
 	defer runtime.KeepAlive(g) // the memory of its state
 	g.overtake()
+	g.settle()
 	g.sweep()
 	if g.isEmpty() {
 		return g.loadFirst(ctx, src, names, want)
@@ -43,6 +44,7 @@ func (g *Graph) load(ctx context.Context, src pod.Source, names []string, want [
 	if first != nil {
 		l.first = first
 		l.recycle(src)
+		l.lone = g.lone.takeSpare()
 	}
 	l.lookup, l.knows, l.hidden, l.named.g = g.live, g.knows, hiddenValues{}, g
 	l.keepRefs(g.eng.home)
@@ -51,6 +53,11 @@ func (g *Graph) load(ctx context.Context, src pod.Source, names []string, want [
 		return nil, err
 	}
 	defer l.giveBack()
+	g.lone.keepSpare(l)
+	if g.noteLone(l, vars) {
+		l.report(ctx, &g.cfg)
+		return values(vars), nil
+	}
 	pods, regions := l.loaded()
 	roots := make(map[string]pod.ID, len(vars))
 	for i, v := range vars {
@@ -173,7 +180,7 @@ func (l *loader) load(names []string, want []reflect.Type) ([]variable, error) {
 func (l *loader) fetchVariable(src pod.VariableSource, name string, v *variable) error {
 	spare := l.spare
 	if l.lookup != nil {
-		spare = nil // what was loaded joins the graph
+		spare = l.lone // what was loaded joins the graph
 	}
 	root, merged, err := src.Variable(l.ctx, name, spare)
 	if err != nil {

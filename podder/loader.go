@@ -135,6 +135,7 @@ type loader struct {
 	age     uint64        // Registry.changes when it was made
 	fillers []*storedType // that have one
 	spare   *pod.Pod      // for the pod of a variable, if that is small
+	lone    *pod.Pod      // likewise, of a load that may be of a lone variable (lone.go)
 	one     [1]variable   // of a load of one
 
 	gate   *refGate // of the Refs that it keeps; nil if it follows them

@@ -24,6 +24,7 @@ func (g *Graph) Paths(ctx context.Context, roots []Root, pods []pod.ID) (_ map[p
 	if roots, err = checkRoots(roots); err != nil {
 		return nil, err
 	}
+	g.settle()
 	defer runtime.KeepAlive(g)
 	w := newWalk(ctx, g)
 	defer func() {
@@ -110,6 +111,7 @@ func (w *walk) rootsOf(to []int32) (names []string) {
 // InUse reports whether a slot held something that the graph knew at its newest
 // load, or the pod is a chunk of such a thing.
 func (g *Graph) InUse(id pod.ID, s pod.Slot) bool {
+	g.settle()
 	_, ok := g.live(id, s)
 	return ok || g.cur.hasChunk(id)
 }

@@ -59,6 +59,7 @@ func (g *Graph) reset() {
 	g.cur = g.newState()
 	was.release()
 	clear(g.roots)
+	g.lone.forget()
 	g.dropRefs(dberr.ErrDetached)
 	g.hidden = hiddenValues{}
 	g.zeroed, g.choices, g.reshaped = 0, 0, nil
@@ -71,6 +72,7 @@ func (g *Graph) reset() {
 // PodsFrom adds to set the pods that a variable reaches as it was loaded: all
 // that are there if one of its pods leads to them.
 func (g *Graph) PodsFrom(name string, set map[pod.ID]struct{}) {
+	g.settle()
 	root, ok := g.roots[name]
 	if !ok {
 		return
@@ -94,6 +96,9 @@ func (g *Graph) PodsFrom(name string, set map[pod.ID]struct{}) {
 
 // Len returns the number of pods that All lists, some of them counted twice.
 func (g *Graph) Len() int {
+	if g.lone.id != 0 {
+		return 1
+	}
 	g.cur.hasChunk(0)
 	return g.cur.live.podCount(g.cur) + len(g.cur.chunkIDs)
 }
@@ -104,6 +109,10 @@ func (g *Graph) Has(id pod.ID) bool { return g.Holds(id) }
 // All lists the pods that the graph holds, in no order.
 func (g *Graph) All() iter.Seq[pod.ID] {
 	return func(yield func(pod.ID) bool) {
+		if id := g.lone.id; id != 0 {
+			yield(id)
+			return
+		}
 		holds := func(n int32) bool { return g.cur.live.hasPod(g.cur, n) }
 		for id, n := range g.cur.byID {
 			if holds(n) && !yield(id) {

@@ -55,6 +55,7 @@ func (r *SlotReach) Unreached(ctx context.Context, types pod.Source, id pod.ID, 
 // reaches was taken away: what is live has the same places there. Pods that the graph does not know are ignored.
 func (g *Graph) Follow(ctx context.Context, src pod.Source, ids []pod.ID) error {
 	g.overtake()
+	g.settle()
 	g.sweep()
 	var known []pod.ID
 	for _, id := range ids {

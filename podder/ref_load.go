@@ -77,9 +77,13 @@ func (h *refHome) want(vars []variable) {
 		return
 	}
 	for i := range vars {
-		if t := vars[i].value.Type(); !slices.Contains(h.wanted, t) {
-			h.wanted = append(h.wanted, t)
-		}
+		h.wantType(vars[i].value.Type())
+	}
+}
+
+func (h *refHome) wantType(t reflect.Type) {
+	if h != nil && !slices.Contains(h.wanted, t) {
+		h.wanted = append(h.wanted, t)
 	}
 }
 

@@ -78,6 +78,7 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 	defer runtime.KeepAlive(g) // the memory of its state
 	want := make([]reflect.Type, len(names))
 	g.overtake()
+	g.settle()
 	g.sweep()
 	old := make([]reflect.Value, len(names))
 	for i, name := range names {

@@ -125,6 +125,12 @@ func (g *Graph) save(ctx context.Context, roots []Root, sink pod.Sink, last bool
 		return nil, err
 	}
 	defer runtime.KeepAlive(g) // the memory of its state
+	if last && g.lone.isRoot(roots) {
+		if s, err := g.saveLone(ctx, sink); s != nil || err != nil {
+			return s, err
+		}
+	}
+	g.settle()
 	now := g.moment()
 	if g.canResave(roots) {
 		if s, err := g.resave(ctx, roots, sink, now); !errors.Is(err, errWalk) {
