@@ -143,16 +143,31 @@ func squeeze(b []byte, buffer *[]byte) (packed []byte, flags byte) {
 // decodeBlock returns a block's number and raw bytes. It allocates no more
 // than the block proves to need.
 func decodeBlock(b []byte) (number uint64, raw []byte, err error) {
+	rest, err := blockRest(b)
+	if err != nil {
+		return 0, nil, err
+	}
+	if got, want := crc32.Checksum(rest, castagnoli), binary.LittleEndian.Uint32(b[12:]); got != want {
+		return 0, nil, corrupt("block has checksum %08x, expected %08x", got, want)
+	}
+	return unpackBlock(rest, &[2][]byte{})
+}
+
+// blockRest returns what lies behind a block's header.
+func blockRest(b []byte) ([]byte, error) {
 	if len(b) < blockHeader+3 || string(b[:len(blockMagic)]) != blockMagic {
-		return 0, nil, corrupt("no block where one was expected")
+		return nil, corrupt("no block where one was expected")
 	}
 	rest := b[blockHeader:]
 	if n := binary.LittleEndian.Uint32(b[8:]); uint64(n) != uint64(len(rest)) {
-		return 0, nil, corrupt("block of %d bytes, expected %d", len(rest), n)
+		return nil, corrupt("block of %d bytes, expected %d", len(rest), n)
 	}
-	if got, want := crc32.Checksum(rest, crc32.MakeTable(crc32.Castagnoli)), binary.LittleEndian.Uint32(b[12:]); got != want {
-		return 0, nil, corrupt("block has checksum %08x, expected %08x", got, want)
-	}
+	return rest, nil
+}
+
+// unpackBlock reads what lies behind a block's header. Room is memory that it may unpack into; what it
+// unpacks into instead it leaves there.
+func unpackBlock(rest []byte, room *[2][]byte) (number uint64, raw []byte, err error) {
 	r := binenc.NewReader(rest)
 	flags := r.Byte()
 	if flags > blockCompressed|blockTwice || flags == blockTwice {
@@ -167,14 +182,12 @@ func decodeBlock(b []byte) (number uint64, raw []byte, err error) {
 	if err := r.End(); err != nil {
 		return 0, nil, err
 	}
-	if flags&blockTwice != 0 {
-		if packed, err = unsqueeze(packed, n); err != nil {
-			return 0, nil, fmt.Errorf("block %d: %w", number, err)
-		}
-	}
-	if flags&blockCompressed != 0 {
-		if packed, err = unsqueeze(packed, n); err != nil {
-			return 0, nil, fmt.Errorf("block %d: %w", number, err)
+	for i, flag := range [2]byte{blockTwice, blockCompressed} {
+		if flags&flag != 0 {
+			if packed, err = unsqueeze(room[i], packed, n); err != nil {
+				return 0, nil, fmt.Errorf("block %d: %w", number, err)
+			}
+			room[i] = packed
 		}
 	}
 	if uint64(len(packed)) != n {
@@ -183,13 +196,13 @@ func decodeBlock(b []byte) (number uint64, raw []byte, err error) {
 	return number, packed, nil
 }
 
-// unsqueeze decodes an s2 block of at most limit bytes.
-func unsqueeze(b []byte, limit uint64) ([]byte, error) {
+// unsqueeze decodes an s2 block of at most limit bytes, into the memory of dst if it fits there.
+func unsqueeze(dst, b []byte, limit uint64) ([]byte, error) {
 	n, err := s2.DecodedLen(b)
 	if err != nil || uint64(n) > limit {
 		return nil, corrupt("compressed from %d bytes of %d at most", n, limit)
 	}
-	raw, err := s2.Decode(nil, b)
+	raw, err := s2.Decode(dst[:cap(dst)], b)
 	if err != nil {
 		return nil, corrupt("%v", err)
 	}

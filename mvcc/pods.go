@@ -65,11 +65,7 @@ func (v *view) tinyForm(env []byte) []byte {
 	if err != nil || e.how != envPacked || e.length > tinyBytes || v.near != nil {
 		return nil
 	}
-	raw, err := v.findBlock(e.block)
-	if err != nil {
-		return nil
-	}
-	rec, err := e.member(raw)
+	rec, err := v.tinyMember(&e)
 	if err != nil || len(rec) < 2 || rec[0] != 0 || !pod.StandsAlone(rec[1:]) {
 		return nil
 	}

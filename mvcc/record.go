@@ -63,35 +63,39 @@ func (v *view) block(number uint64) ([]byte, error) {
 
 // findBlock is block for one that is not asked for again.
 func (v *view) findBlock(number uint64) ([]byte, error) {
-	raw, ok := v.near.get(number)
-	if !ok {
-		raw, ok = v.s.blocks.Get(number)
+	if raw, ok := v.atHand(number); ok {
+		return raw, nil
 	}
-	if !ok && v.near == nil {
-		raw, ok = v.s.recent.get(number)
+	row, err := v.blockRow(number)
+	if err != nil {
+		return nil, err
 	}
-	if !ok {
-		row, err := v.blockRow(number)
-		if err != nil {
-			return nil, err
-		}
-		if v.near != nil {
-			v.last.Store(nil) // it may lie in the memory that is read into
-			raw, err = v.near.read(v.pv, number, row)
-		} else {
-			raw, err = v.s.readAlone(v.pv, number, row)
-		}
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case v.near != nil:
-		case row.members > 1 || len(raw) <= 2*tinyBytes: // alone in it is what was written often
-			v.s.blocks.Set(number, raw, int64(len(raw)))
-			v.s.recent.put(number, raw)
-		}
+	if v.near != nil {
+		v.last.Store(nil) // it may lie in the memory that is read into
+		return v.near.read(v.pv, number, row)
 	}
-	return raw, nil
+	return v.readKept(number, row)
+}
+
+// atHand returns a block that need not be read.
+func (v *view) atHand(number uint64) (raw []byte, ok bool) {
+	if raw, ok = v.near.get(number); ok {
+		return raw, true
+	}
+	if raw, ok = v.s.blocks.Get(number); ok || v.near != nil {
+		return raw, ok
+	}
+	return v.s.recent.get(number)
+}
+
+// readKept reads a block, and keeps it for the next reader.
+func (v *view) readKept(number uint64, row blockRow) ([]byte, error) {
+	raw, err := v.s.readAlone(v.pv, number, row)
+	if err == nil && (row.members > 1 || len(raw) <= 2*tinyBytes) { // alone in it is what was written often
+		v.s.blocks.Set(number, raw, int64(len(raw)))
+		v.s.recent.put(number, raw)
+	}
+	return raw, err
 }
 
 func (v *view) blockRow(number uint64) (blockRow, error) {
@@ -170,10 +174,18 @@ func readBlock(pv *pager.View, spare []byte, number uint64, row blockRow) (raw, 
 	if err != nil {
 		return nil, nil, err
 	}
-	if no != number || uint64(len(raw)) != row.raw {
-		return nil, nil, corrupt("block %d of %d bytes where block %d of %d was expected", no, len(raw), number, row.raw)
+	if err := row.expect(number, no, raw); err != nil {
+		return nil, nil, err
 	}
 	return raw, stored, nil
+}
+
+// expect compares what was read with the row that it was read by, that of a numbered block.
+func (b *blockRow) expect(number, found uint64, raw []byte) error {
+	if found != number || uint64(len(raw)) != b.raw {
+		return corrupt("block %d of %d bytes where block %d of %d was expected", found, len(raw), number, b.raw)
+	}
+	return nil
 }
 
 // readAlone is readBlock into memory that nothing else is in. What is stored is read into memory that is used

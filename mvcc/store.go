@@ -24,6 +24,8 @@ type Store struct {
 	blocks     *cache.Cache[[]byte] // raw bytes by number
 	recent     recentBlocks
 	stored     sync.Pool // of *[]byte, to read blocks into
+	passing    sync.Pool // of *passingBlock
+	passed     passed
 	secret     [32]byte
 	lost       *lostRows // by a salvage; nil = nothing
 	logID      uint64    // marks log groups of this database

@@ -14,6 +14,8 @@ import (
 // caller therefore always says which checksum it expects (its parent's), and a
 // page with another one is a miss.
 //
+// Searches for one key put a leaf here that wants says yes to; whoever walks puts every page here.
+//
 // A batch that reads leaves does not put them here, and of the leaves that it
 // writes it puts those whose forerunner was here: a checkpoint of the whole tree
 // leaves the readers' pages alone.
@@ -38,7 +40,8 @@ type cacheShard struct {
 	byPage  map[uint64]*cacheEntry
 	ring    []*cacheEntry
 	hand    int
-	entries int // most entries of this shard
+	entries int      // most entries of this shard
+	met     []uint64 // leaves that wants has refused, each in the place that its number gives it
 	hits    atomic.Uint64
 	_       [32]byte
 }
@@ -64,7 +67,7 @@ func (c *pageCache) resize(bytes int64) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		s.entries = n
+		s.entries, s.met = n, make([]uint64, n)
 		for len(s.ring) > n {
 			s.drop(s.victim())
 		}
@@ -93,7 +96,27 @@ func (s *cacheShard) drop(i int) {
 }
 
 func (c *pageCache) shard(no uint64) *cacheShard {
-	return &c.shards[(no*0x9E3779B97F4A7C15)>>60&(cacheShards-1)]
+	return &c.shards[spread(no)>>60&(cacheShards-1)]
+}
+
+func spread(no uint64) uint64 { return no * 0x9E3779B97F4A7C15 }
+
+// wants reports whether a leaf that was not here is worth the place of another one: there is room, or
+// somebody has asked for it not long ago. Of many more leaves than fit, each of which is asked for as seldom,
+// keeping one is more work than reading it once more.
+func (c *pageCache) wants(no uint64) bool {
+	s := c.shard(no)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.ring) < s.entries {
+		return true
+	}
+	at := &s.met[spread(no)>>16%uint64(len(s.met))]
+	if *at == no {
+		return true
+	}
+	*at = no
+	return false
 }
 
 func (c *pageCache) get(r ref) *page {

@@ -6,15 +6,18 @@ import (
 	"testing"
 )
 
-// filled is a file of many leaves.
+// filled is a file of many leaves: the value of a key is its number.
 func filled(t testing.TB, keys int) *Pager {
-	o := testOptions(newFS(t), 4096)
+	return fillFile(t, testOptions(newFS(t), 4096), keys)
+}
+
+func fillFile(t testing.TB, o Options, keys int) *Pager {
 	o.CacheBytes = 64 << 20
 	p := mustOpen(t, o)
 	b, err := p.Begin()
 	must(t, err)
 	for i := range keys {
-		must(t, b.Put(fmt.Appendf(nil, "key/%09d", i), make([]byte, 100)))
+		must(t, b.Put(fmt.Appendf(nil, "key/%09d", i), fmt.Appendf(nil, "%0100d", i)))
 	}
 	must(t, b.Commit(context.Background(), 9, false))
 	return p

@@ -85,27 +85,13 @@ func capacity(pageSize int) int { return min(pageSize, 1<<16-1) }
 // the accessors below need no checks. Key order is checked where it matters
 // (decodeNode, Check): a reader can only get a wrong answer from wrong order.
 func parsePage(b []byte) (*page, error) {
-	if len(b) < pageHeader || len(b) > MaxPageSize {
-		return nil, fmt.Errorf("page of %d bytes", len(b))
+	p := &page{}
+	if err := p.open(b); err != nil {
+		return nil, err
 	}
 	le := binary.LittleEndian
-	p := &page{buf: b, kind: b[4], level: b[5], count: int(le.Uint16(b[6:]))}
-	plen := int(le.Uint16(b[8:]))
-	if p.kind != kindLeaf && p.kind != kindBranch {
-		return nil, fmt.Errorf("page kind %d", p.kind)
-	}
-	if (p.kind == kindLeaf) != (p.level == 0) || p.level > maxLevel {
-		return nil, fmt.Errorf("page kind %d at level %d", p.kind, p.level)
-	}
-	if p.count == 0 {
-		return nil, fmt.Errorf("page without entries")
-	}
-	cells := pageHeader + plen + 2*(p.count+1)
-	if plen > MaxKey || cells > len(b) {
-		return nil, fmt.Errorf("prefix of %d bytes and %d entries do not fit the page", plen, p.count)
-	}
-	p.prefix = b[pageHeader : pageHeader+plen : pageHeader+plen]
-	p.table = b[pageHeader+plen : cells]
+	plen := len(p.prefix)
+	cells := p.cells()
 	prev := cells
 	for i := 0; i <= p.count; i++ {
 		off := int(le.Uint16(p.table[2*i:]))
@@ -132,6 +118,35 @@ func parsePage(b []byte) (*page, error) {
 	}
 	return p, nil
 }
+
+// open makes p the page of an image of which everything but the cells is checked.
+func (p *page) open(b []byte) error {
+	if len(b) < pageHeader || len(b) > MaxPageSize {
+		return fmt.Errorf("page of %d bytes", len(b))
+	}
+	le := binary.LittleEndian
+	*p = page{buf: b, kind: b[4], level: b[5], count: int(le.Uint16(b[6:]))}
+	plen := int(le.Uint16(b[8:]))
+	if p.kind != kindLeaf && p.kind != kindBranch {
+		return fmt.Errorf("page kind %d", p.kind)
+	}
+	if (p.kind == kindLeaf) != (p.level == 0) || p.level > maxLevel {
+		return fmt.Errorf("page kind %d at level %d", p.kind, p.level)
+	}
+	if p.count == 0 {
+		return fmt.Errorf("page without entries")
+	}
+	cells := pageHeader + plen + 2*(p.count+1)
+	if plen > MaxKey || cells > len(b) {
+		return fmt.Errorf("prefix of %d bytes and %d entries do not fit the page", plen, p.count)
+	}
+	p.prefix = b[pageHeader : pageHeader+plen : pageHeader+plen]
+	p.table = b[pageHeader+plen : cells]
+	return nil
+}
+
+// cells is where the cells begin.
+func (p *page) cells() int { return pageHeader + len(p.prefix) + len(p.table) }
 
 func (p *page) checkCell(c []byte, plen int) error {
 	rest := len(c) - 12
@@ -183,23 +198,19 @@ func (p *page) appendKey(dst []byte, i int) []byte {
 
 // search returns the first entry whose key is ≥ key, and whether it is equal.
 func (p *page) search(key []byte) (int, bool) {
-	n := len(p.prefix)
-	if len(key) < n || !bytes.Equal(key[:n], p.prefix) {
-		if bytes.Compare(key, p.prefix) < 0 {
-			return 0, false
-		}
-		return p.count, false
+	key, at, in := p.withoutPrefix(key)
+	if !in {
+		return at, false
 	}
-	key = key[n:]
 	lead := leadOf(key)
 	lo, hi := 0, p.count
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
-		switch at := p.leads[mid]; {
-		case at < lead:
+		switch is := p.leads[mid]; {
+		case is < lead:
 			lo = mid + 1
 			continue
-		case at > lead:
+		case is > lead:
 			hi = mid
 			continue
 		}
@@ -213,6 +224,18 @@ func (p *page) search(key []byte) (int, bool) {
 		}
 	}
 	return lo, false
+}
+
+// withoutPrefix returns what of a key follows the prefix of all keys, or where a key without it belongs.
+func (p *page) withoutPrefix(key []byte) (rest []byte, at int, in bool) {
+	n := len(p.prefix)
+	if len(key) >= n && bytes.Equal(key[:n], p.prefix) {
+		return key[n:], 0, true
+	}
+	if bytes.Compare(key, p.prefix) < 0 {
+		return nil, 0, false
+	}
+	return nil, p.count, false
 }
 
 // route returns the child of a branch below which key belongs.

@@ -110,6 +110,7 @@ type Pager struct {
 	offer       *offer  // slots for readers of other processes; nil = none
 	reader      *reader // of Inspect, else nil
 	cache       *pageCache
+	passing     sync.Pool // of *passingLeaf
 	current     atomic.Pointer[generation]
 	size        atomic.Uint64 // pages that the file has room for
 	closed      atomic.Bool
@@ -374,22 +375,35 @@ func (p *Pager) loadQuietly(r ref, level int) (*page, error) {
 }
 
 func (p *Pager) loadUncached(r ref) (*page, error) {
-	if r.page < firstPage(p.pageSize) || r.page >= p.size.Load() {
-		return nil, p.corrupt(-1, "page %d is outside the file of %d pages", r.page, p.size.Load())
-	}
 	b := make([]byte, p.pageSize)
-	if err := p.read(b, p.pageOffset(r.page)); err != nil {
+	if err := p.readPage(b, r); err != nil {
 		return nil, err
-	}
-	if got := seededSum(r.page, b[4:]); got != r.crc || got != uint32(b[0])|uint32(b[1])<<8|uint32(b[2])<<16|uint32(b[3])<<24 {
-		return nil, p.corrupt(p.pageOffset(r.page), "page %d has checksum %08x, its parent wants %08x", r.page, got, r.crc)
 	}
 	pg, err := parsePage(b)
 	if err != nil {
-		return nil, p.corrupt(p.pageOffset(r.page), "page %d: %v", r.page, err)
+		return nil, p.misshapen(r, err)
 	}
 	pg.ref = r
 	return pg, nil
+}
+
+// readPage reads the image of a page, and checks its checksum.
+func (p *Pager) readPage(b []byte, r ref) error {
+	if r.page < firstPage(p.pageSize) || r.page >= p.size.Load() {
+		return p.corrupt(-1, "page %d is outside the file of %d pages", r.page, p.size.Load())
+	}
+	if err := p.read(b, p.pageOffset(r.page)); err != nil {
+		return err
+	}
+	if got := seededSum(r.page, b[4:]); got != r.crc || got != uint32(b[0])|uint32(b[1])<<8|uint32(b[2])<<16|uint32(b[3])<<24 {
+		return p.corrupt(p.pageOffset(r.page), "page %d has checksum %08x, its parent wants %08x", r.page, got, r.crc)
+	}
+	return nil
+}
+
+// misshapen is the error of a page whose structure is wrong.
+func (p *Pager) misshapen(r ref, err error) error {
+	return p.corrupt(p.pageOffset(r.page), "page %d: %v", r.page, err)
 }
 
 // writeMeta writes m as the next generation and makes it durable; p.mu is

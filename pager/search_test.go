@@ -1,9 +1,7 @@
 package pager
 
 import (
-	"bytes"
 	"math/rand/v2"
-	"slices"
 	"testing"
 )
 
@@ -19,15 +17,7 @@ func TestSearchInAPage(t *testing.T) {
 		return k
 	}
 	for range 200 {
-		n := &node{}
-		for range 1 + rng.IntN(40) {
-			n.keys = append(n.keys, random())
-		}
-		slices.SortFunc(n.keys, bytes.Compare)
-		n.keys = slices.CompactFunc(n.keys, bytes.Equal)
-		for _, k := range n.keys {
-			n.vals, n.sumK = append(n.vals, nil), n.sumK+len(k)
-		}
+		n := randomLeaf(rng)
 		pg, err := parsePage(n.encode(4096))
 		if err != nil {
 			t.Fatal(err)

@@ -93,7 +93,7 @@ func (v *View) usable() error {
 	return nil
 }
 
-// Get returns the value of key. The value shares memory with the page cache:
+// Get returns the value of key. The value may share memory with the page cache:
 // it stays valid, and must not be changed.
 func (v *View) Get(key []byte) (val []byte, ok bool, err error) {
 	if err := v.usable(); err != nil {
@@ -102,29 +102,8 @@ func (v *View) Get(key []byte) (val []byte, ok bool, err error) {
 	if v.g.root.page == 0 {
 		return nil, false, nil
 	}
-	pg, err := v.leaf(key)
-	if err != nil {
-		return nil, false, err
-	}
-	i, eq := pg.search(key)
-	if !eq {
-		return nil, false, nil
-	}
-	return pg.value(i), true, nil
-}
-
-// leaf returns the leaf where key belongs; the tree is not empty.
-func (v *View) leaf(key []byte) (*page, error) {
-	level := v.g.level
-	pg, err := v.p.load(v.g.root, level)
-	if err == nil && level > 1 {
-		level--
-		pg, err = v.p.loadBranch(pg, pg.route(key), level)
-	}
-	for ; err == nil && level > 0; level-- {
-		pg, err = v.p.load(pg.child(pg.route(key)), level-1)
-	}
-	return pg, err
+	_, val, ok, err = v.lookup(nil, key, true)
+	return val, ok, err
 }
 
 // Ceiling returns the first key ≥ key, appended to dst, and its value; false if there is
@@ -136,12 +115,8 @@ func (v *View) Ceiling(dst, key []byte) (found, val []byte, ok bool, err error) 
 	if v.g.root.page == 0 {
 		return nil, nil, false, nil
 	}
-	pg, err := v.leaf(key)
-	if err != nil {
-		return nil, nil, false, err
-	}
-	if i, _ := pg.search(key); i < pg.count {
-		return pg.appendKey(dst, i), pg.value(i), true, nil
+	if found, val, ok, err = v.lookup(dst, key, false); ok || err != nil {
+		return found, val, ok, err
 	}
 	c := v.Seek(bytes.Clone(key)) // it is on a later leaf
 	if !c.Valid() {
