@@ -251,8 +251,12 @@ func (c *encodedContents) cut(from int) (int, hash128) {
 				size += refEstimate - (x.to - x.from)
 			}
 		} else {
-			size = c.neutralUnit(start)
-			h = h<<gearShift + xxh3.HashSeed(c.neutral, e.eng.seed)
+			unit := e.buf[start:]
+			if size = len(unit); len(e.holes) > 0 {
+				size = c.neutralUnit(start)
+				unit = c.neutral
+			}
+			h = h<<gearShift + xxh3.HashSeed(unit, e.eng.seed)
 		}
 		if total := c.taken(); total >= c.sizes.most || total >= c.sizes.least && c.sizes.ends(h, size) {
 			break
@@ -313,6 +317,16 @@ func (e *encoder) arrayContents(r *region, sp *span) *encodedContents {
 	addr, pl := r.addr, r.plan
 	c := &encodedContents{e: e, kind: pod.SlotArray, n: sp.reach, perRun: sp.perRun, from: -1}
 	c.unit = func(k int) { one(pl, unsafe.Add(addr, uintptr(k)*pl.size)) }
+	if pl.only == opString {
+		c.unit = func(k int) {
+			at := unsafe.Add(addr, uintptr(k)*pl.size)
+			if s := *(*string)(at); len(s) < longString {
+				e.buf = appendShort(e.buf, s)
+			} else {
+				one(pl, at)
+			}
+		}
+	}
 	if len(pl.refs) > 0 {
 		c.edges = []uint32{r.edge}
 	}
