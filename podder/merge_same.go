@@ -64,20 +64,14 @@ func (m *merger) same(side mergeSide, t target) (bool, error) {
 	return storedKind(base) == storedKind(now) && base.Type == now.Type, nil
 }
 
-// unknownSince reports whether freed knows nothing: exported slots that are no forwarders
-// were in use all the way, but for those that a collect took away.
+// unknownSince reports whether freed knows nothing: then it says of all slots that they were out of use.
 func unknownSince(freed func(pod.Slot) bool, before, now *pod.Pod) bool {
-	unknown := false
-	for _, e := range before.Exports {
-		if !now.Exported(e.Slot) || before.Slots[e.Slot].Kind == pod.SlotForward || now.Slots[e.Slot].Kind == pod.SlotForward {
-			continue
-		}
-		if !freed(e.Slot) {
+	for s := range min(len(before.Slots), len(now.Slots)) {
+		if before.Slots[s].Kind != pod.SlotFree && now.Slots[s].Kind != pod.SlotFree && !freed(pod.Slot(s)) {
 			return false
 		}
-		unknown = true
 	}
-	return unknown
+	return true
 }
 
 func (m *merger) freedIn(side mergeSide, id pod.ID) (func(pod.Slot) bool, error) {
