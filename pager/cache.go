@@ -46,9 +46,28 @@ type cacheShard struct {
 	_       [32]byte
 }
 
+// cacheEntry is one page in the cache, always the same one. Pages above it know it (page.seats), so that readers
+// need neither lock nor map: what is not in the cache any more has no page.
 type cacheEntry struct {
-	page *page
+	page atomic.Pointer[page]
 	used atomic.Bool
+	hits atomic.Uint64 // without the lock
+	at   int           // in the ring; the lock is held
+}
+
+// take returns the page of an entry that may be nil, or have none any more: then it returns nil.
+func (e *cacheEntry) take() *page {
+	if e == nil {
+		return nil
+	}
+	p := e.page.Load()
+	if p != nil {
+		if !e.used.Load() {
+			e.used.Store(true)
+		}
+		e.hits.Add(1)
+	}
+	return p
 }
 
 // newPageCache holds up to bytes, and at least a few pages.
@@ -88,11 +107,19 @@ func (s *cacheShard) victim() int {
 
 // drop removes an entry; s.mu is held.
 func (s *cacheShard) drop(i int) {
+	s.leave(s.ring[i])
 	last := len(s.ring) - 1
-	delete(s.byPage, s.ring[i].page.page)
 	s.ring[i] = s.ring[last]
+	s.ring[i].at = i
 	s.ring[last] = nil
 	s.ring = s.ring[:last]
+}
+
+// leave empties an entry whose place in the ring another one gets; s.mu is held.
+func (s *cacheShard) leave(e *cacheEntry) {
+	delete(s.byPage, e.page.Load().page)
+	e.page.Store(nil)
+	s.hits.Add(e.hits.Load())
 }
 
 func (c *pageCache) shard(no uint64) *cacheShard {
@@ -120,21 +147,30 @@ func (c *pageCache) wants(no uint64) bool {
 }
 
 func (c *pageCache) get(r ref) *page {
+	p, _ := c.find(r)
+	return p
+}
+
+// find is get, with the page's entry.
+func (c *pageCache) find(r ref) (*page, *cacheEntry) {
 	s := c.shard(r.page)
 	s.mu.RLock()
 	e := s.byPage[r.page]
-	if e == nil || e.page.crc != r.crc {
+	var p *page
+	if e != nil {
+		p = e.page.Load()
+	}
+	if p == nil || p.crc != r.crc {
 		s.mu.RUnlock()
 		c.misses.Add(1)
-		return nil
+		return nil, nil
 	}
-	p := e.page
 	if !e.used.Load() {
 		e.used.Store(true)
 	}
 	s.mu.RUnlock()
 	s.hits.Add(1)
-	return p
+	return p, e
 }
 
 // peek is get for a batch: it neither counts nor makes the page look used.
@@ -142,31 +178,36 @@ func (c *pageCache) peek(r ref) *page {
 	s := c.shard(r.page)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if e := s.byPage[r.page]; e != nil && e.page.crc == r.crc {
-		return e.page
+	if e := s.byPage[r.page]; e != nil {
+		if p := e.page.Load(); p.crc == r.crc {
+			return p
+		}
 	}
 	return nil
 }
 
-func (c *pageCache) put(p *page) {
+func (c *pageCache) put(p *page) *cacheEntry {
 	s := c.shard(p.page)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.byPage[p.page]; e != nil {
-		e.page = p
-		return
+	e := &cacheEntry{}
+	e.page.Store(p)
+	switch old := s.byPage[p.page]; {
+	case old != nil:
+		e.at = old.at
+		e.used.Store(old.used.Load())
+		s.leave(old)
+	case len(s.ring) < s.entries:
+		e.at = len(s.ring)
+		s.ring = append(s.ring, nil)
+	default:
+		e.at = s.victim()
+		s.leave(s.ring[e.at])
+		s.hand = (e.at + 1) % len(s.ring)
 	}
-	e := &cacheEntry{page: p}
-	if len(s.ring) < s.entries {
-		s.ring = append(s.ring, e)
-		s.byPage[p.page] = e
-		return
-	}
-	i := s.victim()
-	delete(s.byPage, s.ring[i].page.page)
-	s.ring[i] = e
+	s.ring[e.at] = e
 	s.byPage[p.page] = e
-	s.hand = (i + 1) % len(s.ring)
+	return e
 }
 
 // stats returns the bytes that the cache holds.
@@ -175,6 +216,9 @@ func (c *pageCache) stats() (hits, misses uint64, bytes int64) {
 		s := &c.shards[i]
 		hits += s.hits.Load()
 		s.mu.RLock()
+		for _, e := range s.ring {
+			hits += e.hits.Load()
+		}
 		bytes += int64(len(s.ring)) * c.pageBytes
 		s.mu.RUnlock()
 	}

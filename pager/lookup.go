@@ -9,23 +9,37 @@ import (
 // lookup returns the first entry ≥ key of the leaf where key belongs, its key appended to dst; if
 // exact, that of key itself, without the key. ok says that there is one. The tree is not empty.
 func (v *View) lookup(dst, key []byte, exact bool) (found, val []byte, ok bool, err error) {
-	r, err := v.leaf(key)
+	up, at, err := v.aboveLeaf(key)
 	if err != nil {
 		return nil, nil, false, err
 	}
-	pg := v.p.cache.get(r)
-	if pg == nil && !v.p.cache.wants(r.page) {
-		return v.p.lookupPassing(r, dst, key, exact)
+	var pg *page
+	if up != nil {
+		pg = up.seats[at].Load().take()
 	}
 	if pg == nil {
-		pg, err = v.p.loadUncached(r)
-		if err = v.p.judge(err); err != nil {
+		r := v.g.root
+		if up != nil {
+			r = up.child(at)
+		}
+		var e *cacheEntry
+		pg, e = v.p.cache.find(r)
+		if e == nil {
+			if !v.p.cache.wants(r.page) {
+				return v.p.lookupPassing(r, dst, key, exact)
+			}
+			pg, err = v.p.loadUncached(r)
+			if err = v.p.judge(err); err != nil {
+				return nil, nil, false, err
+			}
+			e = v.p.cache.put(pg)
+		}
+		if err := v.p.checkLevel(pg, 0); err != nil {
 			return nil, nil, false, err
 		}
-		v.p.cache.put(pg)
-	}
-	if err := v.p.checkLevel(pg, 0); err != nil {
-		return nil, nil, false, err
+		if up != nil {
+			up.seats[at].Store(e)
+		}
 	}
 	i, eq := pg.search(key)
 	switch {
@@ -37,13 +51,14 @@ func (v *View) lookup(dst, key []byte, exact bool) (found, val []byte, ok bool, 
 	return pg.appendKey(dst, i), pg.value(i), true, nil
 }
 
-// leaf returns the leaf where key belongs.
-func (v *View) leaf(key []byte) (ref, error) {
-	r, level := v.g.root, v.g.level
+// aboveLeaf returns the page above the leaf where key belongs, and which child that is; nil if the root is the
+// leaf.
+func (v *View) aboveLeaf(key []byte) (*page, int, error) {
+	level := v.g.level
 	if level == 0 {
-		return r, nil
+		return nil, 0, nil
 	}
-	pg, err := v.p.load(r, level)
+	pg, err := v.p.load(v.g.root, level)
 	if err == nil && level > 1 {
 		level--
 		pg, err = v.p.loadBranch(pg, pg.route(key), level)
@@ -52,9 +67,9 @@ func (v *View) leaf(key []byte) (ref, error) {
 		pg, err = v.p.load(pg.child(pg.route(key)), level-1)
 	}
 	if err != nil {
-		return ref{}, err
+		return nil, 0, err
 	}
-	return pg.child(pg.route(key)), nil
+	return pg, pg.route(key), nil
 }
 
 // passingLeaf is a leaf that is searched once and not kept: its memory is used again, and of its cells

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"sort"
 	"sync/atomic"
 )
 
@@ -44,12 +45,21 @@ type page struct {
 	level  uint8
 	count  int
 	prefix []byte
-	table  []byte   // the offsets
-	leads  []uint64 // the beginnings of the keys without the prefix, as numbers: most searches end here
+	table  []byte // the offsets
+	// leads are the beginnings of the keys without the prefix, as numbers: most searches end here. tops is the
+	// last of each leadGroup of them. A search of a page that the processor's caches do not hold waits for each piece
+	// of memory that it goes to: so tops and front are beside each other, and few.
+	leads, tops []uint64
+	front       [24]byte // the prefix, if it is no longer
 	// kids are the children that readers have met of a page that is a root above branches. Each reader goes
 	// through one of them.
 	kids []atomic.Pointer[page]
+	// seats say of a page above leaves where in the cache the leaves are that readers have met.
+	seats []atomic.Pointer[cacheEntry]
 }
+
+// leadGroup is how many leads lie in two lines of a processor's cache.
+const leadGroup = 16
 
 // leadOf is the beginning of a key as a number. What is shorter goes on in zeros.
 func leadOf(b []byte) uint64 {
@@ -109,14 +119,30 @@ func parsePage(b []byte) (*page, error) {
 		}
 		prev = off
 	}
-	p.leads = make([]uint64, p.count)
+	p.quicken()
+	return p, nil
+}
+
+// quicken makes what searches go by. The cells are checked.
+func (p *page) quicken() {
+	if len(p.prefix) <= len(p.front) {
+		p.prefix = p.front[:copy(p.front[:], p.prefix)]
+	}
+	groups := p.count / leadGroup
+	all := make([]uint64, groups+p.count)
+	p.tops, p.leads = all[:groups:groups], all[groups:]
 	for i := range p.leads {
 		p.leads[i] = leadOf(p.rest(i))
 	}
-	if p.level > 1 {
-		p.kids = make([]atomic.Pointer[page], p.count)
+	for i := range p.tops {
+		p.tops[i] = p.leads[(i+1)*leadGroup-1]
 	}
-	return p, nil
+	switch {
+	case p.level > 1:
+		p.kids = make([]atomic.Pointer[page], p.count)
+	case p.level == 1:
+		p.seats = make([]atomic.Pointer[cacheEntry], p.count)
+	}
 }
 
 // open makes p the page of an image of which everything but the cells is checked.
@@ -203,17 +229,27 @@ func (p *page) search(key []byte) (int, bool) {
 		return at, false
 	}
 	lead := leadOf(key)
-	lo, hi := 0, p.count
+	group, hi := 0, len(p.tops)
+	for group < hi {
+		if mid := int(uint(group+hi) >> 1); p.tops[mid] < lead {
+			group = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	lo := group * leadGroup
+	for lo < p.count && p.leads[lo] < lead {
+		lo++
+	}
+	// Of keys that begin alike there are few, mostly one.
+	for hi = lo; hi < p.count && p.leads[hi] == lead; {
+		if hi++; hi-lo == leadGroup {
+			hi += sort.Search(p.count-hi, func(i int) bool { return p.leads[hi+i] > lead })
+			break
+		}
+	}
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
-		switch is := p.leads[mid]; {
-		case is < lead:
-			lo = mid + 1
-			continue
-		case is > lead:
-			hi = mid
-			continue
-		}
 		switch c := bytes.Compare(p.rest(mid), key); {
 		case c < 0:
 			lo = mid + 1
