@@ -65,9 +65,11 @@ func (tx *Tx) write(ctx context.Context) (Version, error) {
 	if err := tx.rebind(ctx, saved); err != nil {
 		return 0, err
 	}
-	for _, n := range slices.Sorted(maps.Keys(tx.deleted)) {
-		if err := tx.tx.DeleteName(ctx, n); err != nil {
-			return 0, err
+	if len(tx.deleted) > 0 {
+		for _, n := range slices.Sorted(maps.Keys(tx.deleted)) {
+			if err := tx.tx.DeleteName(ctx, n); err != nil {
+				return 0, err
+			}
 		}
 	}
 	tx.guard()

@@ -167,10 +167,22 @@ func (v *view) nameFrom(from []byte) (name string, nk []byte, ok bool, err error
 	return name, bytes.Clone(nk), err == nil, err
 }
 
+// own counts the members of a set that the transaction writes, which are compared by what
+// they rest on (written).
+func (c *conflict) own(set PodSet) int {
+	n := 0
+	for _, p := range c.t.order {
+		if p.base.number != 0 && set.Has(p.id) {
+			n++
+		}
+	}
+	return n
+}
+
 // readPods checks that nobody has written what the transaction has read.
 func (c *conflict) readPods() error {
 	set := c.t.guardedPods
-	if set == nil || set.Len() == 0 {
+	if set == nil || set.Len() <= c.own(set) {
 		return nil
 	}
 	base := uint64(0)

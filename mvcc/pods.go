@@ -37,14 +37,19 @@ func (v *view) pod(lineage []fork, id pid) (*merged, found, error) {
 	return m, f, err
 }
 
-// podInto is pod, read into spare if it is small and spare is not nil.
-func (v *view) podInto(lineage []fork, id pid, spare *pod.Pod) (*pod.Pod, error) {
+// podInto is pod, read into spare if it is small and spare is not nil; then last, unless it
+// is nil, says what was read.
+func (v *view) podInto(lineage []fork, id pid, spare *pod.Pod, last *lastRead) (*pod.Pod, error) {
 	f, ok, err := v.resolve(lineage, id)
 	if err != nil || !ok {
 		return nil, err
 	}
 	if spare != nil {
 		if form := v.tinyForm(f.env); form != nil && spare.ReadWhole(form) == nil {
+			if last != nil {
+				f.env = nil // it may not stay
+				*last = lastRead{f, merged{pod: spare, size: frame{form: form}.size()}}
+			}
 			return spare, nil
 		}
 	}

@@ -26,6 +26,11 @@ func (t *Tx) put(ctx context.Context, c *pod.Change, hash *[32]byte) error {
 	case t.find(c.ID) != nil:
 		return fmt.Errorf("%w: pod %d is put twice", dberr.ErrInvalid, c.ID)
 	}
+	if r := &t.mem.last; !c.New && r.at.pod == c.ID {
+		if done, err := t.putLast(c, r); done || err != nil {
+			return err
+		}
+	}
 	v, err := t.base.view(ctx)
 	if err != nil {
 		return err
@@ -50,6 +55,15 @@ func (t *Tx) put(ctx context.Context, c *pod.Change, hash *[32]byte) error {
 			return err
 		}
 	}
+	next, err := t.next(c, base, at)
+	if next == nil {
+		return err
+	}
+	return t.putMerged(v, t.newPut(c.ID, at), base, next, len(c.Slots)+len(c.Drop))
+}
+
+// next returns the state of a pod after a change, nil if that is the same or there is an error.
+func (t *Tx) next(c *pod.Change, base *merged, at found) (*pod.Pod, error) {
 	var old *pod.Pod
 	if base != nil {
 		old = base.pod
@@ -58,22 +72,47 @@ func (t *Tx) put(ctx context.Context, c *pod.Change, hash *[32]byte) error {
 	given.Gen = generationOf(t.line.id, at.number)
 	next, err := pod.Apply(old, &given)
 	if err != nil {
-		return fmt.Errorf("pod %d: %w", c.ID, err)
+		return nil, fmt.Errorf("pod %d: %w", c.ID, err)
 	}
 	if err := staysExported(c.ID, old, next); err != nil {
-		return err
+		return nil, err
 	}
 	if base != nil && samePod(old, next) {
 		t.stats.PodsUnchanged++
-		return nil
+		return nil, nil
 	}
+	return next, nil
+}
+
+// newPut returns memory for the put of a pod, whose base is at.
+func (t *Tx) newPut(id pid, at found) *put {
 	p := &t.mem.put
 	if len(t.order) > 0 {
 		p = &put{}
 	}
-	p.id, p.base = c.ID, at
-	return t.putMerged(v, p, base, next, len(c.Slots)+len(c.Drop))
+	p.id, p.base = id, at
+	return p
 }
+
+// putLast is put of the version that was read last, if what comes of it is tiny too: the index
+// is not asked. It lies in memory that is used again, so nothing keeps it beyond the transaction.
+func (t *Tx) putLast(c *pod.Change, r *lastRead) (done bool, err error) {
+	n := r.size
+	for i := range c.Slots {
+		n += uint64(len(c.Slots[i].Data.Bytes)) + slotHead
+	}
+	if n+slotHead*uint64(len(c.Refs)+len(c.Exports)) > tinyBytes {
+		return false, nil
+	}
+	next, err := t.next(c, &r.merged, r.at)
+	if next == nil {
+		return true, err
+	}
+	return true, t.putMerged(nil, t.newPut(c.ID, r.at), &r.merged, next, len(c.Slots)+len(c.Drop))
+}
+
+// slotHead is more than what the stored form has of a small slot, reference or export beside its bytes.
+const slotHead = 16
 
 // generationOf is the generation of slots that a version of a pod on a line gives out, which rests on the one
 // with a number; 0 is none. No other version of the pod on that line rests on that one.
@@ -214,7 +253,9 @@ func (t *Tx) encode(v *view, p *put, base *merged, next *pod.Pod) error {
 		p.env = t.envelope(f)
 	}
 	p.size = f.size()
-	t.keepWarm(p, next, f.depth)
+	if base == nil || base != &t.mem.last.merged { // that is not for others
+		t.keepWarm(p, next, f.depth)
+	}
 	return nil
 }
 

@@ -27,8 +27,9 @@ type Snapshot struct {
 	opened  time.Time
 	owner   owner // with Options.TraceSnapshots
 	closed  atomic.Bool
-	place   int     // in the registry, from 1 on; 0 = not there. Its lock is held
-	mem     [1]fork // for the lineage of a line that was not forked
+	place   int       // in the registry, from 1 on; 0 = not there. Its lock is held
+	mem     [1]fork   // for the lineage of a line that was not forked
+	last    *lastRead // of the base of a transaction, else nil
 }
 
 var _ pod.VariableSource = (*Snapshot)(nil)
@@ -269,7 +270,8 @@ func (sn *Snapshot) root(v *view, name string) (pod.ID, error) {
 }
 
 // Variable returns the root pod of a variable with its id, or ErrNotFound. One that
-// is small is read into spare, unless that is nil.
+// is small is read into spare, unless that is nil. Of the base of a transaction it is for
+// the transaction alone, and spare stays as it is until the transaction is over.
 func (sn *Snapshot) Variable(ctx context.Context, name string, spare *pod.Pod) (pod.ID, *pod.Pod, error) {
 	v, err := sn.viewNamed(ctx, name)
 	if err != nil {
@@ -280,7 +282,7 @@ func (sn *Snapshot) Variable(ctx context.Context, name string, spare *pod.Pod) (
 	if err != nil {
 		return 0, nil, err
 	}
-	p, err := v.podInto(sn.lineage, root, spare)
+	p, err := v.podInto(sn.lineage, root, spare, sn.last)
 	if err == nil && p == nil {
 		err = corrupt("pod %d, the root of variable %q, is not in version %d", root, name, sn.version)
 	}

@@ -58,7 +58,16 @@ type txMemory struct {
 	base    Snapshot
 	put     put
 	order   [1]*put
+	name    [1]string // of guardedNames
 	request request
+	last    lastRead
+}
+
+// lastRead is the tiny version that Variable of a transaction's base has read last: what it
+// is that Put changes need not be read again. Nobody but the transaction uses it.
+type lastRead struct {
+	at found // without the envelope
+	merged
 }
 
 var _ pod.BatchSink = (*Tx)(nil)
@@ -110,7 +119,8 @@ func (s *Store) Begin(ctx context.Context, branch string, base Version) (*Tx, er
 		sn.Close()
 		return nil, fmt.Errorf("%w: version %d is not on branch %q", dberr.ErrInvalid, base, branch)
 	}
-	t.base, t.order = sn, t.mem.order[:0]
+	t.base, t.order, t.guardedNames = sn, t.mem.order[:0], t.mem.name[:0]
+	sn.last = &t.mem.last
 	return t, nil
 }
 
