@@ -182,7 +182,7 @@ func (c *conflict) own(set PodSet) int {
 // readPods checks that nobody has written what the transaction has read.
 func (c *conflict) readPods() error {
 	set := c.t.guardedPods
-	if set == nil || set.Len() <= c.own(set) {
+	if set == nil || set.Len() <= len(c.t.order) && set.Len() <= c.own(set) {
 		return nil
 	}
 	base := uint64(0)
