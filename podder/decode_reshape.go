@@ -192,17 +192,16 @@ func (l *loader) unbox(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) 
 		l.copied = map[loadSlot]int{}
 	}
 	l.copied[key]++
-	if l.depth >= maxValueDepth {
-		l.fail(fmt.Errorf("pod %d slot %d: %s: what were pointers and are values now lead to each other in a circle, or too deep: %w",
-			l.at.pod.id, l.at.slot, m.path, dberr.ErrTypeMismatch))
-		return
+	l.unboxing, l.unboxed = l.unboxing+1, m.path
+	if !l.tooDeep() {
+		outer := l.at
+		l.at = key
+		l.depth++
+		l.value(place.pod, &in, st.plan, at)
+		l.depth--
+		l.at = outer
 	}
-	outer := l.at
-	l.at = key
-	l.depth++
-	l.value(place.pod, &in, st.plan, at)
-	l.depth--
-	l.at = outer
+	l.unboxing--
 }
 
 // toInterface decodes a value into an interface that took its place. A nil

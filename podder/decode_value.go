@@ -420,10 +420,15 @@ func (l *loader) isMap(s *spot, t reflect.Type, loose bool) bool {
 	return false
 }
 
-// tooDeep records that values nest in interfaces beyond the limit.
+// tooDeep records that values nest in interfaces, or what were pointers in each other, beyond the limit.
 func (l *loader) tooDeep() bool {
 	if l.depth < maxValueDepth {
 		return false
+	}
+	if l.unboxing > 0 { // no save refuses that
+		l.fail(fmt.Errorf("pod %d slot %d: %s: what were pointers and are values now lead to each other in a circle, or too deep: %w",
+			l.at.pod.id, l.at.slot, l.unboxed, dberr.ErrTypeMismatch))
+		return true
 	}
 	l.fail(dberr.Corrupt("", -1, "pod %d slot %d: values nest deeper than %d in interfaces", l.at.pod.id, l.at.slot, maxValueDepth))
 	return true

@@ -572,6 +572,21 @@ func TestACircleOfPointersDoesNotBecomeAValue(t *testing.T) {
 	mismatchAt(t, err, "circle")
 }
 
+// TestACircleThroughInterfacesDoesNotBecomeAValue, wherever in the circle it is noticed.
+func TestACircleThroughInterfacesDoesNotBecomeAValue(t *testing.T) {
+	type old struct{ A any }
+	type now struct{ A int }
+	type behind struct{ A *any }
+	x := &old{}
+	x.A = &x.A
+	_, err := evolved[now](t, []pair{{"t", old{}, now{}}}, "x", x)
+	mismatchAt(t, err, "circle")
+	y := &behind{A: new(any)}
+	*y.A = y.A
+	_, err = evolved[now](t, []pair{{"t", behind{}, now{}}}, "x", y)
+	mismatchAt(t, err, "circle")
+}
+
 // TestPointersIntoWhatIsInAnInterfaceNow have nowhere to point to.
 func TestPointersIntoWhatIsInAnInterfaceNow(t *testing.T) {
 	type in struct{ F, G int }

@@ -149,12 +149,14 @@ type loader struct {
 // nest is what is true of the slot being decoded alone, also if it is decoded in
 // the midst of another one.
 type nest struct {
-	level        int  // slots being decoded inside each other
-	scratch      int  // >0 while decoding to memory that will be copied
-	depth        int  // interface values inside each other
-	lowest       int  // of ask, among the pods that it needs
-	missing      bool // it refers to a pod that is not here
-	sawMigration bool // it holds a value to be migrated
+	level        int    // slots being decoded inside each other
+	scratch      int    // >0 while decoding to memory that will be copied
+	depth        int    // interface values inside each other, and values that were behind pointers
+	unboxing     int    // values that were behind pointers, inside each other
+	unboxed      string // the path of the innermost
+	lowest       int    // of ask, among the pods that it needs
+	missing      bool   // it refers to a pod that is not here
+	sawMigration bool   // it holds a value to be migrated
 }
 
 type loadPod struct {
