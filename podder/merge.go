@@ -139,7 +139,9 @@ type merger struct {
 	known   map[string]*MergeConflict // by key
 	forced  map[string]bool           // places that are conflicts though one side has not changed them
 	deep    map[target]bool           // objects with such
-	unified map[target]target         // what theirs made, by what ours made of the same contents
+	unified map[target]target         // what is in ours, by what it is in theirs, if its place is another one there
+	twins   map[target]twin           // objects of base that a side has as others (merge_twins.go)
+	sought  map[target]bool           // objects of base for which twins were looked for
 	lists   map[target]bool           // containers to be merged though their own slots did not change
 	ids     map[string]pod.ID         // given out
 	grown   bool                      // unified or lists has more since this attempt began
@@ -154,7 +156,7 @@ func Merge(ctx context.Context, in MergeInput) (*MergeResult, error) {
 	secret := in.Ours.Secret()
 	m := &merger{
 		ctx: ctx, in: in, known: map[string]*MergeConflict{}, forced: map[string]bool{}, deep: map[target]bool{},
-		unified: map[target]target{}, lists: map[target]bool{}, ids: map[string]pod.ID{}, seed: binary.LittleEndian.Uint64(secret[:]),
+		unified: map[target]target{}, twins: map[target]twin{}, sought: map[target]bool{}, lists: map[target]bool{}, ids: map[string]pod.ID{}, seed: binary.LittleEndian.Uint64(secret[:]),
 	}
 	m.aligned = newAligner(ctx, m.seed, &in)
 	base, theirs := alignedSource{in.Base, m.aligned, baseSide}, alignedSource{in.Theirs, m.aligned, theirsSide}

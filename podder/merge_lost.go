@@ -126,6 +126,10 @@ func (r *mergeRun) placesOf(side mergeSide) (map[target]target, error) {
 		if side == oursSide {
 			continue
 		}
+		if to, ok := r.unified[t]; ok {
+			places[t] = to
+			continue
+		}
 		if to, ok := r.moved[t]; ok {
 			places[t] = to
 			continue

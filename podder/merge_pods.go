@@ -19,6 +19,7 @@ type mergePod struct {
 	results map[pod.Slot]*mergeSlot // to be encoded
 	used    map[pod.Slot]bool       // given to what came over
 	given   []pod.SlotGeneration    // of what came over
+	exports []pod.Export            // that it has already
 	next    pod.Slot                // behind all that any version has
 	before  *pod.Pod
 }
@@ -36,7 +37,7 @@ func (r *mergeRun) pod(id pod.ID) (*mergePod, error) {
 		return nil, r.v[oursSide].corrupt(target{pod: id}, "pod is not in ours")
 	}
 	p := &mergePod{
-		id: id, before: ours, slots: slices.Clone(ours.Slots), refs: slices.Clone(ours.Refs), numbers: map[pod.Ref]uint32{},
+		id: id, before: ours, slots: slices.Clone(ours.Slots), refs: slices.Clone(ours.Refs), exports: ours.Exports, numbers: map[pod.Ref]uint32{},
 		results: map[pod.Slot]*mergeSlot{}, used: map[pod.Slot]bool{},
 	}
 	for i, ref := range slices.Backward(p.refs) {
@@ -290,6 +291,13 @@ func (r *mergeRun) buildWhole(id pod.ID) error {
 	if err != nil {
 		return err
 	}
+	isUnified := func(s pod.Slot) bool {
+		_, ok := r.unified[target{id, s}]
+		return ok && theirs.Slots[s].Kind != pod.SlotBox
+	}
+	if slices.ContainsFunc(slotsInUse(theirs), isUnified) {
+		return r.buildWithout(theirs, &mergePod{id: id, before: ours}, isUnified)
+	}
 	c := pod.Change{ID: id, New: ours == nil, Whole: true, Refs: slices.Clone(theirs.Refs), Exports: theirs.Exports, Given: theirs.Given()}
 	for i, ref := range c.Refs {
 		if ref.Pod == 0 {
@@ -312,16 +320,38 @@ func (r *mergeRun) buildWhole(id pod.ID) error {
 	return r.finish(ours, c)
 }
 
+// buildWithout has a pod of theirs written by slots without objects that ours has elsewhere: others in it refer to
+// them there.
+func (r *mergeRun) buildWithout(theirs *pod.Pod, p *mergePod, skip func(pod.Slot) bool) error {
+	p.numbers, p.results, p.used = map[pod.Ref]uint32{}, map[pod.Slot]*mergeSlot{}, map[pod.Slot]bool{}
+	p.next = pod.Slot(len(theirs.Slots))
+	for _, g := range theirs.Given() {
+		if skip(g.Slot) {
+			continue
+		}
+		p.given = append(p.given, g)
+		var err error
+		if p.results[g.Slot], err = r.v[theirsSide].mergeSlotAt(theirsSide, target{p.id, g.Slot}); err != nil {
+			return err
+		}
+	}
+	for _, e := range theirs.Exports {
+		if !skip(e.Slot) {
+			p.exports = append(p.exports, e)
+		}
+	}
+	r.pods[p.id] = p
+	return nil
+}
+
 // build finishes the pods that are written by slots.
 func (r *mergeRun) build() error {
 	for _, id := range slices.Sorted(maps.Keys(r.pods)) {
 		p := r.pods[id]
 		c := pod.Change{ID: id, New: p.before == nil, Whole: true, Given: p.given}
 		exports := map[pod.Slot]bool{}
-		if p.before != nil {
-			for _, e := range p.before.Exports {
-				exports[e.Slot] = true
-			}
+		for _, e := range p.exports {
+			exports[e.Slot] = true
 		}
 		for t := range r.marks {
 			if t.pod == id {

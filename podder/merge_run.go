@@ -67,6 +67,9 @@ func (r *mergeRun) merge() error {
 	if err := r.letGo(); err != nil {
 		return err
 	}
+	if err := r.findTwins(); err != nil {
+		return err
+	}
 	for side := range mergeSides {
 		r.arrayEdits[side] = r.anyArray(r.edits[side])
 	}
@@ -81,6 +84,9 @@ func (r *mergeRun) merge() error {
 		if err := r.take(&results[i]); err != nil {
 			return err
 		}
+	}
+	if err := r.takeTwins(); err != nil {
+		return err
 	}
 	if err := r.mergeNames(); err != nil {
 		return err

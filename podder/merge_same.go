@@ -351,6 +351,9 @@ func (m *merger) sameReference(a, b *mergeTree) (bool, error) {
 
 // samePlace compares without following forwarders.
 func (m *merger) samePlace(sideA mergeSide, a reference, sideB mergeSide, b reference) (bool, error) {
+	if m.areTwins(sideA, a, sideB, b) {
+		return true, nil
+	}
 	if !sameSpot(a, b) {
 		return false, nil
 	}

@@ -13,17 +13,9 @@ func (r *mergeRun) unify(o, d *mergeTree) (bool, error) {
 	if o == nil || d == nil {
 		return false, nil
 	}
-	u := &unifier{mergeRun: r, to: map[target]target{}, from: map[target]target{}}
+	u := &unifier{mergeRun: r, a: oursSide, b: theirsSide, to: map[target]target{}, from: map[target]target{}}
 	same, err := u.values(o, d)
-	for same && err == nil && len(u.queue) > 0 {
-		if err = r.ctx.Err(); err != nil {
-			break
-		}
-		p := u.queue[0]
-		u.queue = u.queue[1:]
-		same, err = u.objects(p[0], p[1])
-	}
-	if err != nil || !same {
+	if same, err = u.all(same, err); err != nil || !same {
 		return false, err
 	}
 	if len(u.to) > 0 {
@@ -33,9 +25,23 @@ func (r *mergeRun) unify(o, d *mergeTree) (bool, error) {
 	return true, nil
 }
 
+// all goes on with what hangs on what was compared.
+func (u *unifier) all(same bool, err error) (bool, error) {
+	for same && err == nil && len(u.queue) > 0 {
+		if err = u.ctx.Err(); err != nil {
+			break
+		}
+		p := u.queue[0]
+		u.queue = u.queue[1:]
+		same, err = u.objects(p[0], p[1])
+	}
+	return same && err == nil, err
+}
+
 type unifier struct {
 	*mergeRun
-	to, from map[target]target // by place in theirs, in ours
+	a, b     mergeSide         // ours and theirs, or one of them and base
+	to, from map[target]target // by place in b, in a
 	queue    [][2]target
 }
 
@@ -72,34 +78,39 @@ func (u *unifier) references(o, d *mergeTree) (bool, error) {
 		}
 	}
 	x, y := o.ref.to, d.ref.to
-	newO, err := u.isNew(oursSide, x)
-	if err != nil || !newO {
+	newO, err := u.isNew(u.a, x)
+	if err != nil || !newO && u.a != baseSide {
 		return false, err
 	}
-	newD, err := u.isNew(theirsSide, y)
-	if err != nil || !newD {
+	newD, err := u.isNew(u.b, y)
+	if err != nil || !newD && u.b != baseSide {
 		return false, err
 	}
+	return u.pair(x, y), nil
+}
+
+// pair notes that two objects are to be compared; false if one of them is paired with another one.
+func (u *unifier) pair(x, y target) bool {
 	if known, ok := u.unified[y]; ok {
-		return known == x, nil
+		return known == x
 	}
 	a, okA := u.to[y]
 	b, okB := u.from[x]
 	if okA || okB {
-		return okA && okB && a == x && b == y, nil
+		return okA && okB && a == x && b == y
 	}
 	u.to[y], u.from[x] = x, y
 	u.queue = append(u.queue, [2]target{x, y})
-	return true, nil
+	return true
 }
 
-// objects compares two new objects.
+// objects compares two objects.
 func (u *unifier) objects(x, y target) (bool, error) {
-	o, err := u.v[oursSide].mergeSlotAt(oursSide, x)
+	o, err := u.v[u.a].mergeSlotAt(u.a, x)
 	if err != nil {
 		return false, err
 	}
-	d, err := u.v[theirsSide].mergeSlotAt(theirsSide, y)
+	d, err := u.v[u.b].mergeSlotAt(u.b, y)
 	if err != nil {
 		return false, err
 	}
