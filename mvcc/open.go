@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/poddb/poddb/cache"
@@ -167,7 +166,7 @@ func (s *Store) start(ctx context.Context, attended bool) error {
 	if s.pods, err = cache.New[*merged](s.budget.podBytes); err != nil {
 		return err
 	}
-	s.passed.places = make([]atomic.Uint64, s.budget.blockBytes/hotBytes)
+	s.passed.begin(s.budget.blockBytes)
 	s.recent.budget = min(s.budget.blockBytes/8, mostRecent*coldBytes)
 	if s.blocks, err = cache.New[[]byte](s.budget.blockBytes - s.recent.budget); err != nil {
 		return err

@@ -7,14 +7,27 @@ import (
 
 // Reading one tiny pod of a block that nobody has asked for lately. To keep such a block is more work than to
 // read it, and puts another one out of the caches: so it is read into memory that is used again, and the pod is
-// copied. Whoever asks for the block next, and not long after, has it kept.
+// copied. Whoever asks for the block next, and not long after, has it kept. The first blocks are kept as long as they
+// put out none.
 
 // passed are blocks that were read and not kept, each in the place that its number gives it: about as many as
 // the cache has blocks.
-type passed struct{ places []atomic.Uint64 }
+type passed struct {
+	places []atomic.Uint64
+	room   atomic.Int64 // bytes of blocks that are kept when they are first read
+}
 
-// again reports whether a block is here, and puts it here.
-func (p *passed) again(number uint64) bool {
+// begin makes an empty one, of a cache of so many bytes.
+func (p *passed) begin(bytes int64) {
+	p.places = make([]atomic.Uint64, bytes/hotBytes)
+	p.room.Store(bytes)
+}
+
+// again reports whether a block of so many bytes is to be kept: it is here, or there is room. Else it puts it here.
+func (p *passed) again(number, size uint64) bool {
+	if p.room.Load() > 0 && p.room.Add(-int64(size)) >= 0 {
+		return true
+	}
 	if len(p.places) == 0 {
 		return false
 	}
@@ -40,7 +53,7 @@ func (v *view) tinyMember(e *envelope) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if row.raw > 2*tinyBytes && max(row.raw, uint64(row.place.Len)) <= 2*hotBytes && !v.s.passed.again(e.block) {
+		if row.raw > 2*tinyBytes && max(row.raw, uint64(row.place.Len)) <= 2*hotBytes && !v.s.passed.again(e.block, row.raw) {
 			return v.passingMember(e, row)
 		}
 		if raw, err = v.readKept(e.block, row); err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/poddb/poddb/internal/vfs"
 )
 
-// tinyPods commits many tiny pods under names, which lie in many more blocks than the caches hold.
+// tinyPods commits many tiny pods under names, which lie in many more blocks than the caches hold, and takes the
+// room for blocks that are read once.
 func tinyPods(t *testing.T, s *Store, n int) (ids []pod.ID) {
 	tx := begin(t, s, MainBranch)
 	for i := range n {
@@ -28,6 +29,7 @@ func tinyPods(t *testing.T, s *Store, n int) (ids []pod.ID) {
 	if err := s.Checkpoint(bg); err != nil {
 		t.Fatal(err)
 	}
+	s.passed.room.Store(0)
 	return ids
 }
 
@@ -114,6 +116,14 @@ func TestABlockIsKeptWhenItIsReadAgain(t *testing.T) {
 	ids := tinyPods(t, s, manyTiny)
 	sn := must(s.AtHead(bg, MainBranch))(t)
 	defer sn.Close()
+	e, row := blockOf(t, s, sn, ids[2000])
+	s.passed.room.Store(int64(row.raw))
+	if _, _, err := sn.Variable(bg, "p/2000", new(pod.Pod)); err != nil {
+		t.Fatal(err)
+	}
+	if _, kept := s.recent.get(e.block); !kept {
+		t.Error("a block was not kept though there was room")
+	}
 	for _, i := range []int{100, 5000, 11_000} {
 		e, _ := blockOf(t, s, sn, ids[i])
 		for again := range 2 {
@@ -127,10 +137,10 @@ func TestABlockIsKeptWhenItIsReadAgain(t *testing.T) {
 	}
 	// Another block takes the place where the first was noted, if it has the same.
 	for i := range uint64(20 * len(s.passed.places)) {
-		s.passed.again(1<<40 + i)
+		s.passed.again(1<<40+i, 1)
 	}
-	e, _ := blockOf(t, s, sn, ids[10_000])
-	if s.passed.again(e.block) || !s.passed.again(e.block) {
+	e, _ = blockOf(t, s, sn, ids[10_000])
+	if s.passed.again(e.block, 1) || !s.passed.again(e.block, 1) {
 		t.Error("a block is noted that was not read, or not noted when it was")
 	}
 }
