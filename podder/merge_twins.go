@@ -88,10 +88,12 @@ func (r *mergeRun) twinsOn(side mergeSide, s *mergeStep) error {
 				return err
 			}
 			y, err := r.v[other].src.Root(r.ctx, at.name)
-			if err != nil || x == y {
-				if err != nil && !isNotFound(err) || x != y {
-					return r.ctx.Err()
-				}
+			switch {
+			case isNotFound(err):
+				return nil
+			case err != nil:
+				return err
+			case x == y:
 				continue
 			}
 			p := [mergeSides]target{}
