@@ -476,3 +476,24 @@ func TestMergeKnowsReferencesWithOtherNumbers(t *testing.T) {
 		})
 	}
 }
+
+// What a merge moved is the same object to the next one also if its pod's first version has it.
+func TestMergeKnowsWhatItMovedOfAFirstVersion(t *testing.T) {
+	s := openTrays(t)
+	s.put("main", "x", func(func(string) *tray) *tray { return &tray{0, []*cup{{1, 1}}} })
+	s.fork("other")
+	s.put("other", "y", func(get func(string) *tray) *tray { return &tray{0, []*cup{get("x").Cups[0], {3, 3}}} })
+	s.edit("main", "x", func(x *tray) { x.Cups = nil })
+	s.edit("main", "x", func(x *tray) { x.Cups = []*cup{{2, 2}, {4, 4}} }) // in the slots that are out of use
+	for _, m := range [][2]string{{"main", "other"}, {"other", "main"}} {
+		if got := s.merge(m[0], m[1], nil); got != "" {
+			t.Fatalf("conflicts: %s", got)
+		}
+		s.is(m[0], "x", "0 2 4")
+		if m[0] == "main" {
+			s.is("main", "y", "0 1 3")
+			s.edit("other", "y", func(y *tray) { y.Cups = y.Cups[1:] })
+		}
+	}
+	s.is("other", "y", "0 3")
+}

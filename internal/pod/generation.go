@@ -43,10 +43,9 @@ func (g Generation) Home(s Slot) Slot {
 	return s
 }
 
-// At is the generation of the object with a home when it is in slot s. Of an object without a generation nobody
-// knows the home, so it is that of another one.
+// At is the generation of the object with a home when it is in slot s.
 func (g Generation) At(s, home Slot) Generation {
-	if g.Moved = 0; s != home && g != (Generation{}) {
+	if g.Moved = 0; s != home {
 		g.Moved = home + 1
 	}
 	return g
@@ -293,7 +292,7 @@ func readGenerations(dst []generationRun, r *binenc.Reader, format byte, onBase 
 		run.gen.Number = last.Number + uint64(r.Varint())
 		if flags == 3 && code&runMoved != 0 {
 			home := r.Uvarint()
-			if home >= maxSlots || home == run.first || run.count > 1 || run.gen == (Generation{}) {
+			if home >= maxSlots || home == run.first || run.count > 1 {
 				r.Fail("slot %d is listed as moved from %d", run.first, home)
 				return dst
 			}
@@ -371,7 +370,7 @@ func validateGenerations(p *Pod) error {
 			return invalid("generation of slot %d, which is free", g.Slot)
 		case g.Gen == Generation{}:
 			return invalid("slot %d is listed without a generation", g.Slot)
-		case g.Gen.Moved != 0 && (g.Gen.Home(g.Slot) == g.Slot || g.Gen.Moved > maxSlots || g.Gen.At(g.Slot, g.Slot) == Generation{}):
+		case g.Gen.Moved != 0 && (g.Gen.Home(g.Slot) == g.Slot || g.Gen.Moved > maxSlots):
 			return invalid("slot %d is listed as moved from %d", g.Slot, g.Gen.Moved-1)
 		}
 	}
