@@ -136,15 +136,18 @@ type merger struct {
 	idle     [mergeSides]map[target]bool // of objects that were looked for: whether no variable of the side reaches them (merge_idle.go)
 	anew     [mergeSides]*bool           // whether places were given to other objects; nil if nobody has looked
 
-	known   map[string]*MergeConflict // by key
-	forced  map[string]bool           // places that are conflicts though one side has not changed them
-	deep    map[target]bool           // objects with such
-	unified map[target]target         // what is in ours, by what it is in theirs, if its place is another one there
-	twins   map[target]twin           // objects of base that a side has as others (merge_twins.go)
-	sought  map[target]bool           // objects of base for which twins were looked for
-	lists   map[target]bool           // containers to be merged though their own slots did not change
-	ids     map[string]pod.ID         // given out
-	grown   bool                      // unified or lists has more since this attempt began
+	known     map[string]*MergeConflict // by key
+	forced    map[string]bool           // places that are conflicts though one side has not changed them
+	deep      map[target]bool           // objects with such
+	unified   map[target]target         // what is in ours, by what it is in theirs, if its place is another one there
+	unifiedBy map[target]target         // the other way round
+	twins     map[target]twin           // objects of base that a side has as others (merge_twins.go)
+	sought    map[target]bool           // objects of base for which twins were looked for
+	asked     map[string]bool           // places at which they were
+	gone      map[sideTarget][]target   // by goneFrom
+	lists     map[target]bool           // containers to be merged though their own slots did not change
+	ids       map[string]pod.ID         // given out
+	grown     bool                      // unified or lists has more since this attempt began
 }
 
 // maxMergeRounds bounds the attempts: each one but the last finds conflicts or equal objects
@@ -156,7 +159,7 @@ func Merge(ctx context.Context, in MergeInput) (*MergeResult, error) {
 	secret := in.Ours.Secret()
 	m := &merger{
 		ctx: ctx, in: in, known: map[string]*MergeConflict{}, forced: map[string]bool{}, deep: map[target]bool{},
-		unified: map[target]target{}, twins: map[target]twin{}, sought: map[target]bool{}, lists: map[target]bool{}, ids: map[string]pod.ID{}, seed: binary.LittleEndian.Uint64(secret[:]),
+		unified: map[target]target{}, unifiedBy: map[target]target{}, twins: map[target]twin{}, sought: map[target]bool{}, asked: map[string]bool{}, gone: map[sideTarget][]target{}, lists: map[target]bool{}, ids: map[string]pod.ID{}, seed: binary.LittleEndian.Uint64(secret[:]),
 	}
 	m.aligned = newAligner(ctx, m.seed, &in)
 	base, theirs := alignedSource{in.Base, m.aligned, baseSide}, alignedSource{in.Theirs, m.aligned, theirsSide}

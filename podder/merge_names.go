@@ -81,7 +81,7 @@ func (r *mergeRun) bind(name string, root pod.ID) error {
 func (r *mergeRun) boundTwice(name string, b, o, d pod.ID) error {
 	at, other := target{pod: o}, target{pod: d}
 	if u, ok := r.unified[other]; !ok || u != at {
-		r.unified[other] = at
+		r.noteUnified(other, at)
 		r.grown = true
 	}
 	var s [mergeSides]*mergeSlot

@@ -2,7 +2,6 @@ package podder
 
 import (
 	"bytes"
-	"maps"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -20,10 +19,15 @@ func (r *mergeRun) unify(o, d *mergeTree) (bool, error) {
 	}
 	if len(u.to) > 0 {
 		r.grown = true
-		maps.Copy(r.unified, u.to)
+		for y, x := range u.to {
+			r.noteUnified(y, x)
+		}
 	}
 	return true, nil
 }
+
+// noteUnified notes that what theirs has at y is what ours has at x.
+func (m *merger) noteUnified(y, x target) { m.unified[y], m.unifiedBy[x] = x, y }
 
 // all goes on with what hangs on what was compared.
 func (u *unifier) all(same bool, err error) (bool, error) {
@@ -93,6 +97,9 @@ func (u *unifier) references(o, d *mergeTree) (bool, error) {
 func (u *unifier) pair(x, y target) bool {
 	if known, ok := u.unified[y]; ok {
 		return known == x
+	}
+	if _, ok := u.unifiedBy[x]; ok {
+		return false // two objects of one side are not one of the other
 	}
 	a, okA := u.to[y]
 	b, okB := u.from[x]
