@@ -322,3 +322,62 @@ func TestMergeOfEqualNewObjectsAgainAndAgain(t *testing.T) {
 		verifyDeep(t, d.d)
 	}
 }
+
+// Of equal objects that look alike nobody knows which of one branch is which of the other: what one branch did to them
+// is told as a conflict, in both directions.
+func TestMergeOfEqualNewObjectsThatLookAlike(t *testing.T) {
+	two := func(r *rack) { r.One, r.Ring = &part{V: 7}, &part{V: 7} }
+	for name, c := range map[string]struct {
+		first             *rack
+		add, ours, theirs func(*rack)
+	}{
+		"two become one":       {&rack{}, two, func(r *rack) { r.Ring = r.One }, func(r *rack) { r.Ring.V = 9 }},
+		"both of them changed": {&rack{}, two, func(r *rack) { r.Ring = r.One }, func(r *rack) { r.One.V, r.Ring.V = 8, 9 }},
+		"one takes the place of the other": {&rack{List: make([]*part, 2)}, func(r *rack) { r.List[0], r.List[1] = &part{V: 7}, &part{V: 7} },
+			func(r *rack) { r.List[0], r.List[1] = r.List[1], nil }, func(r *rack) { r.List[0].V = 9 }},
+		"they change places": {&rack{}, func(r *rack) { r.ByKey = map[string]*part{"a": {V: 7}, "b": {V: 7}} },
+			func(r *rack) { r.ByKey["a"], r.ByKey["b"] = r.ByKey["b"], r.ByKey["a"] }, func(r *rack) { r.ByKey["a"].V = 9 }},
+	} {
+		for _, back := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, " ", back), func(t *testing.T) {
+				d := racks{t, openMemory(t)}
+				d.edit("main", func(_ func(string) *rack, put func(string, *rack)) { put("a", c.first) })
+				if err := d.d.Branch(context.Background(), "other", must(d.d.Head(context.Background(), "main"))(t)); err != nil {
+					t.Fatal(err)
+				}
+				d.a("main", c.add)
+				d.a("other", c.add)
+				if c := d.merge("main", "other", nil); c != "" {
+					t.Fatal("first: ", c)
+				}
+				d.a("main", c.ours)
+				d.a("other", c.theirs)
+				into, from := "main", "other"
+				if back {
+					into, from = from, into
+				}
+				if c := d.merge(into, from, db.TakeOurs); c == "" {
+					t.Error("no conflict")
+				}
+				verifyDeep(t, d.d)
+			})
+		}
+	}
+}
+
+// One object of a branch is not two of the other.
+func TestMergeOfOneNewObjectAndTwo(t *testing.T) {
+	for _, into := range []string{"main", "other"} {
+		d := racks{t, openMemory(t)}
+		d.edit("main", func(_ func(string) *rack, put func(string, *rack)) { put("a", &rack{}) })
+		if err := d.d.Branch(context.Background(), "other", must(d.d.Head(context.Background(), "main"))(t)); err != nil {
+			t.Fatal(err)
+		}
+		d.a("main", func(r *rack) { r.One = &part{V: 7}; r.Ring = r.One })
+		d.a("other", func(r *rack) { r.One, r.Ring = &part{V: 7}, &part{V: 7} })
+		from := map[string]string{"main": "other", "other": "main"}[into]
+		if c := d.merge(into, from, db.TakeOurs); c == "" {
+			t.Errorf("into %s: no conflict", into)
+		}
+	}
+}
