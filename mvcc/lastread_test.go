@@ -32,13 +32,27 @@ func slotOf(n pod.Slot, text string) pod.SlotWrite {
 // same memory every time.
 func TestPutOfWhatWasReadLast(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	fs := newFS(t)
-	s, plain := mustOpen(t, testOptions(fs)), mustOpen(t, testOptions(newFS(t)))
+	cached := testOptions(newFS(t))
+	cached.MemoryBytes = 16 << 20
+	s, plain := mustOpen(t, cached), mustOpen(t, testOptions(newFS(t)))
 	defer s.Close()
 	defer plain.Close()
-	spare, used := new(pod.Pod), 0
+	spare, used, patched := new(pod.Pod), 0, 0
 	var id pod.ID
 	text := randomText(1, 700)
+	other := begin(t, s, MainBranch)
+	all := pairOf(other.NewPod(), true, slotOf(0, "ref"), slotOf(1, "other"), slotOf(2, "third"))
+	all.Exports = []pod.Export{{Slot: 0}, {Slot: 2}}
+	if err := errors.Join(other.Put(bg, all), other.SetName(bg, "other", all.ID)); err != nil {
+		t.Fatal(err)
+	}
+	must(other.Commit(bg, CommitInfo{}))(t)
+	other = begin(t, plain, MainBranch)
+	all.ID = other.NewPod()
+	if err := errors.Join(other.Put(bg, all), other.SetName(bg, "other", all.ID)); err != nil {
+		t.Fatal(err)
+	}
+	must(other.Commit(bg, CommitInfo{}))(t)
 	for step := range 400 {
 		from, n := rng.IntN(100), rng.IntN(300)
 		if step%7 == 0 {
@@ -47,12 +61,13 @@ func TestPutOfWhatWasReadLast(t *testing.T) {
 		slots := []pod.SlotWrite{slotOf(1, text[from:from+n])}
 		switch rng.IntN(4) {
 		case 0:
-			slots = []pod.SlotWrite{slotOf(0, text[from:from+n/3]), slots[0]}
+			slots = []pod.SlotWrite{slotOf(0, text[from:from+n/2]), slots[0]}
 		case 1:
-			slots[0] = slotOf(1, text[:min(50+step%3, n)])
+			slots[0] = slotOf(1, text[:min(20+step%3, n)])
 		}
 		var stats [2]TxStats
 		var versions [2]Version
+		last := false
 		for i, x := range []*Store{s, plain} {
 			tx := begin(t, x, MainBranch)
 			if step == 0 {
@@ -66,7 +81,7 @@ func TestPutOfWhatWasReadLast(t *testing.T) {
 				if err != nil || root != id {
 					t.Fatalf("step %d: pod %d (%v)", step, root, err)
 				}
-				if p == spare {
+				if last = p == spare; last {
 					used++
 				}
 			}
@@ -75,6 +90,9 @@ func TestPutOfWhatWasReadLast(t *testing.T) {
 				t.Fatalf("step %d: %v", step, err)
 			}
 			stats[i] = tx.Written()
+			if last && x == s && tx.Written().Patches > 0 {
+				patched++
+			}
 			v, err := tx.Commit(bg, CommitInfo{})
 			if err != nil {
 				t.Fatalf("step %d: %v", step, err)
@@ -84,16 +102,21 @@ func TestPutOfWhatWasReadLast(t *testing.T) {
 		if stats[0] != stats[1] || versions[0] != versions[1] {
 			t.Fatalf("step %d: wrote %+v as version %d, without reading %+v as version %d", step, stats[0], versions[0], stats[1], versions[1])
 		}
+		sn := must(s.At(bg, versions[0]))(t)
+		if _, _, err := sn.Variable(bg, "other", spare); err != nil {
+			t.Fatal(err)
+		}
+		sn.Close()
 		got, want := pairAt(t, s, versions[0], id), pairAt(t, plain, versions[1], id)
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("step %d: reads as %q, without reading as %q", step, got, want)
 		}
 	}
-	if used < 100 {
-		t.Errorf("only %d variables were read into spare memory", used)
+	if used < 100 || patched == 0 {
+		t.Errorf("%d variables were read into spare memory, and %d of them patched", used, patched)
 	}
 	verifyClean(t, s)
-	for v := Version(1); v <= s.published.Load().version; v += 13 { // what was kept is still so
+	for v := Version(2); v <= s.published.Load().version; v += 13 { // what was kept is still so
 		if got, want := pairAt(t, s, v, id), pairAt(t, plain, v, id); !reflect.DeepEqual(got, want) {
 			t.Fatalf("version %d: %q, without reading %q", v, got, want)
 		}
@@ -107,8 +130,9 @@ func pairAt(t *testing.T, s *Store, v Version, id pod.ID) []string {
 	p := must(sn.Pods(bg, []pod.ID{id}))(t)[0]
 	var texts []string
 	for i := range p.Slots {
-		texts = append(texts, string(p.Slots[i].Bytes))
+		texts = append(texts, fmt.Sprint(string(p.Slots[i].Bytes), " exported: ", p.Exported(pod.Slot(i))))
 	}
+	texts = append(texts, fmt.Sprint(p.Refs, p.Exports))
 	return texts
 }
 
@@ -122,7 +146,7 @@ func TestConflictsOfWhatWasReadLast(t *testing.T) {
 	for _, name := range []string{"x", "y"} {
 		id := tx.NewPod()
 		ids = append(ids, id)
-		if err := tx.Put(bg, pairOf(id, true, slotOf(0, "ref"), slotOf(1, name))); err != nil {
+		if err := tx.Put(bg, pairOf(id, true, slotOf(0, name), slotOf(1, name))); err != nil {
 			t.Fatal(err)
 		}
 		if err := tx.SetName(bg, name, id); err != nil {
@@ -134,7 +158,7 @@ func TestConflictsOfWhatWasReadLast(t *testing.T) {
 		if _, _, err := tx.Base().Variable(bg, "x", new(pod.Pod)); err != nil {
 			t.Fatal(err)
 		}
-		tx.GuardPods(podList{ids[0], id})
+		tx.GuardPods(podList{ids[0]}) // what it has read
 		if err := tx.Put(bg, pairOf(id, false, slotOf(1, text))); err != nil {
 			t.Fatal(err)
 		}
@@ -148,8 +172,9 @@ func TestConflictsOfWhatWasReadLast(t *testing.T) {
 		change(a, c.first, byA)
 		change(b, c.second, fmt.Sprint("by b, ", i))
 		v := must(a.Commit(bg, CommitInfo{}))(t)
-		if got := pairAt(t, s, v, c.first)[1]; got != byA {
-			t.Errorf("pod %d is %q after the commit", c.first, got)
+		want := []string{map[pod.ID]string{ids[0]: "x", ids[1]: "y"}[c.first] + " exported: true", byA + " exported: false", "[] [{0 {false []}}]"}
+		if got := pairAt(t, s, v, c.first); !slices.Equal(got, want) {
+			t.Errorf("pod %d is %q after the commit, want %q", c.first, got, want)
 		}
 		if _, err := b.Commit(bg, CommitInfo{}); errors.Is(err, dberr.ErrConflict) != c.conflict {
 			t.Errorf("%+v: %v", c, err)
