@@ -15,14 +15,17 @@ func (w *walk) catchFault(err *error) {
 	if v == nil {
 		return
 	}
-	f, ok := v.(interface {
-		runtime.Error
-		Addr() uintptr
-	})
+	f, ok := v.(memoryFault)
 	if !ok {
 		panic(v)
 	}
 	*err = fmt.Errorf("%s at %#x: %w", w.faultPath(), f.Addr(), dberr.ErrMemoryFault)
+}
+
+// memoryFault is the panic of a fault under debug.SetPanicOnFault.
+type memoryFault interface {
+	runtime.Error
+	Addr() uintptr
 }
 
 // faultPath names the region that is being read. Finding the way to it reads

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"reflect"
+	"runtime/debug"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -140,8 +141,7 @@ func (g *Graph) saveLone(ctx context.Context, sink pod.Sink) (*Saved, error) {
 			return nil, err
 		}
 	}
-	var ok bool
-	if x.buf, ok = appendPlain(x.buf[:0], x.object, x.regions[loneObject].addr); !ok {
+	if !x.encode() {
 		return nil, nil
 	}
 	s := &Saved{Objects: 2, Pods: 1, Walked: true, Roots: g.roots, last: true, g: g}
@@ -153,6 +153,22 @@ func (g *Graph) saveLone(ctx context.Context, sink pod.Sink) (*Saved, error) {
 	x.change = pod.Change{ID: x.id, Exports: x.merged.Exports, Slots: x.write[:]}
 	s.PodsChanged, s.SlotsChanged, s.Bytes = 1, 1, int64(len(x.buf))
 	return s, sink.Put(ctx, &x.change)
+}
+
+// encode puts the stored form of the object into buf. It reports false if that is for the walk to do: it has
+// a long string, or one that cannot be read, which the walk tells with its path.
+func (x *lone) encode() (ok bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if v := recover(); v != nil {
+			if _, fault := v.(memoryFault); !fault {
+				panic(v)
+			}
+			ok = false
+		}
+	}()
+	x.buf, ok = appendPlain(x.buf[:0], x.object, x.regions[loneObject].addr)
+	return ok
 }
 
 // loneType returns the catalogue id of a type, which is the same as long as the store is open.

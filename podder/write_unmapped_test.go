@@ -5,8 +5,10 @@ package podder
 import (
 	"context"
 	"errors"
+	"reflect"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -148,4 +150,23 @@ func TestUnmappedGarbageIsNotLookedAtAhead(t *testing.T) {
 	}
 	runtime.KeepAlive(from)
 	rvLoad(t, s, indexed(s), "x", x)
+}
+
+// A lone variable is saved without a walk, but one with a string that cannot be read is not: the walk tells where.
+func TestUnmappedMemoryOfALoneVariable(t *testing.T) {
+	s := newFakeStore()
+	mustSave(t, mustGraph(t, s.config()), s, "x", &loneAccount{Owner: "a"})
+	g := mustGraph(t, s.config())
+	v := loadLone(t, g, &variableStore{s: s}, "x", reflect.TypeFor[*loneAccount]()).(*loneAccount)
+	if g.lone.id == 0 {
+		t.Fatal("it is not a lone one")
+	}
+	page := mapped(t)
+	v.Owner = unsafe.String(&page[100], 20)
+	forbid(t, page)
+	_, err := g.SaveLast(t.Context(), rootsOf("x", v), s.begin())
+	v.Owner = ""
+	if !errors.Is(err, dberr.ErrMemoryFault) || !strings.Contains(err.Error(), "x") {
+		t.Errorf("got %v", err)
+	}
 }
