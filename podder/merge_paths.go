@@ -152,13 +152,16 @@ func (f *finder) object(s *mergeStep) error {
 		return f.entries(s)
 	case nodeSlice:
 		l, err := f.b.sliceAt(s.r, s.n, s.text)
-		if err != nil || l.elemN == nil || !l.elemN.leads() {
+		if err != nil {
 			return err
 		}
-		for i := range l.chunks {
+		for i := range l.chunks { // may be what is looked for, whatever the elements are
 			if t := (target{pod: l.chunks[i].id}); f.want[t] && f.found[t] == nil {
 				f.found[t] = s
 			}
+		}
+		if l.elemN == nil || !l.elemN.leads() {
+			return nil
 		}
 		return f.b.eachOf(l, 0, s.n, func(i uint64, e view) error {
 			if e.at != s.at && !f.way[e.at] && l.chunks != nil {

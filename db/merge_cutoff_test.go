@@ -1,0 +1,146 @@
+package db_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/poddb/poddb/db"
+)
+
+// cellar is an object with another one that has all kinds of containers.
+type cellar struct {
+	N    int
+	Room *cave
+}
+
+type cave struct {
+	Nums  []int
+	Texts []string
+	Text  string
+	Map   map[int]int
+	Any   any
+}
+
+const manyNums = 20_000 // in chunks
+
+// What a branch changed inside a container is not lost without a word where the other one let go of what leads there.
+func TestMergeOfContainersThatWereCutOff(t *testing.T) {
+	long := func(first string) string {
+		return first + strings.Repeat("abcdefghijklmnopqrstuvwxyz0123456789", 60_000)
+	}
+	for name, c := range map[string]struct {
+		make, edit func(*cave)
+		got        func(*cave) any
+		want       any
+	}{
+		"slice in chunks": {
+			func(r *cave) { r.Nums = sevens(manyNums) },
+			func(r *cave) { r.Nums[1] = -1 },
+			func(r *cave) any { return r.Nums[1] }, -1,
+		},
+		"slice in an interface": {
+			func(r *cave) { r.Any = sevens(manyNums) },
+			func(r *cave) { r.Any.([]int)[1] = -1 },
+			func(r *cave) any { return r.Any.([]int)[1] }, -1,
+		},
+		"slice in one slot": {
+			func(r *cave) { r.Nums = sevens(10) },
+			func(r *cave) { r.Nums[1] = -1 },
+			func(r *cave) any { return r.Nums[1] }, -1,
+		},
+		"map in chunks": {
+			func(r *cave) {
+				r.Map = map[int]int{}
+				for i := range manyNums {
+					r.Map[i] = i
+				}
+			},
+			func(r *cave) { r.Map[1] = -1 },
+			func(r *cave) any { return r.Map[1] }, -1,
+		},
+		"text in chunks": {
+			func(r *cave) { r.Text = long("x") },
+			func(r *cave) { r.Text = long("y") },
+			func(r *cave) any { return r.Text[:2] }, "ya",
+		},
+		"texts in chunks": {
+			func(r *cave) { r.Texts = []string{"", long("x")} },
+			func(r *cave) { r.Texts[1] = long("y") },
+			func(r *cave) any { return r.Texts[1][:2] }, "ya",
+		},
+		"text in a map": {
+			func(r *cave) { r.Any = map[string]string{"a": long("x")} },
+			func(r *cave) { r.Any.(map[string]string)["a"] = long("y") },
+			func(r *cave) any { return r.Any.(map[string]string)["a"][:2] }, "ya",
+		},
+	} {
+		for _, turned := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, turned), func(t *testing.T) {
+				cut := cutoff[cellar]{
+					make: func(x *cellar) { x.Room = &cave{}; c.make(x.Room) },
+					cut:  func(x *cellar) { x.Room = nil },
+					edit: func(x *cellar) { c.edit(x.Room) },
+				}
+				x := cut.merge(t, turned, "a.Room")
+				if x.Room == nil {
+					t.Fatal("what the other branch changed is gone")
+				}
+				if got := c.got(x.Room); got != c.want {
+					t.Errorf("got %v, expected %v", got, c.want)
+				}
+			})
+		}
+	}
+}
+
+func sevens(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i * 7919
+	}
+	return list
+}
+
+// cutoff is a merge of a branch that cuts off what another one edits.
+type cutoff[T any] struct{ make, cut, edit func(*T) }
+
+// merge merges, with the choice for the branch that edits, and returns what that comes to. There is one
+// conflict, at a path. turned: it is the branch with the cut that is merged into the other.
+func (c cutoff[T]) merge(t *testing.T, turned bool, path string) *T {
+	t.Helper()
+	ctx := context.Background()
+	d := openMemory(t)
+	do := func(branch string, fn func(*T)) {
+		t.Helper()
+		must(d.Update(ctx, func(ctx context.Context, tx *db.Tx) error {
+			x := new(T)
+			if branch != "main" {
+				x = must(db.Get[*T](ctx, tx, "a"))(t)
+			}
+			fn(x)
+			return tx.Put(ctx, "a", x)
+		}, db.TxOptions{Branch: branch}))(t)
+	}
+	do("main", c.make)
+	for _, name := range []string{"cut", "edit"} {
+		if err := d.Branch(ctx, name, must(d.Head(ctx, "main"))(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do("cut", c.cut)
+	do("edit", c.edit)
+	into, from, choice := "cut", "edit", db.TakeTheirs
+	if turned {
+		into, from, choice = from, into, db.TakeOurs
+	}
+	r := must(d.Merge(ctx, db.MergeOptions{Into: into, From: from, Resolve: choice}))(t)
+	if len(r.Conflicts) != 1 || r.Conflicts[0].Path != path {
+		t.Errorf("conflicts %s, expected one at %s", conflictTexts(r.Conflicts), path)
+	}
+	verifyDeep(t, d)
+	s := must(d.At(ctx, must(d.Head(ctx, into))(t)))(t)
+	t.Cleanup(func() { s.Close() })
+	return must(db.Get[*T](ctx, s, "a"))(t)
+}
