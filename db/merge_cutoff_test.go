@@ -103,11 +103,47 @@ func sevens(n int) []int {
 	return list
 }
 
+// A text that looks like a part of a path is a key like any other. What a branch changed in a key itself is as little lost as
+// what is behind it.
+func TestMergeOfKeysThatWereCutOff(t *testing.T) {
+	for _, key := range []string{"plain", "x{key}y", "{key}", "x{1}", `a"]{key}`, "[0].V"} {
+		for _, turned := range []bool{false, true} {
+			x := cutoff[map[string]*cup]{
+				make: func(x *map[string]*cup) { *x = map[string]*cup{key: {1, 7}, "other": {2, 8}} },
+				cut:  func(x *map[string]*cup) { delete(*x, key) },
+				edit: func(x *map[string]*cup) { (*x)[key].V = 9 },
+			}.merge(t, turned, fmt.Sprintf("a[%q]", key))
+			if c := (*x)[key]; c == nil || c.V != 9 {
+				t.Errorf("%q has %v, expected what the other branch changed", key, c)
+			}
+		}
+	}
+	for _, turned := range []bool{false, true} {
+		x := cutoff[map[*cup]int]{
+			make: func(x *map[*cup]int) { *x = map[*cup]int{{1, 7}: 5} },
+			cut:  func(x *map[*cup]int) { clear(*x) },
+			edit: func(x *map[*cup]int) {
+				for k := range *x {
+					k.V = 9
+				}
+			},
+		}.merge(t, turned, "")
+		if len(*x) != 1 {
+			t.Fatalf("%d keys, expected the one that the other branch changed", len(*x))
+		}
+		for k := range *x {
+			if k.V != 9 {
+				t.Errorf("key has %d, expected what the other branch changed", k.V)
+			}
+		}
+	}
+}
+
 // cutoff is a merge of a branch that cuts off what another one edits.
 type cutoff[T any] struct{ make, cut, edit func(*T) }
 
 // merge merges, with the choice for the branch that edits, and returns what that comes to. There is one
-// conflict, at a path. turned: it is the branch with the cut that is merged into the other.
+// conflict, at a path; "" is any. turned: it is the branch with the cut that is merged into the other.
 func (c cutoff[T]) merge(t *testing.T, turned bool, path string) *T {
 	t.Helper()
 	ctx := context.Background()
@@ -136,7 +172,7 @@ func (c cutoff[T]) merge(t *testing.T, turned bool, path string) *T {
 		into, from, choice = from, into, db.TakeOurs
 	}
 	r := must(d.Merge(ctx, db.MergeOptions{Into: into, From: from, Resolve: choice}))(t)
-	if len(r.Conflicts) != 1 || r.Conflicts[0].Path != path {
+	if len(r.Conflicts) != 1 || path != "" && r.Conflicts[0].Path != path {
 		t.Errorf("conflicts %s, expected one at %s", conflictTexts(r.Conflicts), path)
 	}
 	verifyDeep(t, d)

@@ -114,6 +114,8 @@ type mergePlace struct {
 	slot target
 	path string // inside the slot
 	name string // of a variable, instead of all this
+	// ofKey: the key of an entry is meant; the path is that of the entry, where the conflict is.
+	ofKey bool
 }
 
 func (p mergePlace) key() string {

@@ -189,9 +189,6 @@ func (r *mergeRun) cut(side mergeSide, s *mergeStep) (bool, error) {
 }
 
 func (r *mergeRun) force(at mergePlace) bool {
-	if i := strings.Index(at.path, "{key}"); i >= 0 {
-		at.path = at.path[:i]
-	}
 	key := at.key()
 	if r.forced[key] || r.known[key] != nil {
 		return false
@@ -236,6 +233,9 @@ func (r *mergeRun) partOf(side mergeSide, at mergePlace) (*mergeTree, error) {
 		step, err := r.keyStep(e.key)
 		if err != nil {
 			return nil, err
+		}
+		if at.ofKey && at.path == step {
+			return e.key, nil
 		}
 		if strings.HasPrefix(at.path, step) {
 			if v := partAt(e.val, step, at.path); v != nil {

@@ -167,14 +167,14 @@ func (f *finder) object(s *mergeStep) error {
 			if e.at != s.at && !f.way[e.at] && l.chunks != nil {
 				return nil
 			}
-			return f.value(s, e, "["+strconv.FormatUint(i, 10)+"]", "["+strconv.FormatUint(l.from+i, 10)+"]")
+			return f.value(s, e, "["+strconv.FormatUint(i, 10)+"]", mergePlace{slot: s.at, path: "[" + strconv.FormatUint(l.from+i, 10) + "]"})
 		})
 	}
 	w, err := f.b.resolve(s.r, s.text)
 	if err != nil {
 		return err
 	}
-	return f.value(s, w, "", f.inner(s))
+	return f.value(s, w, "", mergePlace{slot: s.at, path: f.inner(s)})
 }
 
 // inner is the path of what an interior pointer leads to inside its object.
@@ -223,10 +223,10 @@ func (f *finder) entries(s *mergeStep) error {
 			if err != nil {
 				return err
 			}
-			if err := f.value(s, key, shown, shown+"{key}"); err != nil {
+			if err := f.value(s, key, shown, mergePlace{slot: s.at, path: shown, ofKey: true}); err != nil {
 				return err
 			}
-			return f.value(s, val, shown, shown)
+			return f.value(s, val, shown, mergePlace{slot: s.at, path: shown})
 		})
 	}
 	if d.Kind != pod.SlotChunks {
@@ -256,15 +256,19 @@ func (f *finder) entries(s *mergeStep) error {
 	return nil
 }
 
-// value looks for references in a value of an object.
-func (f *finder) value(s *mergeStep, w view, path, inner string) error {
+// value looks for references in a value of an object, which is at a place in it.
+func (f *finder) value(s *mergeStep, w view, path string, place mergePlace) error {
 	if w.n == nil {
 		return nil
 	}
 	_, err := f.b.refs(w, &diffPath{}, func(at view, r reference, length uint64, p *diffPath) error {
 		q := pairOf(at, r, r, length, length, nil)
+		in := place
+		if !in.ofKey {
+			in.path += p.String()
+		}
 		return f.reach(&mergeStep{
-			up: s, in: mergePlace{slot: s.at, path: inner + p.String()}, kind: q.kind, r: r, n: length, text: q.text, path: s.path + path + p.String(),
+			up: s, in: in, kind: q.kind, r: r, n: length, text: q.text, path: s.path + path + p.String(),
 		}, at.at.pod)
 	})
 	return err
