@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/poddb/poddb/db"
@@ -139,15 +140,85 @@ func TestMergeOfKeysThatWereCutOff(t *testing.T) {
 	}
 }
 
+// What a codec handed over is one value to a merge: where a branch took something out of it that the other one changed, it
+// is the place of the conflict; where it only put something beside, there is none.
+func TestMergeOfHandedValuesThatWereCutOff(t *testing.T) {
+	type shelf struct {
+		N    int
+		Sync sync.Map
+		Any  any
+	}
+	load := func(m *sync.Map, key any) *cup {
+		v, _ := m.Load(key)
+		c, _ := v.(*cup)
+		return c
+	}
+	fill := func(m *sync.Map) {
+		m.Store("k", &cup{1, 7})
+		m.Store("l", &cup{2, 8})
+	}
+	for name, c := range map[string]struct {
+		of   func(x *shelf) *sync.Map
+		path string
+	}{
+		"in a field":          {func(x *shelf) *sync.Map { return &x.Sync }, "a.Sync"},
+		"behind an interface": {func(x *shelf) *sync.Map { return x.Any.(*sync.Map) }, "a.Any"},
+		"in a map":            {func(x *shelf) *sync.Map { return x.Any.(map[string]any)["{0}"].(*sync.Map) }, `a.Any["{0}"]`},
+	} {
+		begin := func(x *shelf) {
+			if x.Any = new(sync.Map); name == "in a map" {
+				x.Any = map[string]any{"{0}": x.Any}
+			}
+			fill(c.of(x))
+		}
+		edit := func(x *shelf) { load(c.of(x), "k").V = 9 }
+		for _, turned := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, turned), func(t *testing.T) {
+				x := cutoff[shelf]{make: begin, edit: edit, cut: func(x *shelf) { c.of(x).Delete("k") }}.merge(t, turned, c.path)
+				if k, l := load(c.of(x), "k"), load(c.of(x), "l"); k == nil || k.V != 9 || l == nil || l.V != 8 {
+					t.Errorf("got %v and %v, expected what the other branch changed", k, l)
+				}
+				x = cutoff[shelf]{make: begin, edit: edit, cut: func(x *shelf) { c.of(x).Delete("l") }}.merge(t, turned, noConflict)
+				if k, l := load(c.of(x), "k"), load(c.of(x), "l"); k == nil || k.V != 9 || l != nil {
+					t.Errorf("got %v and %v, expected what each branch changed", k, l)
+				}
+				x = cutoff[shelf]{
+					make: func(x *shelf) { begin(x); c.of(x).Store("tray", &tray{Cups: []*cup{{3, 7}}}) },
+					cut: func(x *shelf) {
+						v, _ := c.of(x).Load("tray")
+						v.(*tray).Cups[0] = nil
+						c.of(x).Store("m", 1)
+					},
+					edit: func(x *shelf) {
+						v, _ := c.of(x).Load("tray")
+						v.(*tray).Cups[0].V = 9
+					},
+				}.merge(t, turned, "")
+				v, _ := c.of(x).Load("tray")
+				if got := v.(*tray).Cups[0]; got == nil || got.V != 9 {
+					t.Errorf("got %v, expected what the other branch changed", got)
+				}
+				if _, ok := c.of(x).Load("m"); !ok {
+					t.Error("what the branch with the cut put beside is gone")
+				}
+			})
+		}
+	}
+}
+
+// noConflict is the path that a merge without conflicts is expected to have.
+const noConflict = "-"
+
 // cutoff is a merge of a branch that cuts off what another one edits.
 type cutoff[T any] struct{ make, cut, edit func(*T) }
 
 // merge merges, with the choice for the branch that edits, and returns what that comes to. There is one
-// conflict, at a path; "" is any. turned: it is the branch with the cut that is merged into the other.
+// conflict, at a path: "" is any, and noConflict none. turned: it is the branch with the cut that is merged into the other.
 func (c cutoff[T]) merge(t *testing.T, turned bool, path string) *T {
 	t.Helper()
 	ctx := context.Background()
-	d := openMemory(t)
+	d := must(db.OpenMemory(ctx, &db.Options{VerifyEvery: 1, Types: db.Types(db.Type[cup]("test.cup"), db.Type[tray]("test.tray"))}))(t)
+	t.Cleanup(func() { d.Close() })
 	do := func(branch string, fn func(*T)) {
 		t.Helper()
 		must(d.Update(ctx, func(ctx context.Context, tx *db.Tx) error {
@@ -172,7 +243,12 @@ func (c cutoff[T]) merge(t *testing.T, turned bool, path string) *T {
 		into, from, choice = from, into, db.TakeOurs
 	}
 	r := must(d.Merge(ctx, db.MergeOptions{Into: into, From: from, Resolve: choice}))(t)
-	if len(r.Conflicts) != 1 || path != "" && r.Conflicts[0].Path != path {
+	switch {
+	case path == noConflict:
+		if len(r.Conflicts) > 0 {
+			t.Errorf("conflicts %s, expected none", conflictTexts(r.Conflicts))
+		}
+	case len(r.Conflicts) != 1 || path != "" && r.Conflicts[0].Path != path:
 		t.Errorf("conflicts %s, expected one at %s", conflictTexts(r.Conflicts), path)
 	}
 	verifyDeep(t, d)

@@ -116,6 +116,8 @@ type mergePlace struct {
 	name string // of a variable, instead of all this
 	// ofKey: the key of an entry is meant; the path is that of the entry, where the conflict is.
 	ofKey bool
+	// handed: this reference is meant, of those in what a codec handed over, which is at the path.
+	handed *mergeTree
 }
 
 func (p mergePlace) key() string {

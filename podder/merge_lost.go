@@ -211,8 +211,11 @@ func (r *mergeRun) sameAt(side, other mergeSide, at mergePlace) (bool, error) {
 	return r.equal(a, b)
 }
 
-// partOf finds a value inside an object by its path.
+// partOf finds a value inside an object by its path; nil if there is none.
 func (r *mergeRun) partOf(side mergeSide, at mergePlace) (*mergeTree, error) {
+	if at.handed != nil {
+		return r.handedPart(side, at)
+	}
 	s, err := r.v[side].mergeSlotAt(side, at.slot)
 	if err != nil {
 		return nil, err
@@ -244,6 +247,29 @@ func (r *mergeRun) partOf(side mergeSide, at mergePlace) (*mergeTree, error) {
 		}
 	}
 	return nil, nil
+}
+
+// handedPart finds a reference in what a codec handed over, wherever it is there: what a part
+// of it is for, the codec knows alone.
+func (r *mergeRun) handedPart(side mergeSide, at mergePlace) (*mergeTree, error) {
+	want := at.handed
+	at.handed = nil
+	in, err := r.partOf(side, at)
+	if err != nil {
+		return nil, err
+	}
+	var wrong error
+	var found *mergeTree
+	in.each(func(t *mergeTree) {
+		if found != nil || wrong != nil || t.n.kind != want.n.kind {
+			return
+		}
+		same, err := r.sameReference(want, t)
+		if wrong = err; same {
+			found = t
+		}
+	})
+	return found, wrong
 }
 
 // partAt goes along fields and elements to a path.

@@ -265,13 +265,29 @@ func (f *finder) value(s *mergeStep, w view, path string, place mergePlace) erro
 		q := pairOf(at, r, r, length, length, nil)
 		in := place
 		if !in.ofKey {
-			in.path += p.String()
+			whole := p.beforeHanded()
+			if whole != p {
+				in.handed = &mergeTree{side: f.side, n: at.n, isRef: true, ref: r}
+			}
+			in.path += whole.String()
 		}
 		return f.reach(&mergeStep{
 			up: s, in: in, kind: q.kind, r: r, n: length, text: q.text, path: s.path + path + p.String(),
 		}, at.at.pod)
 	})
 	return err
+}
+
+// beforeHanded is the path of the outermost value of a codec on a path that refs gives; all of it
+// if there is none.
+func (p *diffPath) beforeHanded() *diffPath {
+	before := p
+	for q := p; q != nil; q = q.up {
+		if strings.HasPrefix(q.step, "{") {
+			before = q.up
+		}
+	}
+	return before
 }
 
 // locate gives conflicts their paths: in ours, or else in theirs or base.
