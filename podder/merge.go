@@ -1,6 +1,7 @@
 package podder
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -109,11 +110,17 @@ func (c *MergeConflict) Take(choice MergeChoice) { c.Choice, c.value = choice, n
 // the standard library, structs and arrays of such, and slices of those without text.
 func (c *MergeConflict) Set(value any) { c.Choice, c.value = ChooseValue, value }
 
+// byPath orders conflicts, those of one path always in the same way.
+func byPath(a, b *MergeConflict) int {
+	return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.key, b.key))
+}
+
 // mergePlace is a part of an object.
 type mergePlace struct {
-	slot target
-	path string // inside the slot
-	name string // of a variable, instead of all this
+	slot  target
+	entry string // tells the entry of a map from all others, as its step in path does not always (merge_keys.go)
+	path  string // inside the slot
+	name  string // of a variable, instead of all this
 	// ofKey: the key of an entry is meant; the path is that of the entry, where the conflict is.
 	ofKey bool
 	// handed: this reference is meant, of those in what a codec handed over, which is at the path.
@@ -124,7 +131,13 @@ func (p mergePlace) key() string {
 	if p.name != "" {
 		return "\x00" + p.name
 	}
-	return fmt.Sprintf("%d.%d%s", p.slot.pod, p.slot.slot, p.path)
+	return fmt.Sprintf("%d.%d%s\x00%s", p.slot.pod, p.slot.slot, p.path, p.entry)
+}
+
+// at is the place of a part of what is at p.
+func (p mergePlace) at(path *diffPath) mergePlace {
+	p.path = path.String()
+	return p
 }
 
 // merger is a merge with all that outlives one attempt at it.
@@ -218,7 +231,7 @@ func (m *merger) ask(found []*MergeConflict) error {
 	if err := m.locate(found); err != nil {
 		return err
 	}
-	slices.SortFunc(found, func(a, b *MergeConflict) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(found, byPath)
 	for _, c := range found {
 		m.known[c.key] = c
 		if m.in.Resolve == nil {
@@ -279,7 +292,7 @@ func (m *merger) result(r *mergeRun) *MergeResult {
 			res.Open++
 		}
 	}
-	slices.SortFunc(res.Conflicts, func(a, b *MergeConflict) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(res.Conflicts, byPath)
 	res.Pods = len(r.built)
 	return res
 }

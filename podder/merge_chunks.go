@@ -286,23 +286,20 @@ func (c *mergeChunks) maps(b, o, d *mergeSlot) (*mergeSlot, error) {
 		return nil, err
 	}
 	for _, k := range keys {
-		was := k.o
-		if c.host == d {
-			was = k.d
-		}
+		was := k.vals[c.host.side]
 		if k.res == was {
 			continue
 		}
-		if err := c.set(k, was != nil); err != nil {
+		if err := c.set(k, was); err != nil {
 			return nil, err
 		}
 	}
 	return c.finishList(b, o, d)
 }
 
-// set puts one entry into the host, or takes it out.
-func (c *mergeChunks) set(k *mergeKey, there bool) error {
-	text, err := c.keyText(k.key)
+// set puts one entry into the host, or takes it out; was is the value that the host has.
+func (c *mergeChunks) set(k *mergeKey, was *mergeTree) error {
+	text, err := c.entryText(mergeEntry{k.key, was})
 	if err != nil {
 		return err
 	}
@@ -321,7 +318,7 @@ func (c *mergeChunks) set(k *mergeKey, there bool) error {
 		}
 		at := -1
 		for n := range p.entries {
-			same, err := c.keyText(p.entries[n].key)
+			same, err := c.entryText(p.entries[n])
 			if err != nil {
 				return err
 			}
@@ -336,7 +333,7 @@ func (c *mergeChunks) set(k *mergeKey, there bool) error {
 		case at >= 0:
 			p.entries[at].val = k.res
 			return nil
-		case !there:
+		case was == nil:
 			p.entries = append(p.entries, mergeEntry{k.key, k.res})
 			return nil
 		case i == 0:
@@ -465,7 +462,7 @@ func (c *mergeChunks) arrays(b, o, d *mergeSlot) (*mergeSlot, error) {
 			continue
 		}
 		x, y := elems[oursSide][i], elems[theirsSide][i]
-		v, err := c.value(c.at, elems[baseSide][i], x, y, x, (&diffPath{}).index(i))
+		v, err := c.value(mergePlace{slot: c.at}, elems[baseSide][i], x, y, x, (&diffPath{}).index(i))
 		if err != nil {
 			return nil, err
 		}

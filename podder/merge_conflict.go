@@ -1,11 +1,8 @@
 package podder
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strconv"
-
-	"github.com/zeebo/xxh3"
 
 	"github.com/poddb/poddb/internal/pod"
 )
@@ -32,8 +29,8 @@ func (r *mergeRun) conflict(at mergePlace, b, o, d MergeValue, behind bool) *Mer
 }
 
 // choose is the value that a conflict comes to; while it is open that is ours.
-func (r *mergeRun) choose(t target, b, o, d *mergeTree, path *diffPath, behind bool) (*mergeTree, error) {
-	c := r.conflict(mergePlace{slot: t, path: path.String()}, r.shown(b), r.shown(o), r.shown(d), behind)
+func (r *mergeRun) choose(at mergePlace, b, o, d *mergeTree, path *diffPath, behind bool) (*mergeTree, error) {
+	c := r.conflict(at.at(path), r.shown(b), r.shown(o), r.shown(d), behind)
 	for _, x := range []*mergeTree{o, d} { // what it says of the slice goes for the elements
 		if b == nil || x == nil || b.n.kind != nodeSlice || x.n.kind != nodeSlice || !b.leads() {
 			continue
@@ -167,57 +164,4 @@ func (r *mergeRun) slotShown(s *mergeSlot) MergeValue {
 		v.Text = fmt.Sprintf("%s (%d)", s.n.text, n)
 	}
 	return v
-}
-
-// keyText tells a key of a map from all others, whichever version it is of.
-func (m *merger) keyText(t *mergeTree) (string, error) {
-	b, err := m.appendKeyText(nil, t)
-	return string(b), err
-}
-
-func (m *merger) appendKeyText(dst []byte, t *mergeTree) ([]byte, error) {
-	dst = append(append(append(dst, byte(t.n.kind)), t.n.text...), 0)
-	switch {
-	case t.n.kind == nodeBasic && t.n.basic == typeString:
-		s, err := m.textOf(t)
-		return append(binary.AppendUvarint(dst, uint64(len(s))), s...), err
-	case t.leads():
-		fresh, err := m.isNew(t.side, t.ref.to)
-		if err != nil {
-			return dst, err
-		}
-		tag := baseSide
-		if fresh {
-			tag = t.side
-		}
-		to, err := m.follow(t.side, t.ref)
-		return fmt.Append(dst, tag, to.to, to.index, to.steps, t.length), err
-	}
-	dst = append(dst, t.raw...)
-	for _, k := range t.kids {
-		var err error
-		if dst, err = m.appendKeyText(dst, k); err != nil {
-			return dst, err
-		}
-	}
-	return dst, nil
-}
-
-// keyStep is a key as a step of a path. Keys that are no text look alike, and get something to
-// tell them apart.
-func (m *merger) keyStep(t *mergeTree) (string, error) {
-	d := t.dynamic()
-	if d.n.kind == nodeBasic && d.n.basic == typeString {
-		s, err := m.textOf(d)
-		return "[" + strconv.Quote(s) + "]", err
-	}
-	text := m.textShown(t)
-	if d.n.kind != nodeBasic {
-		id, err := m.keyText(t)
-		if err != nil {
-			return "", err
-		}
-		text += fmt.Sprintf("#%04x", xxh3.HashString(id)&0xffff)
-	}
-	return "[" + text + "]", nil
 }

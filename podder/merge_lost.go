@@ -233,18 +233,20 @@ func (r *mergeRun) partOf(side mergeSide, at mergePlace) (*mergeTree, error) {
 		}
 	}
 	for _, e := range s.entries {
+		if text, err := r.entryText(e); err != nil || text != at.entry {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
 		step, err := r.keyStep(e.key)
-		if err != nil {
+		if err != nil || !strings.HasPrefix(at.path, step) {
 			return nil, err
 		}
 		if at.ofKey && at.path == step {
 			return e.key, nil
 		}
-		if strings.HasPrefix(at.path, step) {
-			if v := partAt(e.val, step, at.path); v != nil {
-				return v, nil
-			}
-		}
+		return partAt(e.val, step, at.path), nil
 	}
 	return nil, nil
 }

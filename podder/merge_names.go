@@ -102,7 +102,7 @@ func (r *mergeRun) boundTwice(name string, b, o, d pod.ID) error {
 	if x.value == nil || y.value == nil {
 		return r.v[oursSide].corrupt(at, "variable %q is no box", name)
 	}
-	v, err := r.value(at, before, x.value, y.value, x.value, &diffPath{})
+	v, err := r.value(mergePlace{slot: at}, before, x.value, y.value, x.value, &diffPath{})
 	if err != nil || v == x.value {
 		return err
 	}

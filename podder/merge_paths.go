@@ -214,19 +214,30 @@ func (f *finder) entries(s *mergeStep) error {
 	}
 	each := func(at target, p *pod.Pod, d pod.Data) error {
 		return f.b.entriesOf(at, p, d, n, func(key, val view) error {
-			k := key
-			t, err := f.b.mergeTreeAt(f.side, &k)
+			var e mergeEntry
+			var err error
+			k, x := key, val
+			if e.key, err = f.b.mergeTreeAt(f.side, &k); err != nil {
+				return err
+			}
+			if e.key.unequal() {
+				if e.val, err = f.b.mergeTreeAt(f.side, &x); err != nil {
+					return err
+				}
+			}
+			shown, err := f.m.keyStep(e.key)
 			if err != nil {
 				return err
 			}
-			shown, err := f.m.keyStep(t)
-			if err != nil {
+			in := mergePlace{slot: s.at, path: shown, ofKey: true}
+			if in.entry, err = f.m.entryText(e); err != nil {
 				return err
 			}
-			if err := f.value(s, key, shown, mergePlace{slot: s.at, path: shown, ofKey: true}); err != nil {
+			if err := f.value(s, key, shown, in); err != nil {
 				return err
 			}
-			return f.value(s, val, shown, mergePlace{slot: s.at, path: shown})
+			in.ofKey = false
+			return f.value(s, val, shown, in)
 		})
 	}
 	if d.Kind != pod.SlotChunks {

@@ -146,7 +146,7 @@ func (r *mergeRun) values(t target, b, o, d *mergeSlot) (*mergeSlot, error) {
 			return r.whole3(t, b, o, d)
 		}
 	}
-	v, err := r.value(t, before, o.value, d.value, shape.value, &diffPath{})
+	v, err := r.value(mergePlace{slot: t}, before, o.value, d.value, shape.value, &diffPath{})
 	switch {
 	case err != nil:
 		return nil, err
@@ -168,9 +168,9 @@ func (r *mergeRun) values(t target, b, o, d *mergeSlot) (*mergeSlot, error) {
 
 // value merges one value; nil is one that is not there. shape is that of o or d which the
 // result has.
-func (r *mergeRun) value(t target, b, o, d, shape *mergeTree, path *diffPath) (*mergeTree, error) {
-	if r.deep[t] && r.forced[mergePlace{slot: t, path: path.String()}.key()] {
-		return r.choose(t, b, o, d, path, true)
+func (r *mergeRun) value(at mergePlace, b, o, d, shape *mergeTree, path *diffPath) (*mergeTree, error) {
+	if r.deep[at.slot] && r.forced[at.at(path).key()] {
+		return r.choose(at, b, o, d, path, true)
 	}
 	sameO, err := r.equal(b, o)
 	if err != nil {
@@ -183,7 +183,7 @@ func (r *mergeRun) value(t target, b, o, d, shape *mergeTree, path *diffPath) (*
 	if sameO && sameD {
 		return o, nil
 	}
-	look := r.deep[t] || sameD && r.arrayEdits[theirsSide] || sameO && r.arrayEdits[oursSide]
+	look := r.deep[at.slot] || sameD && r.arrayEdits[theirsSide] || sameO && r.arrayEdits[oursSide]
 	if !look {
 		if sameD {
 			return o, nil
@@ -196,7 +196,7 @@ func (r *mergeRun) value(t target, b, o, d, shape *mergeTree, path *diffPath) (*
 		return o, err
 	}
 	if b != nil && o != nil && d != nil && b.n.kind == o.n.kind && o.n.kind == d.n.kind && o.n.text == d.n.text {
-		if done, v, err := r.parts(t, b, o, d, shape, path); done || err != nil {
+		if done, v, err := r.parts(at, b, o, d, shape, path); done || err != nil {
 			return v, err
 		}
 	}
@@ -205,30 +205,30 @@ func (r *mergeRun) value(t target, b, o, d, shape *mergeTree, path *diffPath) (*
 		if lost, err := r.windowLost(theirsSide, b, o); err != nil || !lost {
 			return o, err
 		}
-		return r.choose(t, b, o, d, path, true)
+		return r.choose(at, b, o, d, path, true)
 	case sameO:
 		if lost, err := r.windowLost(oursSide, b, d); err != nil || !lost {
 			return d, err
 		}
-		return r.choose(t, b, o, d, path, true)
+		return r.choose(at, b, o, d, path, true)
 	}
 	if o != nil && d != nil {
 		if same, err := r.unify(o, d); err != nil || same {
 			return o, err
 		}
 	}
-	return r.choose(t, b, o, d, path, false)
+	return r.choose(at, b, o, d, path, false)
 }
 
 // parts merges structs by the names of fields, arrays by element, and what lies in
 // interfaces.
-func (r *mergeRun) parts(t target, b, o, d, shape *mergeTree, path *diffPath) (bool, *mergeTree, error) {
+func (r *mergeRun) parts(at mergePlace, b, o, d, shape *mergeTree, path *diffPath) (bool, *mergeTree, error) {
 	if shape == nil || shape.n.kind != o.n.kind {
 		shape = o
 	}
 	var kids []*mergeTree
 	add := func(b, o, d, shape *mergeTree, path *diffPath) error {
-		v, err := r.value(t, b, o, d, shape, path)
+		v, err := r.value(at, b, o, d, shape, path)
 		kids = append(kids, v)
 		return err
 	}
@@ -316,7 +316,7 @@ func (r *mergeRun) arrays(t target, b, o, d *mergeSlot) (*mergeSlot, error) {
 	known := len(b.elems)
 	elems := make([]*mergeTree, 0, max(len(o.elems), len(d.elems)))
 	for i := range known {
-		e, err := r.value(t, b.elems[i], o.elems[i], d.elems[i], o.elems[i], (&diffPath{}).index(uint64(i)))
+		e, err := r.value(mergePlace{slot: t}, b.elems[i], o.elems[i], d.elems[i], o.elems[i], (&diffPath{}).index(uint64(i)))
 		if err != nil {
 			return nil, err
 		}
@@ -388,8 +388,8 @@ func (r *mergeRun) maps(t target, b, o, d *mergeSlot) (*mergeSlot, error) {
 		if k.res != nil {
 			res.entries = append(res.entries, mergeEntry{k.key, k.res})
 		}
-		fromO = fromO && k.res == k.o
-		fromD = fromD && k.res == k.d
+		fromO = fromO && k.res == k.vals[oursSide]
+		fromD = fromD && k.res == k.vals[theirsSide]
 	}
 	switch {
 	case fromO:
@@ -406,56 +406,4 @@ func (r *mergeRun) maps(t target, b, o, d *mergeSlot) (*mergeSlot, error) {
 		}
 	}
 	return &res, nil
-}
-
-// mergeKey is one key of a map in three versions, and what becomes of it.
-type mergeKey struct {
-	key          *mergeTree
-	step         string
-	b, o, d, res *mergeTree
-}
-
-// entries merges entries by key, in the order in which they are met.
-func (r *mergeRun) entries(t target, lists ...[]mergeEntry) ([]*mergeKey, error) {
-	var all []*mergeKey
-	by := map[string]*mergeKey{}
-	for side, list := range lists {
-		for _, e := range list {
-			text, err := r.keyText(e.key)
-			if err != nil {
-				return nil, err
-			}
-			k := by[text]
-			if k == nil {
-				k = &mergeKey{}
-				by[text] = k
-				all = append(all, k)
-			}
-			if k.key == nil || mergeSide(side) == oursSide || k.o == nil {
-				k.key = e.key
-			}
-			switch mergeSide(side) {
-			case baseSide:
-				k.b = e.val
-			case oursSide:
-				k.o = e.val
-			default:
-				k.d = e.val
-			}
-		}
-	}
-	for _, k := range all {
-		if err := r.mergeKey(t, k); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
-}
-
-func (r *mergeRun) mergeKey(t target, k *mergeKey) (err error) {
-	if k.step, err = r.keyStep(k.key); err != nil {
-		return err
-	}
-	k.res, err = r.value(t, k.b, k.o, k.d, k.o, (&diffPath{}).to(k.step))
-	return err
 }
