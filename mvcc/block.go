@@ -21,7 +21,7 @@ import (
 //	 8   4  length of what lies behind these 16 bytes
 //	12   4  CRC-32C of what lies behind these 16 bytes
 //	16   1  flags: bit 0 = the rest is an s2 block, bit 1 = and that is one of an
-//	        s2 block
+//	        s2 block, bit 2 = Huffman codes (huffman.go) of what these two say
 //	17      uvarint number, raw length; then the raw bytes, or their s2 form:
 //
 //	raw: uvarint members n, n × (key, uvarint length of contents), then the
@@ -42,6 +42,7 @@ const (
 
 	blockCompressed = 1
 	blockTwice      = 2
+	blockCoded      = 4
 
 	maxBlockRaw = maxForm + 1<<20
 )
@@ -62,6 +63,7 @@ type memberAt struct {
 type blockBuffers struct {
 	raw, stored, packed []byte
 	plain               bool // blocks are not compressed
+	coder               coder
 }
 
 // squeezer returns a shorter form of b, perhaps in the buffer, or b itself.
@@ -87,6 +89,10 @@ func (w *blockBuffers) block(number uint64, members []member, how squeezer) (sto
 		how = asItIs
 	}
 	packed, flags := how(b, &w.packed)
+	if !w.plain {
+		coded, flag := w.coder.code(packed)
+		packed, flags = coded, flags|flag
+	}
 	dst = slices.Grow(dst, len(packed)+maxBlockFront)
 	dst = append(appendBlockFront(dst, flags, number, len(b)), packed...)
 	sealBlock(dst[start:])
@@ -155,7 +161,7 @@ func decodeBlock(b []byte) (number uint64, raw []byte, err error) {
 	}
 	r := binenc.NewReader(rest)
 	flags := r.Byte()
-	if flags > blockCompressed|blockTwice || flags == blockTwice {
+	if flags > blockCompressed|blockTwice|blockCoded || flags&^blockCoded == blockTwice {
 		r.Fail("flags %#x of a block are unknown", flags)
 	}
 	number = r.Uvarint()
@@ -166,6 +172,11 @@ func decodeBlock(b []byte) (number uint64, raw []byte, err error) {
 	}
 	if err := r.End(); err != nil {
 		return 0, nil, err
+	}
+	if flags&blockCoded != 0 {
+		if packed, err = decoded(packed, n); err != nil {
+			return 0, nil, fmt.Errorf("block %d: %w", number, err)
+		}
 	}
 	if flags&blockTwice != 0 {
 		if packed, err = unsqueeze(packed, n); err != nil {
