@@ -94,11 +94,17 @@ func TestBlocksAreCodedUnlessNothingIsCompressed(t *testing.T) {
 			}
 		}
 	}
-	for _, flags := range []byte{blockTwice, blockTwice | blockCoded, 8} {
-		b, _, _ := (&blockBuffers{}).block(6, m, asItIs)
-		b[blockHeader] = flags
-		mendBlock(b)
-		if _, _, err := decodeBlock(b); !errors.Is(err, dberr.ErrCorrupt) {
+	half := fewLetters(5000)
+	m[0].data = append(half, half[:2500]...)
+	b, _, _ := (&blockBuffers{}).block(6, m, squeeze)
+	if b[blockHeader] != blockCompressed|blockCoded {
+		t.Fatalf("flags %#x of a block that repeats a third", b[blockHeader])
+	}
+	for _, flags := range []byte{blockTwice | blockCoded, blockCompressed | blockCoded | 8} { // what follows would do
+		lie := bytes.Clone(b)
+		lie[blockHeader] = flags
+		mendBlock(lie)
+		if _, _, err := decodeBlock(lie); !errors.Is(err, dberr.ErrCorrupt) {
 			t.Errorf("flags %#x: %v", flags, err)
 		}
 	}
