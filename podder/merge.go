@@ -160,7 +160,7 @@ type merger struct {
 	unifiedBy map[target]target         // the other way round
 	twins     map[target]twin           // objects of base that a side has as others (merge_twins.go)
 	sought    map[target]bool           // objects of base for which twins were looked for
-	asked     map[string]bool           // places at which they were
+	asked     map[sidePlace]bool        // places at which they were
 	gone      map[sideTarget][]target   // by goneFrom
 	lists     map[target]bool           // containers to be merged though their own slots did not change
 	ids       map[string]pod.ID         // given out
@@ -176,7 +176,7 @@ func Merge(ctx context.Context, in MergeInput) (*MergeResult, error) {
 	secret := in.Ours.Secret()
 	m := &merger{
 		ctx: ctx, in: in, known: map[string]*MergeConflict{}, forced: map[string]bool{}, deep: map[target]bool{},
-		unified: map[target]target{}, unifiedBy: map[target]target{}, twins: map[target]twin{}, sought: map[target]bool{}, asked: map[string]bool{}, gone: map[sideTarget][]target{}, lists: map[target]bool{}, ids: map[string]pod.ID{}, seed: binary.LittleEndian.Uint64(secret[:]),
+		unified: map[target]target{}, unifiedBy: map[target]target{}, twins: map[target]twin{}, sought: map[target]bool{}, asked: map[sidePlace]bool{}, gone: map[sideTarget][]target{}, lists: map[target]bool{}, ids: map[string]pod.ID{}, seed: binary.LittleEndian.Uint64(secret[:]),
 	}
 	m.aligned = newAligner(ctx, m.seed, &in)
 	base, theirs := alignedSource{in.Base, m.aligned, baseSide}, alignedSource{in.Theirs, m.aligned, theirsSide}

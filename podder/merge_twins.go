@@ -30,6 +30,12 @@ type sideTarget struct {
 	at   target
 }
 
+// sidePlace is a mergePlace in a side.
+type sidePlace struct {
+	side mergeSide
+	key  string
+}
+
 // areTwins reports whether references of two versions lead to an object and its twin.
 func (m *merger) areTwins(sideA mergeSide, a reference, sideB mergeSide, b reference) bool {
 	if len(m.twins) == 0 || sideA == sideB {
@@ -148,7 +154,7 @@ func (r *mergeRun) twinsOn(side mergeSide, s *mergeStep) error {
 
 // askedTwins reports whether twins were looked for at a place, and notes that they were.
 func (r *mergeRun) askedTwins(other mergeSide, at mergePlace) bool {
-	key := string(rune('0'+other)) + at.key()
+	key := sidePlace{other, at.key()}
 	asked := r.asked[key]
 	r.asked[key] = true
 	return asked
