@@ -7,6 +7,9 @@ type blockList[T any] struct {
 	last   *[listBlock]T // the block of element n-1, nil if that is none
 	n      int32
 	memory *ownMemory // nil: the heap
+	// whole says that elements have no pointers and come by put alone: blocks are not cleared, and so
+	// not fetched, before. Where pointers are written the collector looks at what was there.
+	whole bool
 }
 
 // regionList is the list of the regions of a state.
@@ -50,7 +53,7 @@ func (l *blockList[T]) add() (*T, int32) {
 func (l *blockList[T]) turn() {
 	k := int(l.n >> listBlockBits)
 	if k == len(l.blocks) {
-		l.blocks = append(l.blocks, ownBlock[T](l.memory))
+		l.blocks = append(l.blocks, ownBlock[T](l.memory, !l.whole))
 	}
 	l.last = l.blocks[k]
 }

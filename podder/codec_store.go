@@ -59,6 +59,7 @@ func (w *walk) handedAt(c *handCodec, p unsafe.Pointer) *handed {
 	if h != nil {
 		return h
 	}
+	w.pin()
 	h = &handed{}
 	if h.err = c.store(&h.ValueWriter, reflect.NewAt(c.Type, p).Interface()); h.err != nil {
 		h.ValueWriter = ValueWriter{}

@@ -92,6 +92,7 @@ type walk struct {
 	static   typeSet // its closure
 	needs    needs
 	cells    []boxCell
+	copies   []unsafe.Pointer // of the variables, if unpinned
 	nesting  int
 	boxes    int
 	current  int32 // region being scanned
@@ -237,6 +238,7 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 		case opAtomicAny:
 			extra += w.boxed(o.sub.typ, unsafe.Pointer(w.loadedAny(at)))
 		case opAtomicPointer:
+			w.pin()
 			if q := atomicPointer(at); q != nil && o.sub.size != 0 {
 				w.pointer(at, q, o.sub)
 			}
@@ -274,6 +276,7 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 func (w *walk) loadedAny(p unsafe.Pointer) *any {
 	v := w.loaded[p]
 	if v == nil {
+		w.pin()
 		v = new(any)
 		*v = (*atomic.Value)(p).Load()
 		if w.loaded == nil {
@@ -380,6 +383,9 @@ func roomy[T any](s []T) []T {
 func (w *walk) addBox(r Root) {
 	cell := reflect.New(r.Value.Type())
 	cell.Elem().Set(r.Value)
+	if w.st.unpinned {
+		w.copies = append(w.copies, cell.UnsafePointer())
+	}
 	box, i := w.append(cell.UnsafePointer())
 	box.plan, box.kind, box.parent = w.eng.planOf(r.Value.Type()), pod.SlotBox, -1
 	w.cells = append(w.cells, boxCell{name: r.Name, region: i})

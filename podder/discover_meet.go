@@ -107,7 +107,11 @@ func (w *walk) meet(q unsafe.Pointer, p *plan, kind pod.Kind, size uintptr) (*re
 	c.used |= mine
 	c.insert(lo, i)
 	st.regions.n, st.pins.n, edges.n = i+1, i+1, e+1
-	st.pins.last[k] = q
+	if st.unpinned {
+		st.addresses().last[k] = a
+	} else {
+		st.pins.last[k] = q
+	}
 	edges.last[ek] = i
 	r := &st.regions.last[k]
 	r.begin(q, p, kind, w.current)

@@ -16,6 +16,7 @@ func (w *walk) before(t reflect.Type, p unsafe.Pointer) {
 	if w.settled || w.nesting > 0 {
 		return
 	}
+	w.pin()
 	w.st.walkAlways = true // it may change what was found to be the same already
 	hook := reflect.NewAt(t, p).Interface().(BeforeStorer)
 	if err := guarded(hook.BeforeStore); err != nil {

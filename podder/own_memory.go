@@ -117,8 +117,10 @@ func (m *ownMemory) small(n int) bool {
 	return false
 }
 
-// ownBlock returns a zeroed block of a list.
-func ownBlock[T any](m *ownMemory) *[listBlock]T { return ownArray[[listBlock]T](m) }
+// ownBlock returns a block of a list, zeroed if cleared is set.
+func ownBlock[T any](m *ownMemory, cleared bool) *[listBlock]T {
+	return ownArrayOf[[listBlock]T](m, cleared)
+}
 
 // bytes returns what the blocks take.
 func (l *blockList[T]) bytes() int64 {
@@ -127,10 +129,16 @@ func (l *blockList[T]) bytes() int64 {
 }
 
 // ownArray returns a zeroed B, which is an array.
-func ownArray[B any](m *ownMemory) *B {
+func ownArray[B any](m *ownMemory) *B { return ownArrayOf[B](m, true) }
+
+// ownArrayOf is ownArray, or returns a B that may be anything.
+func ownArrayOf[B any](m *ownMemory, cleared bool) *B {
 	var b B
 	n := int(unsafe.Sizeof(b))
 	if !m.small(n) {
+		if !cleared {
+			return (*B)(m.outside().AllocAny(n))
+		}
 		return (*B)(m.outside().Alloc(n))
 	}
 	if m == nil || m.spare == nil {

@@ -140,7 +140,7 @@ func TestSpareBlocksAreCleared(t *testing.T) {
 	for range 3 {
 		m := ownMemory{spare: &spare, heapOnly: true}
 		for range 2 * maxSpare {
-			regions, numbers := ownBlock[region](&m), ownBlock[int32](&m)
+			regions, numbers := ownBlock[region](&m, true), ownBlock[int32](&m, true)
 			for i := range regions {
 				if regions[i] != (region{}) || numbers[i] != 0 {
 					t.Fatal("not cleared")

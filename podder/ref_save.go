@@ -24,6 +24,7 @@ func (w *walk) ref(o *op, at unsafe.Pointer) {
 	if c == nil {
 		return
 	}
+	w.pin()
 	q := c.object()
 	if q == nil && w.eng.keeps(c) {
 		w.edge(w.stored(c.place))

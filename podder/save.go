@@ -166,6 +166,9 @@ func (g *Graph) saveWalking(ctx context.Context, roots []Root, sink pod.Sink, la
 	}
 	if w.first && len(g.cur.pods) == 0 && p.chooser == nil {
 		w.stream = newStream(e, last, g.late)
+		if last {
+			w.leaveUnpinned()
+		}
 	}
 	if err := w.discover(roots); err != nil {
 		return nil, err

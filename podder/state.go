@@ -14,13 +14,15 @@ type state struct {
 	regions regionList
 	pins    blockList[unsafe.Pointer] // addresses of the regions, for the collector
 	pinned  ownMemory                 // of pins: from the heap, used again
-	spans   blockList[span]
-	shadows map[int32]arrayWords // the words of arrays as they were encoded, by span (shadow.go)
-	edges   blockList[int32]     // references of regions, in walk order (discover.go)
-	memory  regionIndex          // regions of memory by address
-	strings regionIndex          // bytes of long strings by address
-	pods    []podState
-	byID    map[pod.ID]int32
+	// unpinned says that variables hold all that was found, and pins are not in the heap (pinned.go).
+	unpinned bool
+	spans    blockList[span]
+	shadows  map[int32]arrayWords // the words of arrays as they were encoded, by span (shadow.go)
+	edges    blockList[int32]     // references of regions, in walk order (discover.go)
+	memory   regionIndex          // regions of memory by address
+	strings  regionIndex          // bytes of long strings by address
+	pods     []podState
+	byID     map[pod.ID]int32
 	// forwards are the forwarders that loads went through, by where they lead.
 	forwards map[unsafe.Pointer][]forward
 	types    map[typeKey]pod.TypeID
@@ -96,6 +98,7 @@ func newState() *state {
 // connect has the tables of an empty state take their memory from it.
 func (st *state) connect() {
 	st.pinned.heapOnly, st.pins.memory = true, &st.pinned
+	st.edges.whole, st.spans.whole = true, true
 	st.regions.memory, st.spans.memory, st.edges.memory, st.memory.own, st.strings.own = &st.own, &st.own, &st.own, &st.own, &st.own
 }
 
@@ -114,7 +117,11 @@ func (st *state) release() {
 func (st *state) addRegion(addr unsafe.Pointer) (*region, int32) {
 	r, i := st.regions.add()
 	r.addr = addr
-	st.pins.put(addr)
+	if st.unpinned {
+		st.addresses().put(uintptr(addr))
+	} else {
+		st.pins.put(addr)
+	}
 	return r, i
 }
 

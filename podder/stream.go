@@ -147,8 +147,8 @@ func (s *stream) cut(head, end int32, size uint32) {
 		s.flush()
 		st := s.e.st
 		s.open, s.bytes, s.late = int32(len(st.pods)), 0, false
-		st.pods = append(st.pods, podState{id: s.e.sink.NewPod(), isNew: true})
-		s.sealed = append(s.sealed, sealedPod{})
+		st.pods = append(roomy(st.pods), podState{id: s.e.sink.NewPod(), isNew: true})
+		s.sealed = append(roomy(s.sealed), sealedPod{})
 	}
 	s.bytes += size
 	s.rows = append(s.rows[:0], pieceRow{head, end, s.regs.at(head).parent})

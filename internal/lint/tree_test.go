@@ -70,6 +70,7 @@ var (
 		"podder/opaque_load.go",
 		"podder/order.go",
 		"podder/own_memory.go",
+		"podder/pinned.go",
 		"podder/plan.go",
 		"podder/ref.go",
 		"podder/ref_load.go",
