@@ -21,7 +21,7 @@ import (
 //	 8   4  length of what lies behind these 16 bytes
 //	12   4  CRC-32C of what lies behind these 16 bytes
 //	16   1  flags: bit 0 = the rest is an s2 block, bit 1 = and that is one of an
-//	        s2 block
+//	        s2 block, bit 2 = Huffman codes (huffman.go) of what these two say
 //	17      uvarint number, raw length; then the raw bytes, or their s2 form:
 //
 //	raw: uvarint members n, n × (key, uvarint length of contents), then the
@@ -42,6 +42,7 @@ const (
 
 	blockCompressed = 1
 	blockTwice      = 2
+	blockCoded      = 4
 
 	maxBlockRaw = maxForm + 1<<20
 )
@@ -62,6 +63,7 @@ type memberAt struct {
 type blockBuffers struct {
 	raw, stored, packed []byte
 	plain               bool // blocks are not compressed
+	coder               coder
 }
 
 // squeezer returns a shorter form of b, perhaps in the buffer, or b itself.
@@ -87,6 +89,10 @@ func (w *blockBuffers) block(number uint64, members []member, how squeezer) (sto
 		how = asItIs
 	}
 	packed, flags := how(b, &w.packed)
+	if !w.plain {
+		coded, flag := w.coder.code(packed)
+		packed, flags = coded, flags|flag
+	}
 	dst = slices.Grow(dst, len(packed)+maxBlockFront)
 	dst = append(appendBlockFront(dst, flags, number, len(b)), packed...)
 	sealBlock(dst[start:])
@@ -140,9 +146,9 @@ func squeeze(b []byte, buffer *[]byte) (packed []byte, flags byte) {
 	return once, blockCompressed
 }
 
-// decodeBlock returns a block's number and raw bytes. It allocates no more
-// than the block proves to need.
-func decodeBlock(b []byte) (number uint64, raw []byte, err error) {
+// decodeBlock returns a block's number and raw bytes, which are a part of b or in memory that nothing else is in.
+// It allocates no more than the block proves to need. Errors match dberr.ErrCorrupt, or dberr.ErrTooNew.
+func decodeBlock(b []byte, room *unpacking) (number uint64, raw []byte, err error) {
 	rest, err := blockRest(b)
 	if err != nil {
 		return 0, nil, err
@@ -150,7 +156,7 @@ func decodeBlock(b []byte) (number uint64, raw []byte, err error) {
 	if got, want := crc32.Checksum(rest, castagnoli), binary.LittleEndian.Uint32(b[12:]); got != want {
 		return 0, nil, corrupt("block has checksum %08x, expected %08x", got, want)
 	}
-	return unpackBlock(rest, &[2][]byte{})
+	return unpackBlock(rest, room, true)
 }
 
 // blockRest returns what lies behind a block's header.
@@ -163,50 +169,6 @@ func blockRest(b []byte) ([]byte, error) {
 		return nil, corrupt("block of %d bytes, expected %d", len(rest), n)
 	}
 	return rest, nil
-}
-
-// unpackBlock reads what lies behind a block's header. Room is memory that it may unpack into; what it
-// unpacks into instead it leaves there.
-func unpackBlock(rest []byte, room *[2][]byte) (number uint64, raw []byte, err error) {
-	r := binenc.NewReader(rest)
-	flags := r.Byte()
-	if flags > blockCompressed|blockTwice || flags == blockTwice {
-		r.Fail("flags %#x of a block are unknown", flags)
-	}
-	number = r.Uvarint()
-	n := r.Uvarint()
-	packed := r.Bytes(uint64(r.Len()))
-	if n > maxBlockRaw {
-		r.Fail("block of %d raw bytes", n)
-	}
-	if err := r.End(); err != nil {
-		return 0, nil, err
-	}
-	for i, flag := range [2]byte{blockTwice, blockCompressed} {
-		if flags&flag != 0 {
-			if packed, err = unsqueeze(room[i], packed, n); err != nil {
-				return 0, nil, fmt.Errorf("block %d: %w", number, err)
-			}
-			room[i] = packed
-		}
-	}
-	if uint64(len(packed)) != n {
-		return 0, nil, corrupt("block %d of %d raw bytes, expected %d", number, len(packed), n)
-	}
-	return number, packed, nil
-}
-
-// unsqueeze decodes an s2 block of at most limit bytes, into the memory of dst if it fits there.
-func unsqueeze(dst, b []byte, limit uint64) ([]byte, error) {
-	n, err := s2.DecodedLen(b)
-	if err != nil || uint64(n) > limit {
-		return nil, corrupt("compressed from %d bytes of %d at most", n, limit)
-	}
-	raw, err := s2.Decode(dst[:cap(dst)], b)
-	if err != nil {
-		return nil, corrupt("%v", err)
-	}
-	return raw, nil
 }
 
 // blockMembers reads the directory of a block's raw bytes.

@@ -25,7 +25,7 @@ func TestBlockGivesItsMembersBack(t *testing.T) {
 			members = append(members, member{key, bytes.Repeat([]byte(fmt.Sprint(rng.IntN(9))), rng.IntN(300))})
 		}
 		stored, size, at := appendBlock([]byte("before"), 12, members, rng.IntN(2) == 0)
-		no, raw, err := decodeBlock(stored[len("before"):])
+		no, raw, err := decodeBlock(stored[len("before"):], new(unpacking))
 		if err != nil || no != 12 || len(raw) != size {
 			t.Fatalf("block %d of %d bytes, expected 12 of %d: %v", no, len(raw), size, err)
 		}
@@ -40,7 +40,7 @@ func TestBlockGivesItsMembersBack(t *testing.T) {
 			}
 		}
 		for cut := range len(stored) - 6 {
-			if _, _, err := decodeBlock(stored[6 : 6+cut]); err == nil {
+			if _, _, err := decodeBlock(stored[6 : 6+cut], new(unpacking)); err == nil {
 				t.Fatalf("%d of %d bytes were accepted", cut, len(stored)-6)
 			}
 		}

@@ -191,7 +191,7 @@ func (p *packer) rewriteSparse() error {
 
 // rewrite moves what is live of a block in the tree into new blocks.
 func (p *packer) rewrite(number uint64, row blockRow) error {
-	raw, _, err := readBlock(p.page, nil, number, row)
+	raw, _, err := readBlock(p.page, nil, &p.room, number, row)
 	if err != nil {
 		return err
 	}

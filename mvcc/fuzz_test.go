@@ -32,12 +32,19 @@ func FuzzBlock(f *testing.F) {
 		f.Add(b, false)
 		f.Add(b, true)
 	}
+	for _, text := range [][]byte{fewLetters(300), bytes.Repeat(fewLetters(2000), 3)} { // Huffman codes of raw bytes, and of s2
+		b, _, _ := appendBlock(nil, 6, []member{{versionKey(nil, 3, 1, 9), text}}, true)
+		if b[blockHeader]&blockCoded == 0 {
+			f.Fatalf("block with flags %#x has no Huffman codes", b[blockHeader])
+		}
+		f.Add(b, true)
+	}
 	f.Fuzz(func(t *testing.T, b []byte, mend bool) {
 		b = bytes.Clone(b)
 		if mend {
 			mendBlock(b)
 		}
-		_, raw, err := decodeBlock(b)
+		_, raw, err := decodeBlock(b, new(unpacking))
 		if err != nil {
 			return
 		}
@@ -161,7 +168,7 @@ func TestABlockNoticesEachFlippedBit(t *testing.T) {
 	for i := range b {
 		for bit := range 8 {
 			b[i] ^= 1 << bit
-			if _, _, err := decodeBlock(b); err == nil {
+			if _, _, err := decodeBlock(b, new(unpacking)); err == nil {
 				t.Fatalf("bit %d of byte %d of %d may be flipped", bit, i, len(b))
 			}
 			b[i] ^= 1 << bit

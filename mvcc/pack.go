@@ -47,6 +47,7 @@ type packer struct {
 	pod       []byte       // pod and line of the version row before
 	written   uint64       // bytes of blocks
 	buffers   blockBuffers
+	room      unpacking  // blocks that are rewritten are read with it
 	blocks    []keyValue // rows of new blocks
 	changes   map[uint64]*blockChange
 	adopted   map[uint64]blockRow // blocks of extents that the overlay brings

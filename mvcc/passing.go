@@ -39,12 +39,6 @@ func (p *passed) again(number, size uint64) bool {
 	return false
 }
 
-// passingBlock is memory for one block.
-type passingBlock struct {
-	stored []byte
-	raw    [2][]byte // unpackBlock's
-}
-
 // tinyMember returns what an envelope names, which is tiny, of its block, in memory that stays.
 func (v *view) tinyMember(e *envelope) ([]byte, error) {
 	raw, ok := v.atHand(e.block)
@@ -65,11 +59,8 @@ func (v *view) tinyMember(e *envelope) ([]byte, error) {
 
 // passingMember is tinyMember of a block that is not kept. The row has the checksum of all that is read.
 func (v *view) passingMember(e *envelope, row blockRow) ([]byte, error) {
-	b, _ := v.s.passing.Get().(*passingBlock)
-	if b == nil {
-		b = new(passingBlock)
-	}
-	defer v.s.passing.Put(b)
+	b := v.s.blockRoom()
+	defer v.s.rooms.Put(b)
 	stored, err := v.pv.ReadRecordInto(b.stored, row.place)
 	if err != nil {
 		return nil, err
@@ -79,7 +70,7 @@ func (v *view) passingMember(e *envelope, row blockRow) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	number, raw, err := unpackBlock(rest, &b.raw)
+	number, raw, err := unpackBlock(rest, &b.unpacking, false)
 	if err != nil {
 		return nil, err
 	}

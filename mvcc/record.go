@@ -127,6 +127,7 @@ type rawBlock struct {
 // rows in the order of keys. Each checkpoint has put its rows into blocks in that order, so few
 // blocks at a time are needed, and no one again; the cache is for what others need.
 type nearBlocks struct {
+	room unpacking
 	list [nearMax]nearBlock
 	next int
 }
@@ -156,7 +157,7 @@ func (n *nearBlocks) read(pv *pager.View, number uint64, row blockRow) ([]byte, 
 	b := &n.list[n.next]
 	spare := b.stored
 	*b = nearBlock{}
-	raw, stored, err := readBlock(pv, spare, number, row)
+	raw, stored, err := readBlock(pv, spare, &n.room, number, row)
 	if err == nil && max(len(raw), cap(stored)) <= 2*coldBytes {
 		*b = nearBlock{rawBlock{number, raw}, stored}
 		n.next = (n.next + 1) % nearMax
@@ -166,11 +167,11 @@ func (n *nearBlocks) read(pv *pager.View, number uint64, row blockRow) ([]byte, 
 
 // readBlock reads a block from the file, into the memory of spare if it can. It returns what is
 // stored, too, which raw may be a part of.
-func readBlock(pv *pager.View, spare []byte, number uint64, row blockRow) (raw, stored []byte, err error) {
+func readBlock(pv *pager.View, spare []byte, room *unpacking, number uint64, row blockRow) (raw, stored []byte, err error) {
 	if stored, err = pv.ReadRecordInto(spare, row.place); err != nil {
 		return nil, nil, err
 	}
-	no, raw, err := decodeBlock(stored)
+	no, raw, err := decodeBlock(stored, room)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -188,14 +189,27 @@ func (b *blockRow) expect(number, found uint64, raw []byte) error {
 	return nil
 }
 
+// blockRoom is memory for reading one block at a time.
+type blockRoom struct {
+	stored []byte
+	unpacking
+}
+
+// blockRoom returns one that nobody uses.
+func (s *Store) blockRoom() *blockRoom {
+	if b, _ := s.rooms.Get().(*blockRoom); b != nil {
+		return b
+	}
+	return new(blockRoom)
+}
+
 // readAlone is readBlock into memory that nothing else is in. What is stored is read into memory that is used
 // again, unless the raw bytes are a part of it.
 func (s *Store) readAlone(pv *pager.View, number uint64, row blockRow) ([]byte, error) {
-	spare, _ := s.stored.Get().(*[]byte)
-	if spare == nil {
-		spare = new([]byte)
-	}
-	raw, stored, err := readBlock(pv, *spare, number, row)
+	room := s.blockRoom()
+	defer s.rooms.Put(room)
+	raw, stored, err := readBlock(pv, room.stored, &room.unpacking, number, row)
+	room.stored = nil
 	if err != nil {
 		return nil, err
 	}
@@ -205,8 +219,7 @@ func (s *Store) readAlone(pv *pager.View, number uint64, row blockRow) ([]byte, 
 		fallthrough
 	case !within:
 		if cap(stored) <= 2*coldBytes {
-			*spare = stored
-			s.stored.Put(spare)
+			room.stored = stored
 		}
 	}
 	return raw, nil

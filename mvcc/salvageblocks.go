@@ -28,6 +28,7 @@ import (
 //     numbers that the next one gave out again, and moving a block leaves the old
 //     bytes behind. Both hold what was committed, so 2 and 3 hold whichever it is.
 type salvageBlocks struct {
+	room   unpacking
 	places map[uint64][]pager.Place // by number, that of the row first
 	cache  []*openedBlock
 	cached int
@@ -62,7 +63,7 @@ func (s *salvager) readPlace(pl pager.Place) *openedBlock {
 	if !ok {
 		return nil
 	}
-	number, raw, err := decodeBlock(stored)
+	number, raw, err := decodeBlock(stored, &s.blocks.room)
 	if err != nil || pl.CRC != 0 && pl.CRC != crc32.Checksum(stored, castagnoli) {
 		return nil
 	}

@@ -23,8 +23,7 @@ type Store struct {
 	pods       *cache.Cache[*merged]
 	blocks     *cache.Cache[[]byte] // raw bytes by number
 	recent     recentBlocks
-	stored     sync.Pool // of *[]byte, to read blocks into
-	passing    sync.Pool // of *passingBlock
+	rooms      sync.Pool // of *blockRoom
 	passed     passed
 	secret     [32]byte
 	lost       *lostRows // by a salvage; nil = nothing

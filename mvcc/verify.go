@@ -111,6 +111,7 @@ type verifier struct {
 	changed               map[string]pod.Ref // names that the commit at hand binds
 	// lostExport are slots that the commit at hand no longer exports.
 	lostExport []pod.Ref
+	room       unpacking // blocks are read with it
 }
 
 type nameChange struct {

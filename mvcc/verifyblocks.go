@@ -1,10 +1,8 @@
 package mvcc
 
 import (
-	"errors"
 	"fmt"
 
-	"github.com/poddb/poddb/internal/dberr"
 )
 
 // blocks checks the blocks of the page file as it was when Verify began: that
@@ -100,8 +98,8 @@ func (w *verifier) blockSums(counted blockSums) error {
 
 // block reads a block, past the cache, and looks up each member's row.
 func (w *verifier) block(number uint64, row blockRow) error {
-	raw, _, err := readBlock(w.v.pv, nil, number, row)
-	if errors.Is(err, dberr.ErrCorrupt) && len(w.report.Problems) > 0 {
+	raw, _, err := readBlock(w.v.pv, nil, &w.room, number, row)
+	if corruption(err) && len(w.report.Problems) > 0 {
 		return nil // whoever read a member has said it
 	}
 	if err != nil {
