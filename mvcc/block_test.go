@@ -40,7 +40,7 @@ func TestBlockGivesItsMembersBack(t *testing.T) {
 			}
 		}
 		for cut := range len(stored) - 6 {
-			if _, _, err := decodeBlock(stored[6 : 6+cut], new(unpacking)); err == nil {
+			if _, _, err := decodeBlock(stored[6:6+cut], new(unpacking)); err == nil {
 				t.Fatalf("%d of %d bytes were accepted", cut, len(stored)-6)
 			}
 		}

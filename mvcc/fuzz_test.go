@@ -3,9 +3,11 @@ package mvcc
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"testing"
 
+	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/pager"
 )
 
@@ -39,13 +41,23 @@ func FuzzBlock(f *testing.F) {
 		}
 		f.Add(b, true)
 	}
+	var room unpacking
 	f.Fuzz(func(t *testing.T, b []byte, mend bool) {
 		b = bytes.Clone(b)
 		if mend {
 			mendBlock(b)
 		}
 		_, raw, err := decodeBlock(b, new(unpacking))
+		if rest, bad := blockRest(b); bad == nil && (mend || err == nil) {
+			_, again, err2 := unpackBlock(rest, &room, false)
+			if (err == nil) != (err2 == nil) || err == nil && !bytes.Equal(raw, again) {
+				t.Fatalf("%d bytes, %v; into memory that was used %d bytes, %v", len(raw), err, len(again), err2)
+			}
+		}
 		if err != nil {
+			if !errors.Is(err, dberr.ErrCorrupt) && !errors.Is(err, dberr.ErrTooNew) {
+				t.Fatal(err)
+			}
 			return
 		}
 		found, err := blockMembers(raw)

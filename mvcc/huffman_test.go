@@ -2,8 +2,12 @@ package mvcc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/poddb/poddb/internal/dberr"
@@ -62,11 +66,14 @@ func TestDamagedHuffmanCodesAreCorruptOrOfTheLengthTheySay(t *testing.T) {
 			t.Fatalf("the first %d of %d bytes: %v", cut, len(whole), err)
 		}
 	}
-	refused := 0
+	refused, used := 0, new(unpacking)
 	for bit := range 8 * len(whole) {
 		lie := bytes.Clone(whole)
 		lie[bit/8] ^= 1 << (bit % 8)
 		back, err := new(unpacking).decode(nil, lie, 1<<20)
+		if again, err2 := used.decode(nil, lie, 1<<20); (err == nil) != (err2 == nil) || !bytes.Equal(again, back) {
+			t.Fatalf("bit %d: %v at first, %v in memory that was used", bit, err, err2)
+		}
 		switch {
 		case err == nil && len(back) <= 8*len(lie):
 		case errors.Is(err, dberr.ErrCorrupt):
@@ -94,12 +101,94 @@ func TestBlocksAreCodedUnlessNothingIsCompressed(t *testing.T) {
 			}
 		}
 	}
-	for _, flags := range []byte{blockTwice, blockTwice | blockCoded, 8} {
-		b, _, _ := (&blockBuffers{}).block(6, m, asItIs)
-		b[blockHeader] = flags
-		mendBlock(b)
-		if _, _, err := decodeBlock(b, new(unpacking)); !errors.Is(err, dberr.ErrCorrupt) {
+	half := fewLetters(5000)
+	m[0].data = append(half, half[:2500]...)
+	b, _, _ := (&blockBuffers{}).block(6, m, squeeze)
+	if b[blockHeader] != blockCompressed|blockCoded {
+		t.Fatalf("flags %#x of a block that repeats a third", b[blockHeader])
+	}
+	for flags, want := range map[byte]error{ // what follows would do
+		blockTwice | blockCoded:          dberr.ErrCorrupt,
+		blockCompressed | blockCoded | 8: dberr.ErrTooNew,
+	} {
+		lie := bytes.Clone(b)
+		lie[blockHeader] = flags
+		mendBlock(lie)
+		if _, _, err := decodeBlock(lie, new(unpacking)); !errors.Is(err, want) || !strings.Contains(err.Error(), "block 6 has flags") {
 			t.Errorf("flags %#x: %v", flags, err)
+		}
+	}
+}
+
+func TestTheLengthOfHuffmanCodesIsBounded(t *testing.T) {
+	whole, _ := new(coder).code(fewLetters(700))
+	codes := whole[2:]
+	for _, n := range []uint64{codeMin - 1, 8*uint64(len(codes)) + 1, codeMax, codeMax + 1, 1 << 63, math.MaxUint64} {
+		lie := append(binary.AppendUvarint(nil, n), codes...)
+		if _, err := new(unpacking).decode(nil, lie, math.MaxUint64); !errors.Is(err, dberr.ErrCorrupt) || !strings.Contains(err.Error(), "at most") {
+			t.Errorf("%d bytes in %d: %v", n, len(codes), err)
+		}
+	}
+}
+
+// Blocks of all sorts are read one after the other into the same memory, damaged ones in between: each reads as it
+// would alone, and what was read to be kept stays.
+func TestBlocksThatAreUnpackedIntoUsedMemory(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	var room unpacking
+	type keptBlock struct{ raw, want []byte }
+	var kept []keptBlock
+	flags := map[byte]int{}
+	for i := range 400 {
+		var data []byte
+		switch n := rng.IntN(6000); rng.IntN(5) {
+		case 0: // is not compressed
+			data = []byte(randomText(uint64(i), n))
+		case 1:
+			data = fewLetters(n)
+		case 2:
+			data = bytes.Repeat(fewLetters(n/8+1), 8)
+		case 3: // again and again, but for a little
+			for j := range n / 16 {
+				data = append(data, fmt.Sprintf("%16d", j*j)...)
+			}
+		case 4: // the same, of what has no short codes
+			noise := make([]byte, 200)
+			for j := range noise {
+				noise[j] = byte(rng.Uint32())
+			}
+			for range n / 100 {
+				data = append(append(append(data, noise[:100]...), byte(rng.Uint32())), noise[100:]...)
+			}
+		}
+		b, _, _ := appendBlock(nil, uint64(2*i), []member{{versionKey(nil, 3, 1, 9), data}}, true)
+		flags[b[blockHeader]]++
+		_, want, err := decodeBlock(b, new(unpacking))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rng.IntN(3) == 0 { // a lie in between may say anything, but it must not matter afterwards
+			lie := bytes.Clone(b)
+			lie[blockHeader+rng.IntN(len(b)-blockHeader)] ^= 1 << rng.IntN(8)
+			_, _, _ = unpackBlock(lie[blockHeader:], &room, rng.IntN(2) == 0)
+		}
+		_, raw, err := decodeBlock(b, &room)
+		if err != nil || !bytes.Equal(raw, want) {
+			t.Fatalf("block %d, flags %#x: %v", i, b[blockHeader], err)
+		}
+		kept = append(kept, keptBlock{raw, want})
+		if _, raw, err = unpackBlock(b[blockHeader:], &room, false); err != nil || !bytes.Equal(raw, want) {
+			t.Fatalf("block %d, flags %#x, into memory that is used again: %v", i, b[blockHeader], err)
+		}
+	}
+	for i, k := range kept {
+		if !bytes.Equal(k.raw, k.want) {
+			t.Fatalf("block %d changed after it was read", i)
+		}
+	}
+	for _, f := range []byte{0, blockCoded, blockCompressed, blockCompressed | blockCoded, blockCompressed | blockTwice, blockCompressed | blockTwice | blockCoded} {
+		if flags[f] == 0 {
+			t.Errorf("no block with flags %#x: %v", f, flags)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package mvcc
 
 import (
 	"fmt"
-
 )
 
 // blocks checks the blocks of the page file as it was when Verify began: that
