@@ -89,7 +89,7 @@ func (w *blockBuffers) block(number uint64, members []member, how squeezer) (sto
 		how = asItIs
 	}
 	packed, flags := how(b, &w.packed)
-	if !w.plain {
+	if !w.plain && worthCoding(len(b), size, len(members)) {
 		coded, flag := w.coder.code(packed)
 		packed, flags = coded, flags|flag
 	}

@@ -34,7 +34,7 @@ func FuzzBlock(f *testing.F) {
 		f.Add(b, false)
 		f.Add(b, true)
 	}
-	for _, text := range [][]byte{fewLetters(300), bytes.Repeat(fewLetters(2000), 3)} { // Huffman codes of raw bytes, and of s2
+	for _, text := range [][]byte{fewLetters(4200), bytes.Repeat(fewLetters(2000), 3)} { // Huffman codes of raw bytes, and of s2
 		b, _, _ := appendBlock(nil, 6, []member{{versionKey(nil, 3, 1, 9), text}}, true)
 		if b[blockHeader]&blockCoded == 0 {
 			f.Fatalf("block with flags %#x has no Huffman codes", b[blockHeader])

@@ -2,6 +2,7 @@ package mvcc
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -141,11 +142,13 @@ func TestBlocksThatAreUnpackedIntoUsedMemory(t *testing.T) {
 	flags := map[byte]int{}
 	for i := range 400 {
 		var data []byte
-		switch n := rng.IntN(6000); rng.IntN(5) {
+		switch n := rng.IntN(16 << 10); rng.IntN(6) {
 		case 0: // is not compressed
 			data = []byte(randomText(uint64(i), n))
 		case 1:
 			data = fewLetters(n)
+		case 5: // repeats nothing
+			data = []byte(base64.StdEncoding.EncodeToString([]byte(noise(t, n, uint64(i)))))
 		case 2:
 			data = bytes.Repeat(fewLetters(n/8+1), 8)
 		case 3: // again and again, but for a little
@@ -153,12 +156,9 @@ func TestBlocksThatAreUnpackedIntoUsedMemory(t *testing.T) {
 				data = append(data, fmt.Sprintf("%16d", j*j)...)
 			}
 		case 4: // the same, of what has no short codes
-			noise := make([]byte, 200)
-			for j := range noise {
-				noise[j] = byte(rng.Uint32())
-			}
+			text := noise(t, 200, uint64(i))
 			for range n / 100 {
-				data = append(append(append(data, noise[:100]...), byte(rng.Uint32())), noise[100:]...)
+				data = append(append(append(data, text[:100]...), byte(rng.Uint32())), text[100:]...)
 			}
 		}
 		b, _, _ := appendBlock(nil, uint64(2*i), []member{{versionKey(nil, 3, 1, 9), data}}, true)
@@ -189,6 +189,23 @@ func TestBlocksThatAreUnpackedIntoUsedMemory(t *testing.T) {
 	for _, f := range []byte{0, blockCoded, blockCompressed, blockCompressed | blockCoded, blockCompressed | blockTwice, blockCompressed | blockTwice | blockCoded} {
 		if flags[f] == 0 {
 			t.Errorf("no block with flags %#x: %v", f, flags)
+		}
+	}
+}
+
+// Whoever reads one of many small pods does not pay for Huffman codes of the others.
+func TestBlocksOfSmallMembersAreNotCoded(t *testing.T) {
+	for _, c := range []struct {
+		members, length int
+		coded           bool
+	}{{1, hotBytes / 2, true}, {1, hotBytes/2 - 1, false}, {8, hotBytes / 8, false}, {2, hotBytes / 2, true}, {100, 2 * hotBytes / 100, true}, {14, hotBytes / 8, false}} {
+		var members []member
+		for i := range c.members {
+			members = append(members, member{versionKey(nil, pid(3+i), 1, 9), fewLetters(c.length + i)[i:]})
+		}
+		b, raw, _ := appendBlock(nil, 6, members, true)
+		if coded := b[blockHeader]&blockCoded != 0; coded != c.coded {
+			t.Errorf("%d members of %d bytes, %d in all: coded %v", c.members, c.length, raw, coded)
 		}
 	}
 }
