@@ -44,8 +44,8 @@ func edgesForm(e EdgeSet) uint64 {
 	return edgesList
 }
 
-func appendExport(dst []byte, gap int, form uint64, e EdgeSet) []byte {
-	dst = binary.AppendUvarint(dst, uint64(gap)<<2|form)
+func appendExport(dst []byte, gap, bits int, form uint64, e EdgeSet) []byte {
+	dst = binary.AppendUvarint(dst, uint64(gap)<<bits|form)
 	if form != edgesList {
 		return dst
 	}
@@ -66,7 +66,7 @@ func appendExports(dst []byte, exports []Export) []byte {
 		if form == edgesList && i > 0 && sameEdges(exports[i-1].Edges, e.Edges) {
 			form = edgesSame
 		}
-		dst = appendExport(dst, int(e.Slot)-from, form, e.Edges)
+		dst = appendExport(dst, int(e.Slot)-from, 2, form, e.Edges)
 		from = int(e.Slot) + 1
 	}
 	return dst
@@ -181,7 +181,7 @@ func appendExportChanges(dst []byte, base, next []Export) ([]byte, bool) {
 		if c.gone {
 			form = edgesSame
 		}
-		dst = appendExport(dst, int(c.export.Slot)-from, form, c.export.Edges)
+		dst = appendExport(dst, int(c.export.Slot)-from, 2, form, c.export.Edges)
 		from = int(c.export.Slot) + 1
 	}
 	return dst, true

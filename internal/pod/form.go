@@ -35,12 +35,14 @@ import (
 //  3. The writer's choices depend on base and next alone: equal calls give
 //     equal bytes.
 //
-// A version that says something of generations has those right behind the head byte.
+// A version that says something of generations has those right behind the head byte. One
+// that stands alone or has a shared body may have its references and exports in runs (runs.go).
 const (
 	formatVersion    = 1
 	generationFormat = 2 // with generations
 	givenFormat      = 3 // slots given out have the version's own generation, and that is all
 	movedFormat      = 4 // with generations of which some have a home
+	// 5 to 8 are these with runs (runsFormats)
 )
 
 // Head byte: format version in the high half, body kind in the low half.
@@ -121,7 +123,8 @@ func StandsAlone(form []byte) bool { return len(form) > 0 && BodyKind(form[0]&15
 // AppendWholeHead appends the part of AppendWhole before the body. The bytes of
 // all slots, in slot order, are the rest: big ones need not be copied together.
 func AppendWholeHead(dst []byte, p *Pod) []byte {
-	return appendOwn(appendHead(dst, bodyWhole, p.Generations), p)
+	head := len(dst)
+	return appendOwn(appendHead(dst, bodyWhole, p.Generations), head, p)
 }
 
 // appendHead appends the head byte of a version with generations, and these if there are any.
@@ -138,22 +141,22 @@ func appendHead(dst []byte, kind BodyKind, list []SlotGeneration) []byte {
 
 // AppendWholeHeadOf is AppendWholeHead of a pod whose slots were added to w.
 func AppendWholeHeadOf(dst []byte, refs []Ref, exports []Export, w *DirectoryWriter) []byte {
+	head := len(dst)
 	dst = append(dst, formatVersion<<4|byte(bodyWhole))
-	return w.appendTo(appendExports(appendRefs(dst, refs), exports))
+	return w.appendTo(appendTables(dst, head, refs, exports))
 }
 
 // AppendWholeShared appends the version that is p with its body, as Body
 // returns it, in record r.
 func AppendWholeShared(dst []byte, p *Pod, r RecordNo) []byte {
+	head := len(dst)
 	dst = appendHead(dst, bodyShared, p.Generations)
 	dst = binary.AppendUvarint(dst, uint64(r))
-	return appendOwn(dst, p)
+	return appendOwn(dst, head, p)
 }
 
-func appendOwn(dst []byte, p *Pod) []byte {
-	dst = appendRefs(dst, p.Refs)
-	dst = appendExports(dst, p.Exports)
-	return appendDirectory(dst, p.Slots)
+func appendOwn(dst []byte, head int, p *Pod) []byte {
+	return appendDirectory(appendTables(dst, head, p.Refs, p.Exports), p.Slots)
 }
 
 func appendBody(dst []byte, p *Pod) []byte {
@@ -191,11 +194,12 @@ func DecodeVersion(b []byte) (*Version, error) {
 	r := binenc.NewReader(b)
 	head := r.Byte()
 	v := &Version{kind: BodyKind(head & 15)}
-	switch format := head >> 4; {
+	format, runs, err := splitFormat(head)
+	switch {
 	case r.Err() != nil:
-	case format > movedFormat:
-		return nil, fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, format, movedFormat)
-	case format < formatVersion || v.kind >= bodyKinds || format == givenFormat && !v.NeedsBase():
+	case err != nil:
+		return nil, err
+	case format < formatVersion || v.kind >= bodyKinds || format == givenFormat && !v.NeedsBase() || runs && v.NeedsBase():
 		r.Fail("pod version starts with %#02x", head)
 	default:
 		v.gives = format != formatVersion && v.NeedsBase()
@@ -208,7 +212,7 @@ func DecodeVersion(b []byte) (*Version, error) {
 	case v.NeedsBase():
 		v.readChanges(r)
 	default:
-		v.readWhole(r)
+		v.readWhole(r, runs)
 	}
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("pod version: %w", err)
@@ -216,12 +220,29 @@ func DecodeVersion(b []byte) (*Version, error) {
 	return v, nil
 }
 
-func (v *Version) readWhole(r *binenc.Reader) {
+// splitFormat returns the format that a head byte says, without runs, and whether it has them.
+func splitFormat(head byte) (format byte, runs bool, err error) {
+	format = head >> 4
+	if format > movedFormat+runsFormats {
+		return 0, false, fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, format, movedFormat+runsFormats)
+	}
+	if format > movedFormat {
+		return format - runsFormats, true, nil
+	}
+	return format, false, nil
+}
+
+func (v *Version) readWhole(r *binenc.Reader, runs bool) {
 	if v.kind == bodyShared {
 		v.record = RecordNo(r.Uvarint())
 	}
-	v.refs = refsPart{whole: true, refs: readRefs(r)}
-	v.exps = exportsPart{whole: true, exports: readExports(r)}
+	v.refs, v.exps = refsPart{whole: true}, exportsPart{whole: true}
+	if runs {
+		v.refs.refs = readRefRuns(r, nil)
+		v.exps.exports = readExportRuns(r, nil, readEdges, func(n uint32) []uint32 { return []uint32{n} })
+	} else {
+		v.refs.refs, v.exps.exports = readRefs(r), readExports(r)
+	}
 	v.dir = readDirectory(r)
 	if v.kind == bodyShared || r.Err() != nil {
 		return

@@ -143,10 +143,10 @@ func TestRunsCostTheirChange(t *testing.T) {
 }
 
 func TestReaderRefusesOtherFormats(t *testing.T) {
-	if _, err := DecodeVersion([]byte{5 << 4}); !errors.Is(err, dberr.ErrTooNew) {
+	if _, err := DecodeVersion([]byte{9 << 4}); !errors.Is(err, dberr.ErrTooNew) {
 		t.Errorf("newer format: %v", err)
 	}
-	for _, b := range [][]byte{nil, {0}, {0x14}, {0x1f}, {0x30}, {0x31, 0}} {
+	for _, b := range [][]byte{nil, {0}, {0x14}, {0x1f}, {0x30}, {0x31, 0}, {0x52, 0}, {0x63}, {0x70}, {0x72}} {
 		if _, err := DecodeVersion(b); !errors.Is(err, dberr.ErrCorrupt) {
 			t.Errorf("%x: %v", b, err)
 		}

@@ -143,6 +143,18 @@ func goldenMoved() *Pod {
 // goldenOwn is the generation of the changes.
 var goldenOwn = Generation{Line: 2, Number: 302}
 
+func goldenRuns() *Pod {
+	p := &Pod{Refs: []Ref{{}, {}, {}, {}, {2, 2}, {2, 3}, {2, 4}, {2, 5}, {}, {}, {}, {2, 0}}}
+	for i := range 8 {
+		p.Slots = append(p.Slots, Data{SlotObject, 6, []byte{byte('a' + i)}, nil})
+		p.Exports = append(p.Exports, Export{Slot(i), none})
+		if i > 3 {
+			p.Exports[i].Edges = list(uint32(i))
+		}
+	}
+	return p
+}
+
 func goldenOneSlot() *Pod {
 	whole := goldenWhole()
 	return &Pod{Refs: whole.Refs, Exports: []Export{{0, all}}, Slots: []Data{{SlotObject, 6, whole.Body(), nil}}}
@@ -171,6 +183,7 @@ func TestGoldenFile(t *testing.T) {
 		{"patch that gives out slots", bodyPatch, goldenGivenAnew(), goldenGiven(), func() []byte { return AppendPatch(nil, goldenGivenAnew(), goldenGiven(), goldenOwn) }},
 		{"whole with a moved object", bodyWhole, nil, goldenMoved(), func() []byte { return AppendWhole(nil, goldenMoved()) }},
 		{"patch with a moved object", bodyPatch, goldenGivenAnew(), goldenMoved(), func() []byte { return AppendPatch(nil, goldenGivenAnew(), goldenMoved(), goldenOwn) }},
+		{"whole with runs", bodyWhole, nil, goldenRuns(), func() []byte { return AppendWhole(nil, goldenRuns()) }},
 		{"delta", bodyDelta, whole, goldenDelta(), nil},
 		{"delta with directory changes", bodyDelta, whole, goldenShorter(), nil},
 		{"delta with a directory", bodyDelta, whole, goldenOneSlot(), nil},
@@ -202,7 +215,7 @@ func TestGoldenFile(t *testing.T) {
 			}
 		})
 	}
-	if len(file) != 15 { // with the shared body and what stands before the first name
+	if len(file) != 16 { // with the shared body and what stands before the first name
 		t.Errorf("%d items in the file, of which some are not read", len(file))
 	}
 }

@@ -38,7 +38,10 @@ func (c refCode) ref(prev ID) Ref {
 	return Ref{Pod: prev + ID(c.pod), Slot: c.slot}
 }
 
-func appendRef(dst []byte, ref Ref, prev ID) []byte {
+func appendRef(dst []byte, ref Ref, prev ID) []byte { return appendRefCode(dst, ref, prev, 0) }
+
+// appendRefCode is appendRef with codes from 2 on that are higher.
+func appendRefCode(dst []byte, ref Ref, prev ID, higher uint64) []byte {
 	if ref.Pod == 0 {
 		return append(dst, 0)
 	}
@@ -50,14 +53,15 @@ func appendRef(dst []byte, ref Ref, prev ID) []byte {
 		return binary.AppendUvarint(dst, uint64(ref.Slot))
 	}
 	if ref.Slot == 0 {
-		return binary.AppendUvarint(dst, 2+z<<1)
+		return binary.AppendUvarint(dst, 2+higher+z<<1)
 	}
-	dst = binary.AppendUvarint(dst, 2+(z<<1|1))
+	dst = binary.AppendUvarint(dst, 2+higher+(z<<1|1))
 	return binary.AppendUvarint(dst, uint64(ref.Slot))
 }
 
-func readRef(r *binenc.Reader) refCode {
-	t := r.Uvarint()
+func readRef(r *binenc.Reader) refCode { return readRefCode(r, r.Uvarint()) }
+
+func readRefCode(r *binenc.Reader, t uint64) refCode {
 	switch {
 	case t == 0:
 		return refCode{}

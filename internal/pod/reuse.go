@@ -55,20 +55,27 @@ func (p *Pod) Read(b []byte, shared func(RecordNo) ([]byte, error)) error {
 	}
 	m := p.reused
 	m.runs, m.edges, m.lengths, m.gens, m.shared = m.runs[:0], m.edges[:0], m.lengths[:0], m.gens[:0], kind == bodyShared
-	switch head := r.Byte(); {
+	head := r.Byte()
+	format, runs, err := splitFormat(head)
+	switch {
 	case r.Err() != nil:
-	case head>>4 > movedFormat:
-		return fmt.Errorf("%w: pod version of format %d, this program knows %d", dberr.ErrTooNew, head>>4, movedFormat)
-	case head == generationFormat<<4|byte(kind) || head == movedFormat<<4|byte(kind):
-		m.gens = readGenerations(m.gens, r, head>>4, false)
-	case head != formatVersion<<4|byte(kind):
+	case err != nil:
+		return err
+	case head&15 == byte(kind) && (format == generationFormat || format == movedFormat):
+		m.gens = readGenerations(m.gens, r, format, false)
+	case head&15 != byte(kind) || format != formatVersion:
 		r.Fail("pod version that stands alone starts with %#02x", head)
 	}
 	if kind == bodyShared {
 		record = RecordNo(r.Uvarint())
 	}
-	p.readRefs(r)
-	p.readExports(r)
+	if runs {
+		p.Refs = readRefRuns(r, p.Refs[:0])
+		p.Exports = readExportRuns(r, p.Exports[:0], p.readEdgeList, p.oneEdge)
+	} else {
+		p.readRefs(r)
+		p.readExports(r)
+	}
 	total := p.readSlots(r)
 	body := b[len(b)-r.Len():]
 	if kind == bodyShared && r.Err() == nil {
@@ -168,6 +175,13 @@ func (p *Pod) readEdgeList(r *binenc.Reader) []uint32 {
 		from++
 	}
 	return p.reused.edges[start:len(p.reused.edges):len(p.reused.edges)]
+}
+
+// oneEdge makes a list of one.
+func (p *Pod) oneEdge(n uint32) []uint32 {
+	e := append(p.reused.edges, n)
+	p.reused.edges = e
+	return e[len(e)-1 : len(e) : len(e)]
 }
 
 // readSlots reads the directory, all but the bytes of slots, and returns their
