@@ -365,7 +365,9 @@ func (r *mergeRun) build() error {
 		}
 		c.Refs = e.used()
 		for _, s := range slices.Sorted(maps.Keys(exports)) {
-			c.Exports = append(c.Exports, pod.Export{Slot: s, Edges: e.from(s)})
+			if err := r.addExport(&c, e, s); err != nil {
+				return err
+			}
 		}
 		for s, d := range p.slots {
 			if d.Kind != pod.SlotFree {
@@ -395,7 +397,9 @@ func (r *mergeRun) exportMore() error {
 		c := r.built[id]
 		c.Exports = slices.Clone(c.Exports)
 		for _, s := range slots {
-			c.Exports = append(c.Exports, pod.Export{Slot: s, Edges: e.from(s)})
+			if err := r.addExport(&c, e, s); err != nil {
+				return err
+			}
 		}
 		slices.SortFunc(c.Exports, func(x, y pod.Export) int { return int(x.Slot) - int(y.Slot) })
 		ours, err := r.podOf(oursSide, id)
@@ -406,6 +410,15 @@ func (r *mergeRun) exportMore() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// addExport has a change export a slot, with what that reaches.
+func (r *mergeRun) addExport(c *pod.Change, e *mergeEdges, s pod.Slot) error {
+	if int(s) >= len(e.p.Slots) || e.p.Slots[s].Kind == pod.SlotFree {
+		return r.v[theirsSide].corrupt(target{c.ID, s}, "reference to a slot that is not there")
+	}
+	c.Exports = append(c.Exports, pod.Export{Slot: s, Edges: e.from(s)})
 	return nil
 }
 
