@@ -70,8 +70,8 @@ func (p *Pod) Read(b []byte, shared func(RecordNo) ([]byte, error)) error {
 		record = RecordNo(r.Uvarint())
 	}
 	if runs {
-		p.Refs = readRefRuns(r, p.Refs[:0])
-		p.Exports = readExportRuns(r, p.Exports[:0], p.readEdgeList, p.oneEdge)
+		p.Refs = readRefRuns(r, p.Refs)
+		p.Exports = readExportRuns(r, p.Exports, p.readEdgeList, p.oneEdge)
 	} else {
 		p.readRefs(r)
 		p.readExports(r)

@@ -103,9 +103,20 @@ func appendRefRuns(dst []byte, refs []Ref) []byte {
 	return dst
 }
 
-// readRefRuns appends the references to refs.
-func readRefRuns(r *binenc.Reader, refs []Ref) []Ref {
+// runCount reads a number of elements, of which a byte stands for most at most.
+func runCount(r *binenc.Reader, most int) int {
 	n := readSlotCount(r)
+	if n > most*r.Len() {
+		r.Fail("%d elements in %d bytes", n, r.Len())
+		return 0
+	}
+	return n
+}
+
+// readRefRuns reads the references into the memory of refs, if they fit there.
+func readRefRuns(r *binenc.Reader, refs []Ref) []Ref {
+	n := runCount(r, mostRefs/2)
+	refs = room(refs, n)
 	last := Ref{}
 	for len(refs) < n && r.Err() == nil {
 		t := r.Uvarint()
@@ -184,9 +195,10 @@ func exportRun(exports []Export) (n int, form byte) {
 	return run(isNext), exportsFollow
 }
 
-// readExportRuns appends the exports to exports. list reads a list of edges, one makes a list of one.
+// readExportRuns reads the exports into the memory of exports, if they fit there. list reads a list of edges, one makes a list of one.
 func readExportRuns(r *binenc.Reader, exports []Export, list func(*binenc.Reader) []uint32, one func(uint32) []uint32) []Export {
-	n := readSlotCount(r)
+	n := runCount(r, mostExports)
+	exports = room(exports, n)
 	from := uint64(0)
 	for len(exports) < n {
 		x := r.Uvarint()
