@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/poddb/poddb/internal/vfs"
@@ -35,6 +36,7 @@ type DB struct {
 	index  bool         // of namespaces: not Options.NoIndex
 	graphs *podder.Pool // for transactions
 	tables sync.Pool    // of *txTables
+	moved  movedCounts
 
 	// Replaced by tests.
 	newTimer func(time.Duration) *time.Timer
@@ -107,4 +109,21 @@ func (d *DB) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, error) 
 }
 
 // Stats returns current figures; it is cheap.
-func (d *DB) Stats() Stats { return d.store.Stats() }
+func (d *DB) Stats() Stats {
+	s := d.store.Stats()
+	s.PodsSplit, s.PodsDivided, s.SlotsMoved, s.MovedBytes = d.moved.split.Load(), d.moved.divided.Load(), d.moved.slots.Load(), d.moved.bytes.Load()
+	return s
+}
+
+// movedCounts add up what saves of namespaces moved from pod to pod.
+type movedCounts struct{ split, divided, slots, bytes atomic.Uint64 }
+
+func (c *movedCounts) add(s *SaveStats) {
+	if s.SlotsMoved == 0 {
+		return
+	}
+	c.split.Add(uint64(s.PodsSplit))
+	c.divided.Add(uint64(s.PodsDivided))
+	c.slots.Add(uint64(s.SlotsMoved))
+	c.bytes.Add(uint64(s.MovedBytes))
+}

@@ -390,7 +390,7 @@ func TestMergeOfRandomEdits(t *testing.T) {
 	clean, cut := 0, 0
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed_", seed), func(t *testing.T) {
-			if mergeRandom(t, seed) {
+			if mergeRandom(t, seed, nil) {
 				clean++
 			} else {
 				cut++
@@ -403,10 +403,17 @@ func TestMergeOfRandomEdits(t *testing.T) {
 	}
 }
 
-func mergeRandom(t *testing.T, seed uint64) (whole bool) {
+// The same while saves move objects from pod to pod.
+func TestMergeOfRandomEditsWithRepod(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint("seed_", seed), func(t *testing.T) { mergeRandom(t, seed, &db.Options{Repod: true}) })
+	}
+}
+
+func mergeRandom(t *testing.T, seed uint64, o *db.Options) (whole bool) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), sampleName)
-	d := must(db.Open(ctx, path, nil))(t)
+	d := must(db.Open(ctx, path, o))(t)
 	defer func() {
 		if err := d.Close(); err != nil {
 			t.Error(err)
@@ -488,7 +495,7 @@ func mergeRandom(t *testing.T, seed uint64) (whole bool) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	d = must(db.Open(ctx, path, nil))(t)
+	d = must(db.Open(ctx, path, o))(t)
 	ns = namespace(t, d)
 	if text := graphText(openGarden(t, ns, gardenNames(t, d, "main"))); len(lost) == 0 && !back && text != expected {
 		t.Fatalf("after opening: %s", differAt(text, expected))

@@ -62,6 +62,12 @@ type SaveStats struct {
 	IndexBytes int64
 	// Hinted objects and arrays were not looked at, because Options.Hints vouched for them.
 	Hinted int
+	// PodsSplit and PodsDivided are pods that objects left for pods of their own, in a save that
+	// wrote them anyway, because that costs less by their history, or because they
+	// had outgrown what a pod may hold. SlotsMoved are these objects, arrays and maps, and
+	// MovedBytes about what was written for it. Stats has the sums.
+	PodsSplit, PodsDivided, SlotsMoved int
+	MovedBytes                         int64
 }
 
 // Namespace opens the live variables of a branch at its newest version.
@@ -431,7 +437,9 @@ func (ns *Namespace) save(ctx context.Context, o SaveOptions) (Version, error) {
 	v := sn.Version()
 	ns.follow(ctx, sn)
 	w := tx.Written()
-	ns.last = SaveStats{Version: v, Objects: saved.Objects, Pods: saved.Pods, PodsWritten: w.PodsNew + w.PodsChanged, Bytes: int64(w.Bytes), Walked: saved.Walked, IndexBytes: ns.graph.IndexBytes(), Hinted: saved.Hinted}
+	ns.last = SaveStats{Version: v, Objects: saved.Objects, Pods: saved.Pods, PodsWritten: w.PodsNew + w.PodsChanged, Bytes: int64(w.Bytes), Walked: saved.Walked, IndexBytes: ns.graph.IndexBytes(), Hinted: saved.Hinted,
+		PodsSplit: saved.PodsSplit, PodsDivided: saved.PodsDivided, SlotsMoved: saved.SlotsMoved, MovedBytes: saved.MovedBytes}
+	ns.d.moved.add(&ns.last)
 	return v, nil
 }
 

@@ -44,6 +44,16 @@ type Options struct {
 	// together what the history of the database does not say changes apart. It moves nothing
 	// that is stored, and what one strategy wrote reads alike with another.
 	Strategy Strategy
+	// Repod has saves of namespaces that look only at what differs move objects, arrays and maps
+	// of pods that they write anyway to other pods: with Learned where the history of the pod
+	// says that this stores less, and where a pod has grown to more than twice PodTargetBytes.
+	// What moves is written once more (SaveStats.MovedBytes says how much) and leaves a
+	// forwarder of some 20 bytes; Diff, Checkout and Merge take it for the object that it was.
+	// It never moves what other pods refer to, merges no pods, and does nothing with NoIndex or
+	// in transactions. It is off because merges of branches that both moved objects are tested
+	// less than all else: a namespace that opens what such a merge made may write a version
+	// although its program changed nothing. What it moved stays readable without it.
+	Repod bool
 	// NoIndex has every save of a namespace look at everything that its variables reach.
 	// Else, from the third on, saves compare what is in memory with fingerprints of what it
 	// was when it was stored, and look only at what differs. What those cannot see is
@@ -198,6 +208,7 @@ func (o Options) podding(reg *podder.Registry, secret [32]byte) podder.Config {
 		Registry: reg, Secret: secret,
 		TargetBytes:     o.PodTargetBytes,
 		Strategy:        o.Strategy,
+		Repod:           o.Repod,
 		ZeroUnsupported: o.OnUnsupported == ZeroUnsupported,
 		Warn:            o.warn(),
 		Index:           !o.NoIndex,

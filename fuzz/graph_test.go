@@ -59,8 +59,8 @@ func TestGraph(t *testing.T) {
 		count.run(t, first, end, harassed)
 		debug.SetGCPercent(restore)
 	}
-	t.Logf("CAMPAIGN name=graph seed=%d graphs=%d versions=%d comparisons=%d parts=%d reopened=%d restored=%d objects=%d mismatches=%d", *flagSeed,
-		end-first, count.versions.Load(), count.comparisons.Load(), count.parts.Load(), count.reopened.Load(), count.restored.Load(), count.objects.Load(), count.mismatches.Load())
+	t.Logf("CAMPAIGN name=graph seed=%d graphs=%d versions=%d comparisons=%d parts=%d reopened=%d restored=%d objects=%d moved=%d mismatches=%d", *flagSeed,
+		end-first, count.versions.Load(), count.comparisons.Load(), count.parts.Load(), count.reopened.Load(), count.restored.Load(), count.objects.Load(), count.moved.Load(), count.mismatches.Load())
 	if end-first >= 100 && (count.versions.Load() < 2*(end-first) || count.parts.Load() == 0 || count.reopened.Load() == 0 || count.restored.Load() == 0) {
 		t.Error("hardly anything was done: the campaign proves nothing")
 	}
@@ -73,7 +73,7 @@ const maxMismatches = 20
 const seldom = 400
 
 type graphCounts struct {
-	versions, comparisons, parts, reopened, restored, objects, mismatches atomic.Int64
+	versions, comparisons, parts, reopened, restored, objects, moved, mismatches atomic.Int64
 }
 
 // run runs the graphs of a campaign from first to end that want the collector at
@@ -273,6 +273,7 @@ func (g *graphRun) save() error {
 func (g *graphRun) saved(v db.Version) error {
 	g.count.versions.Add(1)
 	g.count.objects.Add(int64(g.ns.LastSave().Objects))
+	g.count.moved.Add(int64(g.ns.LastSave().SlotsMoved))
 	vars, err := g.load(v, nil)
 	if err != nil {
 		return fmt.Errorf("load of version %d: %w", v, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/poddb/poddb/db"
 	"github.com/poddb/poddb/internal/vfs"
+	"github.com/poddb/poddb/podder"
 )
 
 // node is the object that the random program works on: it has everything that
@@ -41,6 +42,9 @@ func seededOptions(fs vfs.FS, seed uint64) *db.Options {
 	o := dbOptions(fs)
 	o.Rand = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})
 	o.Now = func() time.Time { return time.Unix(1_700_000_000, 0) }
+	if seed>>8&1 == 1 { // objects leave their pods whenever they may
+		o.Strategy = podder.Restless(seed)
+	}
 	return o
 }
 

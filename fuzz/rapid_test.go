@@ -13,6 +13,7 @@ import (
 
 	"github.com/poddb/poddb/db"
 	"github.com/poddb/poddb/internal/vfs"
+	"github.com/poddb/poddb/podder"
 )
 
 // TestModel runs random programs against a model that keeps the state of every
@@ -158,6 +159,7 @@ func (p *programme) open(t *rapid.T) {
 		CheckpointBytes: rapid.SampledFrom([]int64{4 << 10, -1}).Draw(t, "checkpoint"),
 		PodTargetBytes:  rapid.SampledFrom([]int{64, 8 << 10}).Draw(t, "target"),
 		VerifyEvery:     1,
+		Strategy:        rapid.SampledFrom([]db.Strategy{nil, podder.Restless(p.seed)}).Draw(t, "strategy"),
 		Types:           db.Types(db.Type[modelDoc]("model.doc"), db.Type[modelCell]("model.cell")),
 	})
 	must(t, err)

@@ -167,6 +167,10 @@ type Stats struct {
 	MemoryBudget      int64         // what Options.MemoryBytes came to
 	Durability        Durability
 
+	// Since Open, of saves of namespaces, and counted by package db (db.SaveStats): pods that were split
+	// and divided, objects that moved from pod to pod, and the bytes written for it.
+	PodsSplit, PodsDivided, SlotsMoved, MovedBytes uint64
+
 	Backups    int // running: each keeps the pages of the state that it copies
 	Scans      int // Verify, SpaceReport and dry runs of Prune that run: likewise
 	Inspectors int // of other processes, for whom the last checkpoint kept pages

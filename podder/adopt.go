@@ -62,6 +62,10 @@ func (g *Graph) adoptPod(p loadedPod) {
 	ps.slots = make([]slotState, len(p.merged.Slots))
 	for s, d := range p.merged.Slots {
 		ps.slots[s] = slotState{kind: d.Kind, region: -1, hash: g.hashStored(d)}
+		if to, away := awayTo(p.merged, pod.Slot(s)); away {
+			ps.slots[s].region = slotAway
+			st.wentAway(pod.Ref{Pod: p.id, Slot: pod.Slot(s)}, pod.Ref{Pod: to.pod, Slot: to.slot})
+		}
 	}
 	for s := range was {
 		switch r := was[s].region; {

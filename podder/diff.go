@@ -127,6 +127,7 @@ func newDiffer(ctx context.Context, in DiffInput, yield func(Change) bool) *diff
 		way: map[target]bool{}, seen: map[string]bool{}, yield: yield,
 		absent: map[bool]map[pod.ID]bool{false: {}, true: {}},
 	}
+	d.a.now, d.b.now = d.now, d.now
 	for _, id := range in.Changed {
 		d.changed[id] = true
 	}

@@ -283,8 +283,15 @@ func (v *viewer) appendKey(dst []byte, w view) ([]byte, error) {
 			texts = append(texts, at)
 			return nil
 		}
-		dst = binary.AppendUvarint(dst, uint64(r.to.pod))
-		dst = binary.AppendUvarint(dst, uint64(r.to.slot))
+		to := r.to
+		if v.now != nil {
+			var err error
+			if to, err = v.now(to); err != nil {
+				return err
+			}
+		}
+		dst = binary.AppendUvarint(dst, uint64(to.pod))
+		dst = binary.AppendUvarint(dst, uint64(to.slot))
 		dst = binary.AppendUvarint(dst, r.index)
 		dst = binary.AppendUvarint(dst, length)
 		for _, s := range r.steps {

@@ -166,7 +166,61 @@ func (w *ways) look(id pod.ID) error {
 	if err != nil || pb == nil {
 		return err
 	}
-	return w.want(id, pb, changedSlots(pa, pb))
+	list := changedSlots(pa, pb)
+	for _, s := range list {
+		if to, moved := awayTo(pb, s); moved && !isAway(pa, s) {
+			if err := w.wantMoved(to); err != nil {
+				return err
+			}
+		}
+	}
+	return w.want(id, pb, list)
+}
+
+// wantMoved has a way looked for to an object that was in another pod before.
+func (w *ways) wantMoved(to target) error {
+	at, ok, err := w.moved(w.b, to)
+	if err != nil || !ok {
+		return err
+	}
+	p, err := w.podOf(w.b, at.pod)
+	if err != nil || p == nil {
+		return err
+	}
+	return w.want(at.pod, p, []pod.Slot{at.slot})
+}
+
+// moved follows an object that went from pod to pod.
+func (d *differ) moved(v *viewer, t target) (_ target, ok bool, err error) {
+	for range maxForwards {
+		p, err := d.podOf(v, t.pod)
+		if err != nil || p == nil || int(t.slot) >= len(p.Slots) {
+			return t, false, err
+		}
+		to, away := awayTo(p, t.slot)
+		if !away {
+			return t, true, nil
+		}
+		t = to
+	}
+	return t, false, nil
+}
+
+// now is where an object is that either version has at a place: one place for both.
+func (d *differ) now(t target) (target, error) {
+	for _, v := range []*viewer{d.b, d.a} {
+		if !d.changed[t.pod] {
+			return t, nil
+		}
+		to, ok, err := d.moved(v, t)
+		if err != nil {
+			return t, err
+		}
+		if ok {
+			t = to
+		}
+	}
+	return t, nil
 }
 
 // want has ways looked for to slots of a pod.

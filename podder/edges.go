@@ -308,8 +308,9 @@ func (e *encoder) deadEdges(ps *podState, s pod.Slot, inUse int) pod.EdgeSet {
 			}
 		}
 	}
+	away := ps.slots[s].region == slotAway // it leads where it did
 	for i, o := range e.out {
-		if !o.changed {
+		if away || !o.changed {
 			continue
 		}
 		to := len(e.links)

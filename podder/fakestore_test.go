@@ -21,6 +21,10 @@ type fakeStore struct {
 	last  pod.ID
 	key   [32]byte
 	rates *pod.Rates // what transactions say of the history
+	// What they say of the history of single pods.
+	commits int
+	history map[pod.ID]pod.SlotHistory
+	asked   int // for such a history
 }
 
 func newFakeStore() *fakeStore {
@@ -157,6 +161,14 @@ func (t *fakeTx) Put(_ context.Context, c *pod.Change) error {
 
 // Rates makes fakeTx a pod.RatedSink.
 func (t *fakeTx) Rates(context.Context) (*pod.Rates, error) { return t.s.rates, nil }
+
+// Commits and SlotHistory make fakeTx a pod.HistorySink.
+func (t *fakeTx) Commits() int { return t.s.commits }
+
+func (t *fakeTx) SlotHistory(_ context.Context, id pod.ID) (pod.SlotHistory, error) {
+	t.s.asked++
+	return t.s.history[id], nil
+}
 
 func (t *fakeTx) SetName(_ context.Context, name string, id pod.ID) error {
 	t.names[name] = id

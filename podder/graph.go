@@ -23,6 +23,8 @@ type Config struct {
 	TargetBytes int
 	// Strategy says where the graph is cut into pods; nil is Learned.
 	Strategy Strategy
+	// Repod lets Learned move what is stored (repod.go).
+	Repod bool
 	// ZeroUnsupported stores funcs, channels and unsafe pointers as nil, where a
 	// save would refuse them.
 	ZeroUnsupported bool
@@ -105,6 +107,7 @@ type Graph struct {
 	open    *Saved    // what waits for its fate, nil for nothing
 	// reshaped are slots whose values lose parts when they are written (reshaped.go).
 	reshaped map[pod.Ref]*decodePlan
+	repod    repodding
 	asOf     uint64 // the moment of the newest committed save (hints.go)
 	lone     lone
 }
@@ -122,7 +125,7 @@ func NewGraph(cfg Config) (*Graph, error) {
 
 		hidden: hiddenValues{},
 	}
-	g.cur = g.newState()
+	g.cur, g.repod = g.newState(), g.repodCredits()
 	return g, nil
 }
 

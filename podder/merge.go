@@ -164,6 +164,7 @@ type merger struct {
 	gone      map[sideTarget][]target   // by goneFrom
 	lists     map[target]bool           // containers to be merged though their own slots did not change
 	ids       map[string]pod.ID         // given out
+	left      map[pod.ID]bool           // pods that objects left since base (merge_away.go)
 	grown     bool                      // unified or lists has more since this attempt began
 }
 
@@ -176,7 +177,7 @@ func Merge(ctx context.Context, in MergeInput) (*MergeResult, error) {
 	secret := in.Ours.Secret()
 	m := &merger{
 		ctx: ctx, in: in, known: map[string]*MergeConflict{}, forced: map[string]bool{}, deep: map[target]bool{},
-		unified: map[target]target{}, unifiedBy: map[target]target{}, twins: map[target]twin{}, sought: map[target]bool{}, asked: map[sidePlace]bool{}, gone: map[sideTarget][]target{}, lists: map[target]bool{}, ids: map[string]pod.ID{}, seed: binary.LittleEndian.Uint64(secret[:]),
+		unified: map[target]target{}, unifiedBy: map[target]target{}, twins: map[target]twin{}, sought: map[target]bool{}, asked: map[sidePlace]bool{}, gone: map[sideTarget][]target{}, lists: map[target]bool{}, ids: map[string]pod.ID{}, left: map[pod.ID]bool{}, seed: binary.LittleEndian.Uint64(secret[:]),
 	}
 	m.aligned = newAligner(ctx, m.seed, &in)
 	base, theirs := alignedSource{in.Base, m.aligned, baseSide}, alignedSource{in.Theirs, m.aligned, theirsSide}
@@ -190,6 +191,9 @@ func Merge(ctx context.Context, in MergeInput) (*MergeResult, error) {
 	}
 	for _, id := range in.TheirsChanged {
 		m.changed[theirsSide][id] = true
+	}
+	if err := m.replayMoves(); err != nil {
+		return nil, err
 	}
 	for range maxMergeRounds {
 		if err := ctx.Err(); err != nil {

@@ -186,7 +186,10 @@ func (r *mergeRun) code(p *mergePod) mergeCode {
 		to := t.ref.to
 		var err error
 		if t.side != oursSide {
-			if to, err = r.where(to); err != nil {
+			if to, err = r.where(to); err == nil {
+				to, err = r.current(to)
+			}
+			if err != nil {
 				return pod.Pointer{}, err
 			}
 		}
@@ -304,6 +307,9 @@ func (r *mergeRun) buildWhole(id pod.ID) error {
 			continue
 		}
 		to, err := r.where(target{ref.Pod, ref.Slot})
+		if err == nil {
+			to, err = r.current(to)
+		}
 		if err == nil {
 			err = r.mark(to)
 		}
@@ -438,7 +444,7 @@ type mergeEdges struct {
 	numbers [][]uint32
 }
 
-func (r *mergeRun) edges(id pod.ID, p *pod.Pod) (*mergeEdges, error) {
+func (m *merger) edges(id pod.ID, p *pod.Pod) (*mergeEdges, error) {
 	e := &mergeEdges{p: p, slots: make([][]pod.Slot, len(p.Slots)), numbers: make([][]uint32, len(p.Slots))}
 	numbers := map[target][]uint32{}
 	for i, ref := range p.Refs {
@@ -447,7 +453,7 @@ func (r *mergeRun) edges(id pod.ID, p *pod.Pod) (*mergeEdges, error) {
 			numbers[t] = append(numbers[t], uint32(i))
 		}
 	}
-	v := r.v[theirsSide] // types are the database's
+	v := m.v[theirsSide] // types are the database's
 	for s := range p.Slots {
 		note := func(t target) error {
 			if t.pod == id {

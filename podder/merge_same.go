@@ -47,7 +47,7 @@ func (m *merger) same(side mergeSide, t target) (bool, error) {
 	if err != nil || p.Generation(t.slot) != q.Generation(t.slot) {
 		return false, err
 	}
-	if p.Exported(t.slot) && now.Kind == pod.SlotForward {
+	if (p.Exported(t.slot) || q.Exported(t.slot)) && now.Kind == pod.SlotForward {
 		return true, nil // moved, and the place still means it
 	}
 	at, err := m.aligned.placesIn(t.pod)
@@ -145,6 +145,7 @@ func (m *merger) slotChanged(side mergeSide, t target) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	other = other || m.left[t.pod]
 	if other || !sameData(before, now) {
 		if !other || before.Kind == pod.SlotOpaque || now.Kind == pod.SlotOpaque {
 			return true, nil

@@ -107,11 +107,11 @@ func (p *placer) carry(o int32) int32 {
 		return n
 	}
 	was := &p.old.pods[o]
-	ps := podState{id: was.id, gone: was.gone, refs: was.refs, exports: was.exports}
+	ps := podState{id: was.id, gone: was.gone, refs: was.refs, exports: was.exports, judged: was.judged, tried: was.tried}
 	ps.slots = make([]slotState, len(was.slots))
 	for s := range was.slots {
 		ps.slots[s] = was.slots[s]
-		ps.slots[s].region = -1
+		ps.slots[s].leave()
 	}
 	p.remap[o] = int32(len(p.st.pods))
 	p.st.pods = append(p.st.pods, ps)
@@ -237,7 +237,7 @@ func (p *placer) findForwarders() {
 			return n >= 0 && p.st.pods[n].slots[s].region >= 0
 		}
 		keeps := slices.ContainsFunc(was.exports, func(ex pod.Export) bool {
-			return int(ex.Slot) < len(was.slots) && !live(int(ex.Slot))
+			return int(ex.Slot) < len(was.slots) && !live(int(ex.Slot)) && was.slots[ex.Slot].region != slotAway
 		})
 		for s := range was.slots {
 			old := was.slots[s].region
@@ -285,7 +285,7 @@ func (p *placer) freeSlots() {
 	for i := range p.st.pods {
 		ps := &p.st.pods[i]
 		for _, ex := range ps.exports {
-			if int(ex.Slot) < len(ps.slots) && ps.slots[ex.Slot].region < 0 {
+			if int(ex.Slot) < len(ps.slots) && ps.slots[ex.Slot].unknown() {
 				p.keep[i] = true
 				break
 			}
@@ -294,7 +294,7 @@ func (p *placer) freeSlots() {
 			continue
 		}
 		for s := range ps.slots {
-			if ps.slots[s].region < 0 {
+			if ps.slots[s].unknown() {
 				region := int32(-1)
 				if ps.slots[s].kind != pod.SlotFree {
 					region = slotFreed

@@ -89,10 +89,11 @@ func (g *Graph) knowsAsked(t reflect.Type) bool {
 // resaver is one such save.
 type resaver struct {
 	*encoder
-	added int32                  // regions from it on are new
-	dirty blockList[dirtyRegion] // known regions to be encoded
-	early blockList[earlySlot]   // others, that were encoded when they were met
-	items []slotItem
+	added    int32                  // regions from it on are new
+	dirty    blockList[dirtyRegion] // known regions to be encoded
+	early    blockList[earlySlot]   // others, that were encoded when they were met
+	items    []slotItem
+	relinked map[int32]bool // encoded since what they refer to, or they themselves, leave their pod (repod.go)
 }
 
 // dirtyRegion is a region to be encoded, with the edges and the weight that it had.
@@ -127,6 +128,9 @@ func (g *Graph) resave(ctx context.Context, roots []Root, sink pod.Sink, now uin
 	x.placer, x.ctx, x.saved = p, ctx, s
 	x.dirty.memory, x.early.memory = &w.own, &w.own
 	if err := x.discover(w, roots); err != nil {
+		return nil, err
+	}
+	if err := x.repod(w, g); err != nil {
 		return nil, err
 	}
 	if x.added < w.st.regions.len() {

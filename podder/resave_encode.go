@@ -56,6 +56,10 @@ func (x *resaver) podOf(i int32, items []slotItem) error {
 		for len(items) > 0 && int(items[0].slot) < s {
 			items = items[1:]
 		}
+		if ps.slots[s].region == slotAway {
+			x.away(i, ps, s)
+			continue
+		}
 		if ps.slots[s].region < 0 || x.unseen(ps.slots[s].region) {
 			continue
 		}
@@ -140,8 +144,9 @@ func (x *resaver) put(i int32, ps *podState, links bool) error {
 	x.undo.pod(i)
 	if links {
 		if !slices.ContainsFunc(ps.slots, func(s slotState) bool {
-			return s.kind != pod.SlotFree && (s.region < 0 || x.unseen(s.region))
+			return s.kind != pod.SlotFree && (s.unknown() || s.region >= 0 && x.unseen(s.region))
 		}) {
+			x.useAway(ps)
 			x.dropUnused()
 		}
 		exports = x.exports(ps, x.slots, x.marked)

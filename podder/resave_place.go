@@ -97,7 +97,7 @@ func (x *resaver) slotItems() {
 		d := x.dirty.at(n)
 		r := st.regions.at(d.region)
 		// Not all references of those without a fingerprint are edges.
-		links := d.relinked(r) || st.prints.list.at(d.region).kind() == printAlways || r.flags&flagRerun != 0
+		links := x.relinked[d.region] || d.relinked(r) || st.prints.list.at(d.region).kind() == printAlways || r.flags&flagRerun != 0
 		x.items = append(roomy(x.items), slotItem{r.pod, int32(r.slot), 0, links})
 		if links {
 			x.exportFrom(d.region, r)

@@ -133,7 +133,7 @@ func (g *Graph) Restore(ctx context.Context, src pod.Source, names []string, h H
 
 func (g *Graph) restorer(ctx context.Context, src pod.Source, want []reflect.Type, h History) *loader {
 	l := newLoader(ctx, &g.cfg, src, want)
-	l.lookup, l.inPlace, l.freed = g.live, true, h.LiveFreed
+	l.lookup, l.inPlace, l.freed = g.liveIn(ctx, src), true, h.LiveFreed
 	l.hidden, l.named = hiddenValues{}, namedLinks{g: g, anew: true}
 	for t := range g.eng.plans {
 		l.met = append(l.met, t)

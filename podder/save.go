@@ -24,7 +24,11 @@ type Saved struct {
 	SlotsChanged int   // slots in them
 	Bytes        int64 // encoded bytes of the changed slots
 	Walked       bool  // everything that the variables reach was looked at, not only what differs
-	Hinted       int   // objects and arrays that were not compared, since Config.Hints vouched for them
+	// PodsSplit and PodsDivided are pods that objects left for others (repod.go), SlotsMoved these
+	// objects, arrays and maps, and MovedBytes about what was written for it.
+	PodsSplit, PodsDivided, SlotsMoved int
+	MovedBytes                         int64
+	Hinted                             int // objects and arrays that were not compared, since Config.Hints vouched for them
 	// Roots are the pods of all variables of the save.
 	Roots map[string]pod.ID
 
@@ -54,6 +58,7 @@ func (s *Saved) Commit() {
 	maps.Copy(s.g.roots, s.Roots)
 	s.g.asOf = s.moment
 	s.g.choices += s.choices
+	s.g.repod.earn(s)
 	s.g.reshaped = nil
 	if s.undo != nil {
 		s.undo.keep()

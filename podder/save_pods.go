@@ -12,6 +12,7 @@ func (e *encoder) run() error {
 	st := e.st
 	e.knowTypes()
 	st.carryForwards(e.old)
+	st.away = e.old.away
 	if err := e.cutContainers(); err != nil {
 		return err
 	}
@@ -186,6 +187,7 @@ func (e *encoder) finish(i int32, ps *podState) error {
 		return nil
 	}
 	if !e.keep[i] {
+		e.useAway(ps)
 		e.dropUnused()
 	}
 	exports := e.exports(ps, e.slots, e.marked)
@@ -277,7 +279,7 @@ func (e *encoder) settleUnchanged(ps *podState) {
 	for s := range ps.slots {
 		if ps.slots[s].region < 0 {
 			ps.slots[s] = was.slots[s]
-			ps.slots[s].region = -1
+			ps.slots[s].leave()
 		}
 	}
 }

@@ -25,8 +25,10 @@ type state struct {
 	byID     map[pod.ID]int32
 	// forwards are the forwarders that loads went through, by where they lead.
 	forwards map[unsafe.Pointer][]forward
-	types    map[typeKey]pod.TypeID
-	named    namedPlaces
+	// away is where objects are that left their pods (repod.go), by where they were.
+	away  map[pod.Ref]pod.Ref
+	types map[typeKey]pod.TypeID
+	named namedPlaces
 	// chunked are the containers that are stored in chunks, by region.
 	chunked  map[int32]*chunkList
 	chunkIDs map[pod.ID]struct{} // their chunks, once somebody asked
@@ -66,7 +68,9 @@ type podState struct {
 	refs    []pod.Ref
 	exports []pod.Export
 	slots   []slotState
-	bytes   int // estimate of the contents, for placing more
+	bytes   int   // estimate of the contents, for placing more
+	judged  uint8 // epoch in which re-podding has looked at it (repod.go)
+	tried   int   // bytes when it was to be divided
 }
 
 // slotState is one slot. Slots without a region are free, forwarders, or not
@@ -77,9 +81,23 @@ type slotState struct {
 	kind   pod.Kind
 }
 
+// unknown reports whether nothing is known of what lives in the slot.
+func (s *slotState) unknown() bool { return s.region < 0 && s.region != slotAway }
+
+// leave says that nobody lives in the slot as far as is known.
+func (s *slotState) leave() {
+	if s.region != slotAway {
+		s.region = -1
+	}
+}
+
 // slotFreed stands for no region in a slot that becomes free with the save under
 // way.
 const slotFreed = -2
+
+// slotAway stands for no region in a slot whose object is in another pod since a save moved
+// it there (repod.go).
+const slotAway = -3
 
 // typeKey is a plan, or the entries of a map plan.
 type typeKey struct {

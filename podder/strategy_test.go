@@ -76,6 +76,7 @@ var stStrategies = []struct {
 	{"random", Random(7)},
 	{"greedy", Greedy(0.01)},
 	{"fixed", fixed{0b1011001}},
+	{"restless", Restless(3)},
 }
 
 // stStrategy is a strategy for a random test, the default for every other seed.

@@ -19,6 +19,8 @@ type viewer struct {
 	// codecs has those of the standard library, once a value of theirs is shown.
 	codecs *Registry
 	hollow uint64 // elements so far for which there are no bytes
+	// now, of a Diff, gives one place to an object that is at two in its versions.
+	now func(target) (target, error)
 }
 
 // maxHollow bounds the elements without bytes that one viewer shows: what a few

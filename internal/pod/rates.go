@@ -40,3 +40,27 @@ type RatedSink interface {
 	// too short to say anything. The result is shared and must not be changed.
 	Rates(ctx context.Context) (*Rates, error)
 }
+
+// SlotHistory says in which of a pod's newest versions its slots changed.
+type SlotHistory struct {
+	// Commits of the history from the oldest version that was looked at up to the
+	// transaction's base.
+	Commits int
+	// Versions that were compared with the one before, at most 32.
+	Versions int
+	// Changed has by slot the versions that changed what is in it, bit 0 for the newest.
+	Changed []uint32
+	// Bytes has by slot how many bytes these versions changed of it, as Differing says.
+	Bytes []int
+}
+
+// HistorySink is a Sink that knows when the slots of a pod changed.
+type HistorySink interface {
+	Sink
+	// Commits is the length of the history of the transaction's base.
+	Commits() int
+	// SlotHistory returns what the newest versions of a pod up to the transaction's
+	// base say, nothing if they cannot be read. The error is that of ctx or that of a sink
+	// which is closed.
+	SlotHistory(ctx context.Context, id ID) (SlotHistory, error)
+}

@@ -91,10 +91,52 @@ func Compare(ctx context.Context, programs []*Program) ([]Row, error) {
 	}
 	rows := make([]Row, len(all))
 	for i, r := range ratios {
-		slices.Sort(r)
-		rows[i] = Row{all[i].name, r[len(r)/2], r[len(r)*9/10], r[len(r)-1]}
+		rows[i] = rowOf(all[i].name, r)
 	}
 	return rows, nil
+}
+
+// LongRow compares, with Options.Repod, Learned in a database without history with Learned that has one and with
+// BundleAll, over a number of commits: stored bytes in those of Learned with a history.
+type LongRow struct {
+	Commits           int
+	NoHistory, Bundle Row
+}
+
+// Long runs the first n programs for as many commits.
+func Long(ctx context.Context, n, commits int) (LongRow, error) {
+	ratios := [2][]float64{make([]float64, n), make([]float64, n)}
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			p := New(uint64(i), mostObjects, commits)
+			p.Repod = true
+			taught, _, err := p.Stored(ctx, db.Learned(), true)
+			for k, s := range []db.Strategy{db.Learned(), db.BundleAll()} {
+				if err != nil {
+					break
+				}
+				var stored float64
+				stored, _, err = p.Stored(ctx, s, false)
+				ratios[k][i] = stored / taught
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return LongRow{}, fmt.Errorf("program %d over %d commits: %w", i, commits, err)
+		}
+	}
+	return LongRow{commits, rowOf("Learned, no history", ratios[0]), rowOf("BundleAll", ratios[1])}, nil
+}
+
+// rowOf is the row of a strategy.
+func rowOf(name string, ratios []float64) Row {
+	slices.Sort(ratios)
+	return Row{name, ratios[len(ratios)/2], ratios[len(ratios)*9/10], ratios[len(ratios)-1]}
 }
 
 // Programs returns the first n programs, of up to 5 objects and 32 commits.

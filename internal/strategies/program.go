@@ -45,7 +45,8 @@ const kinds = 4
 type Program struct {
 	Seed    uint64
 	Objects int
-	Commits int // that change it, after the first
+	Commits int  // that change it, after the first
+	Repod   bool // saves may move what is stored
 	// together says that what changes often changes whenever something else does;
 	// else objects change independently.
 	together bool

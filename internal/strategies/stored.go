@@ -54,7 +54,7 @@ func (c *counted) Split(ch *db.StrategyChoice) bool {
 
 // run saves graphs as one variable each, and changes them, in a process of its own.
 func (p *Program) run(ctx context.Context, fs vfs.FS, s db.Strategy, name string, graphs []*graph, commits int) (bytes float64, err error) {
-	d, err := db.Open(ctx, "a.pod", &db.Options{FS: fs, Strategy: s, Durability: db.DurabilityNone, Types: types()})
+	d, err := db.Open(ctx, "a.pod", &db.Options{FS: fs, Strategy: s, Repod: p.Repod, Durability: db.DurabilityNone, Types: types()})
 	if err != nil {
 		return 0, err
 	}

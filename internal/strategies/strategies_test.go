@@ -33,6 +33,23 @@ func TestLearnedIsNearTheOptimum(t *testing.T) {
 	}
 }
 
+// Without a history Learned bundles; what it learns meanwhile lets objects leave their pods, so in the long
+// run it stores hardly more than with one, and bundling much more.
+func TestLearnedLearnsWhileItRuns(t *testing.T) {
+	n := 40
+	if testing.Short() {
+		n = 16
+	}
+	r, err := Long(t.Context(), n, 256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", r)
+	if r.NoHistory.Median > 1.05 || r.NoHistory.P90 > 1.3 || r.Bundle.P90 < 1.2 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // The optimum is that of all cuts: none stores less, and one stores as much.
 func TestTheOptimumIsTheLeastOfAllCuts(t *testing.T) {
 	p := New(3, 5, 12)
