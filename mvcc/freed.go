@@ -181,7 +181,7 @@ func (v *view) alwaysUsed(ctx context.Context, versions []found) ([]bool, error)
 		}
 		used = used[:min(len(used), len(slots))]
 		for s := range used {
-			if k := slots[s].Kind; k == pod.SlotFree || k == pod.SlotForward && !m.pod.Exported(pod.Slot(s)) || !sameGeneration(first, m.pod, pod.Slot(s)) {
+			if k := slots[s].Kind; k == pod.SlotFree || k == pod.SlotForward && !slots[s].Away() || !sameGeneration(first, m.pod, pod.Slot(s)) {
 				used[s] = false
 			}
 		}

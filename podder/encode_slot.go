@@ -185,12 +185,12 @@ func (e *encoder) fixed(pl *plan, p unsafe.Pointer) {
 	}
 }
 
-// forward encodes a forwarder.
-func (e *encoder) forward(m *move, was slotState) {
-	o := slotOut{from: len(e.buf), runs: len(e.runs), runEnd: len(e.runs), links: len(e.links), kind: pod.SlotForward}
+// forward encodes a forwarder; typ is that of an object that moved as it was, else 0.
+func (e *encoder) forward(m *move, was slotState, typ pod.TypeID) {
+	o := slotOut{from: len(e.buf), runs: len(e.runs), runEnd: len(e.runs), links: len(e.links), kind: pod.SlotForward, typ: typ}
 	e.way(e.st.regions.at(m.to), m.in)
 	o.to = len(e.buf)
-	o.hash = e.eng.hashSlot(o.kind, 0, e.buf[o.from:o.to], nil)
+	o.hash = e.eng.hashSlot(o.kind, typ, e.buf[o.from:o.to], nil)
 	o.changed = o.hash != was.hash || o.kind != was.kind
 	e.out = append(e.out, o)
 }

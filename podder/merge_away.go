@@ -116,6 +116,9 @@ func (m *merger) replayMoves() error {
 // current is where an object is in the result that is at a place of ours.
 func (m *merger) current(t target) (target, error) {
 	for range maxForwards {
+		if !m.left[t.pod] {
+			return t, nil
+		}
 		p, err := m.podOf(oursSide, t.pod)
 		if err != nil {
 			return t, err
@@ -268,7 +271,7 @@ func (w *replaying) move(from, to target) error {
 		return err
 	}
 	q.set(to.slot, d)
-	away := &mergeSlot{side: w.side, kind: pod.SlotForward, forward: reference{to: to}}
+	away := &mergeSlot{side: w.side, kind: pod.SlotForward, typ: d.Type, forward: reference{to: to}}
 	if d, err = away.store(w.m.seed, w.code(p)); err != nil {
 		return err
 	}

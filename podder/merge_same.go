@@ -47,7 +47,7 @@ func (m *merger) same(side mergeSide, t target) (bool, error) {
 	if err != nil || p.Generation(t.slot) != q.Generation(t.slot) {
 		return false, err
 	}
-	if (p.Exported(t.slot) || q.Exported(t.slot)) && now.Kind == pod.SlotForward {
+	if now.Away() || now.Kind == pod.SlotForward && p.Exported(t.slot) {
 		return true, nil // moved, and the place still means it
 	}
 	at, err := m.aligned.placesIn(t.pod)

@@ -22,7 +22,7 @@ import (
 //     are not exported), in a pod of which everything is known: all of its slots are reached, and
 //     references of none are found by encoding alone. So all who refer to what leaves are
 //     in the pod, and they are encoded again.
-//  4. The slot that something left becomes a forwarder into the new pod, and is exported: so Diff,
+//  4. The slot that something left becomes a forwarder with its type into the new pod, and is exported: so Diff,
 //     Merge and whoever holds an older version see that it is the same object. It does not
 //     keep the pod's other slots, as slots of unknown objects do (slotAway).
 //  5. What it costs is bounded: histories are read for a credit that saves earn by what they look at, and
@@ -343,7 +343,8 @@ func (x *resaver) away(i int32, ps *podState, s int) {
 	if !ok {
 		return
 	}
-	x.forward(&x.moves[at], ps.slots[s])
+	r := x.st.regions.at(x.moves[at].to)
+	x.forward(&x.moves[at], ps.slots[s], x.typeID(r.plan, r.kind == pod.SlotMap))
 	x.slots = append(x.slots, uint32(s))
 	x.marked = append(x.marked, uint32(s))
 }
@@ -415,7 +416,7 @@ func isAway(p *pod.Pod, s pod.Slot) bool {
 
 // awayTo returns where the object of a slot is now, if it is in another pod as it was.
 func awayTo(p *pod.Pod, s pod.Slot) (to target, ok bool) {
-	if p == nil || int(s) >= len(p.Slots) || p.Slots[s].Kind != pod.SlotForward || !p.Exported(s) {
+	if p == nil || int(s) >= len(p.Slots) || !p.Slots[s].Away() || !p.Exported(s) {
 		return to, false
 	}
 	c := cursor{buf: p.Slots[s].Bytes}

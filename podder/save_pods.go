@@ -137,7 +137,7 @@ func (e *encoder) pod(i int32, moves []*move) error {
 		}
 		for _, m := range moves {
 			if m.slot == slot {
-				e.forward(m, ps.slots[s])
+				e.forward(m, ps.slots[s], 0)
 				e.slots = append(e.slots, slot)
 			}
 		}

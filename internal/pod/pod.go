@@ -70,6 +70,10 @@ type Data struct {
 	Runs []uint32
 }
 
+// Away reports whether the slot is left behind by an object that is in another pod as it was: a forwarder that has
+// the object's type. Those without lead to a part of something else.
+func (d *Data) Away() bool { return d.Kind == SlotForward && d.Type != 0 }
+
 // Run returns the bytes of run i.
 func (d Data) Run(i int) []byte {
 	if d.Runs == nil {
