@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/poddb/poddb/db"
+	"github.com/poddb/poddb/podder"
 )
 
 // plant is an object of the graphs that are merged at random. ID names it in all copies.
@@ -390,7 +391,7 @@ func TestMergeOfRandomEdits(t *testing.T) {
 	clean, cut := 0, 0
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed_", seed), func(t *testing.T) {
-			if mergeRandom(t, seed, nil) {
+			if whole, _, _ := mergeRandom(t, seed, nil); whole {
 				clean++
 			} else {
 				cut++
@@ -403,14 +404,27 @@ func TestMergeOfRandomEdits(t *testing.T) {
 	}
 }
 
-// The same while saves move objects from pod to pod.
+// Where saves of both branches moved objects from pod to pod, merges have the same conflicts and the same result.
 func TestMergeOfRandomEditsWithRepod(t *testing.T) {
+	moved := uint64(0)
 	for seed := range uint64(12) {
-		t.Run(fmt.Sprint("seed_", seed), func(t *testing.T) { mergeRandom(t, seed, &db.Options{Repod: true}) })
+		t.Run(fmt.Sprint("seed_", seed), func(t *testing.T) {
+			_, want, _ := mergeRandom(t, seed, nil)
+			_, got, n := mergeRandom(t, seed, &db.Options{Strategy: podder.Restless(seed)})
+			if got != want {
+				t.Error(differAt(got, want))
+			}
+			moved += n
+		})
+	}
+	if moved < 100 {
+		t.Errorf("%d objects were moved: the test proves little", moved)
 	}
 }
 
-func mergeRandom(t *testing.T, seed uint64, o *db.Options) (whole bool) {
+// mergeRandom reports whether no edit is cut off, the conflicts and results of merges in both directions, and how many
+// objects saves moved.
+func mergeRandom(t *testing.T, seed uint64, o *db.Options) (whole bool, outcome string, moved uint64) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), sampleName)
 	d := must(db.Open(ctx, path, o))(t)
@@ -479,11 +493,13 @@ func mergeRandom(t *testing.T, seed uint64, o *db.Options) (whole bool) {
 		if (len(r.Conflicts) > 0) != (len(lost) > 0) && !back {
 			t.Fatalf("conflicts:\n%s\nplants that are cut off: %v", conflictTexts(r.Conflicts), lost)
 		}
+		outcome += conflictTexts(r.Conflicts)
 		if r, err = d.Merge(ctx, db.MergeOptions{Into: dir[0], From: dir[1], Resolve: db.TakeOurs}); err != nil {
 			t.Fatal(err)
 		}
 		ns := must(d.Namespace(ctx, dir[0]))(t)
 		got := openGarden(t, ns, gardenNames(t, d, dir[0]))
+		outcome += graphText(got)
 		if text := graphText(got); len(lost) == 0 && !back && text != expected {
 			t.Fatalf("into %s: %s", dir[0], differAt(text, expected))
 		}
@@ -491,6 +507,7 @@ func mergeRandom(t *testing.T, seed uint64, o *db.Options) (whole bool) {
 			t.Fatalf("a load and save after Merge into %s wrote version %d:\n%s", dir[0], v, changes(t, d, r.Version, v))
 		}
 	}
+	moved = d.Stats().SlotsMoved
 	verifyDeep(t, d)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
@@ -500,5 +517,5 @@ func mergeRandom(t *testing.T, seed uint64, o *db.Options) (whole bool) {
 	if text := graphText(openGarden(t, ns, gardenNames(t, d, "main"))); len(lost) == 0 && !back && text != expected {
 		t.Fatalf("after opening: %s", differAt(text, expected))
 	}
-	return len(lost) == 0 && !back
+	return len(lost) == 0 && !back, outcome, moved
 }
