@@ -153,19 +153,21 @@ type merger struct {
 	idle     [mergeSides]map[target]bool // of objects that were looked for: whether no variable of the side reaches them (merge_idle.go)
 	anew     [mergeSides]*bool           // whether places were given to other objects; nil if nobody has looked
 
-	known     map[string]*MergeConflict // by key
-	forced    map[string]bool           // places that are conflicts though one side has not changed them
-	deep      map[target]bool           // objects with such
-	unified   map[target]target         // what is in ours, by what it is in theirs, if its place is another one there
-	unifiedBy map[target]target         // the other way round
-	twins     map[target]twin           // objects of base that a side has as others (merge_twins.go)
-	sought    map[target]bool           // objects of base for which twins were looked for
-	asked     map[sidePlace]bool        // places at which they were
-	gone      map[sideTarget][]target   // by goneFrom
-	lists     map[target]bool           // containers to be merged though their own slots did not change
-	ids       map[string]pod.ID         // given out
-	left      map[pod.ID]bool           // pods that objects left since base (merge_away.go)
-	grown     bool                      // unified or lists has more since this attempt began
+	known     map[string]*MergeConflict     // by key
+	forced    map[string]bool               // places that are conflicts though one side has not changed them
+	deep      map[target]bool               // objects with such
+	unified   map[target]target             // what is in ours, by what it is in theirs, if its place is another one there
+	unifiedBy map[target]target             // the other way round
+	twins     map[target]twin               // objects of base that a side has as others (merge_twins.go)
+	sought    map[target]bool               // objects of base for which twins were looked for
+	asked     map[sidePlace]bool            // places at which they were
+	gone      map[sideTarget][]target       // by goneFrom
+	lists     map[target]bool               // containers to be merged though their own slots did not change
+	ids       map[string]pod.ID             // given out
+	left      map[pod.ID]bool               // pods that objects left or came to since base (merge_away.go)
+	readAt    map[target]target             // where objects of theirs are read that are elsewhere there
+	placed    map[sideTarget]pod.Generation // of objects at places that they moved to
+	grown     bool                          // unified or lists has more since this attempt began
 }
 
 // maxMergeRounds bounds the attempts: each one but the last finds conflicts or equal objects
@@ -177,7 +179,7 @@ func Merge(ctx context.Context, in MergeInput) (*MergeResult, error) {
 	secret := in.Ours.Secret()
 	m := &merger{
 		ctx: ctx, in: in, known: map[string]*MergeConflict{}, forced: map[string]bool{}, deep: map[target]bool{},
-		unified: map[target]target{}, unifiedBy: map[target]target{}, twins: map[target]twin{}, sought: map[target]bool{}, asked: map[sidePlace]bool{}, gone: map[sideTarget][]target{}, lists: map[target]bool{}, ids: map[string]pod.ID{}, left: map[pod.ID]bool{}, seed: binary.LittleEndian.Uint64(secret[:]),
+		unified: map[target]target{}, unifiedBy: map[target]target{}, twins: map[target]twin{}, sought: map[target]bool{}, asked: map[sidePlace]bool{}, gone: map[sideTarget][]target{}, lists: map[target]bool{}, ids: map[string]pod.ID{}, left: map[pod.ID]bool{}, readAt: map[target]target{}, placed: map[sideTarget]pod.Generation{}, seed: binary.LittleEndian.Uint64(secret[:]),
 	}
 	m.aligned = newAligner(ctx, m.seed, &in)
 	base, theirs := alignedSource{in.Base, m.aligned, baseSide}, alignedSource{in.Theirs, m.aligned, theirsSide}

@@ -1,30 +1,29 @@
 package podder
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
-	"github.com/poddb/poddb/internal/dberr"
 	"github.com/poddb/poddb/internal/pod"
 )
 
 // Objects that went to other pods since base (repod.go). Everything else of a merge goes by
-// places, so moves are made alike in all versions before it begins:
+// places, so before it begins base and theirs are read as if their objects were where ours has them:
 //
-//  1. What theirs moved is read as if it had stayed: the object is in its old slot, and the new
-//     one is a forwarder to that.
-//  2. What ours moved is read, in base and in theirs, as if it had been moved there too: the
-//     object as that version has it is in the pod that ours made, and its old slot a forwarder.
+//  1. An object that ours has at another place than base is at that place.
+//  2. One that only theirs moved is where base has it. The places that theirs moved it to are forwarders
+//     that nothing refers to; the result does not have them.
 //
 // Who refers to what was moved is written with another reference and has not changed for that: in pods
 // that objects left, slots are compared by what their references lead to (sameContents).
 
-// mergeMoves are objects that a side moved: old place to new.
+// mergeMoves are objects that a side has at another place than base: place in base to place in the side.
 type mergeMoves map[target]target
 
-// movesOf finds what a side moved out of pods that both changed.
+// movesOf finds them. An object that left its first pod is known by the place it had there, which leads to it in every
+// version; so it is found too if base has it at a later place than the side.
 func (m *merger) movesOf(side mergeSide) (mergeMoves, error) {
 	list := mergeMoves{}
 	for id := range m.changed[side] {
@@ -40,74 +39,125 @@ func (m *merger) movesOf(side mergeSide) (mergeMoves, error) {
 			continue
 		}
 		for s := range min(len(before.Slots), len(now.Slots)) {
-			from := target{id, pod.Slot(s)}
-			if !isAway(now, from.slot) || before.Slots[s].Kind == pod.SlotForward || before.Slots[s].Kind == pod.SlotFree ||
-				before.Generation(from.slot) != now.Generation(from.slot) {
+			first := target{id, pod.Slot(s)}
+			if !isAway(before, first.slot) && !isAway(now, first.slot) || before.Generation(first.slot) != now.Generation(first.slot) {
 				continue
 			}
-			to, err := m.follow(side, reference{to: from})
+			from, was, err := m.objectAt(baseSide, first)
 			if err != nil {
 				return nil, err
 			}
-			d, ok, err := m.slotOf(side, to.to)
+			to, is, err := m.objectAt(side, first)
 			if err != nil {
 				return nil, err
 			}
-			if ok && d.Kind == before.Slots[s].Kind && d.Type == before.Slots[s].Type {
-				list[from] = to.to
+			if was != nil && is != nil && from != to && is.Kind == was.Kind && is.Type == was.Type {
+				list[from] = to
 			}
 		}
 	}
 	return list, nil
 }
 
-// replayMoves makes the moves of both sides alike in all versions.
+// objectAt goes along forwarders of objects that moved as they were. The object is nil if there is none.
+func (m *merger) objectAt(side mergeSide, t target) (target, *pod.Data, error) {
+	for range maxForwards {
+		p, err := m.podOf(side, t.pod)
+		if err != nil {
+			return t, nil, err
+		}
+		to, away := awayTo(p, t.slot)
+		if away {
+			t = to
+			continue
+		}
+		d, ok, err := m.slotOf(side, t)
+		if err != nil || !ok || d.Kind == pod.SlotForward {
+			return t, nil, err
+		}
+		return t, d, nil
+	}
+	return t, nil, m.v[side].corrupt(t, "chain of more than %d forwarders", maxForwards)
+}
+
+// replayMoves has base and theirs read as if both had all objects where ours has them, or where base does if ours has them no
+// more.
 func (m *merger) replayMoves() error {
+	ours, err := m.movesOf(oursSide)
+	if err != nil {
+		return err
+	}
 	theirs, err := m.movesOf(theirsSide)
 	if err != nil {
 		return err
 	}
-	back := make(mergeMoves, len(theirs))
-	for from, to := range theirs {
-		m.left[from.pod] = true
-		back[to] = from
-	}
-	if err := m.replay(theirsSide, back); err != nil {
-		return err
-	}
-	if len(theirs) > 0 {
-		if err := m.neverFreed(theirsSide, theirs); err != nil {
-			return err
-		}
-	}
-	ours, err := m.movesOf(oursSide)
-	if err != nil || len(ours) == 0 {
-		return err
-	}
-	for _, side := range []mergeSide{baseSide, theirsSide} {
-		there := mergeMoves{}
-		for from, to := range ours {
-			ok := true
-			if side != baseSide {
-				if ok, err = m.same(side, from); err != nil {
-					return err
-				}
-			}
-			if d, used, err := m.slotOf(side, from); err != nil {
+	for from, to := range ours {
+		now, moved := theirs[from]
+		if !moved {
+			now = from
+			there, err := m.same(theirsSide, from)
+			if err != nil {
 				return err
-			} else if ok && used && d.Kind != pod.SlotForward {
-				there[from] = to
+			}
+			d, used, err := m.slotOf(theirsSide, from)
+			if err != nil {
+				return err
+			}
+			if !there || !used || d.Kind == pod.SlotForward {
+				continue
 			}
 		}
-		if err := m.replay(side, there); err != nil {
-			return err
+		if now != to {
+			m.readAt[now] = to
+		}
+	}
+	for from, to := range theirs {
+		if _, moved := ours[from]; !moved {
+			m.readAt[to] = from
+		}
+	}
+	for side, moves := range map[mergeSide]mergeMoves{baseSide: ours, theirsSide: m.readAt} {
+		for from, to := range moves {
+			if free, err := m.isFree(side, to); err != nil {
+				return err
+			} else if !free {
+				delete(moves, from)
+			}
 		}
 	}
 	for from, to := range ours {
-		m.left[from.pod] = true
+		if err := m.noteMove(oursSide, from, to, baseSide, oursSide, theirsSide); err != nil {
+			return err
+		}
+	}
+	for from, to := range m.readAt {
 		m.changed[theirsSide][to.pod] = true
-		for _, side := range []mergeSide{oursSide, theirsSide} {
-			m.freed[side][to.pod] = func(pod.Slot) bool { return false }
+		if err := m.noteMove(baseSide, from, to, theirsSide); err != nil {
+			return err
+		}
+	}
+	if err := m.replay(baseSide, ours); err != nil {
+		return err
+	}
+	return m.replay(theirsSide, m.readAt)
+}
+
+// isFree reports whether a version has no object at a place.
+func (m *merger) isFree(side mergeSide, t target) (bool, error) {
+	d, used, err := m.slotOf(side, t)
+	return !used || d.Away(), err
+}
+
+// noteMove notes where some sides have an object, with the generation that it has there in a version.
+func (m *merger) noteMove(version mergeSide, from, to target, sides ...mergeSide) error {
+	m.left[from.pod], m.left[to.pod] = true, true
+	p, err := m.podOf(version, to.pod)
+	if err != nil || p == nil {
+		return err
+	}
+	for _, side := range sides {
+		if _, known := m.placed[sideTarget{side, to}]; !known {
+			m.placed[sideTarget{side, to}] = p.Generation(to.slot)
 		}
 	}
 	return nil
@@ -130,25 +180,6 @@ func (m *merger) current(t target) (target, error) {
 		t = to
 	}
 	return t, nil
-}
-
-// neverFreed has the slots that objects left count as in use all the way.
-func (m *merger) neverFreed(side mergeSide, moves mergeMoves) error {
-	pods := map[pod.ID]bool{}
-	for from := range moves {
-		pods[from.pod] = true
-	}
-	for id := range pods {
-		freed, err := m.freedIn(side, id)
-		if err != nil {
-			return err
-		}
-		m.freed[side][id] = func(s pod.Slot) bool {
-			_, left := moves[target{id, s}]
-			return !left && freed(s)
-		}
-	}
-	return nil
 }
 
 // replayed is a version with some pods as they would be if objects had moved.
@@ -199,7 +230,7 @@ func (m *merger) replay(side mergeSide, moves mergeMoves) error {
 		src.pods[id] = &pod.Pod{Refs: p.refs, Slots: p.slots}
 		if p.before != nil {
 			made := *p.before
-			made.Refs, made.Slots = p.refs, p.slots
+			made.Refs, made.Slots, made.Generations = p.refs, p.slots, p.given
 			src.pods[id] = &made
 		}
 	}
@@ -221,8 +252,7 @@ type replaying struct {
 	marks map[target]bool // to be exported
 }
 
-// pod returns a pod to be changed: as the version has it, else an empty one of the id and the
-// generations that ours has.
+// pod returns a pod to be changed: as the version has it, else an empty one.
 func (w *replaying) pod(id pod.ID) (*mergePod, error) {
 	if p := w.pods[id]; p != nil {
 		return p, nil
@@ -233,18 +263,9 @@ func (w *replaying) pod(id pod.ID) (*mergePod, error) {
 	}
 	p := &mergePod{id: id, numbers: map[pod.Ref]uint32{}}
 	if before == nil {
-		ours, err := w.m.podOf(oursSide, id)
-		if err != nil {
-			return nil, err
-		}
-		if ours == nil {
-			return nil, fmt.Errorf("%w: pod %d of a merge", dberr.ErrNotFound, id)
-		}
-		made := *ours
-		made.Slots, made.Refs, made.Exports = nil, nil, nil
-		before = &made
+		before = &pod.Pod{}
 	}
-	p.before, p.slots, p.refs = before, slices.Clone(before.Slots), slices.Clone(before.Refs)
+	p.before, p.slots, p.refs, p.given = before, slices.Clone(before.Slots), slices.Clone(before.Refs), slices.Clone(before.Generations)
 	for i, ref := range slices.Backward(p.refs) {
 		p.numbers[ref] = uint32(i)
 	}
@@ -271,6 +292,7 @@ func (w *replaying) move(from, to target) error {
 		return err
 	}
 	q.set(to.slot, d)
+	q.generation(to.slot, w.m.placed[sideTarget{w.side, to}])
 	away := &mergeSlot{side: w.side, kind: pod.SlotForward, typ: d.Type, forward: reference{to: to}}
 	if d, err = away.store(w.m.seed, w.code(p)); err != nil {
 		return err
@@ -278,6 +300,16 @@ func (w *replaying) move(from, to target) error {
 	p.set(from.slot, d)
 	w.marks[from], w.marks[to] = true, true
 	return nil
+}
+
+// generation gives a slot another one.
+func (p *mergePod) generation(s pod.Slot, g pod.Generation) {
+	p.given = slices.DeleteFunc(p.given, func(x pod.SlotGeneration) bool { return x.Slot == s })
+	if g == (pod.Generation{}) {
+		return
+	}
+	at, _ := slices.BinarySearchFunc(p.given, s, func(x pod.SlotGeneration, s pod.Slot) int { return cmp.Compare(x.Slot, s) })
+	p.given = slices.Insert(p.given, at, pod.SlotGeneration{Slot: s, Gen: g})
 }
 
 // redirect writes what refers to moved objects from their own pods: it was written again with

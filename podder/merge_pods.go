@@ -84,6 +84,9 @@ func (r *mergeRun) takeWhole(id pod.ID) error {
 
 // where is the place in the result of what theirs has at a place, and brings it there.
 func (r *mergeRun) where(t target) (target, error) {
+	if at, ok := r.readAt[t]; ok {
+		t = at
+	}
 	if u, ok := r.unified[t]; ok {
 		return u, nil
 	}
@@ -294,12 +297,15 @@ func (r *mergeRun) buildWhole(id pod.ID) error {
 	if err != nil {
 		return err
 	}
-	isUnified := func(s pod.Slot) bool {
+	elsewhere := func(s pod.Slot) bool {
+		if _, moved := r.readAt[target{id, s}]; moved {
+			return true
+		}
 		_, ok := r.unified[target{id, s}]
 		return ok && theirs.Slots[s].Kind != pod.SlotBox
 	}
-	if slices.ContainsFunc(slotsInUse(theirs), isUnified) {
-		return r.buildWithout(theirs, &mergePod{id: id, before: ours}, isUnified)
+	if slices.ContainsFunc(slotsInUse(theirs), elsewhere) {
+		return r.buildWithout(theirs, &mergePod{id: id, before: ours}, elsewhere)
 	}
 	c := pod.Change{ID: id, New: ours == nil, Whole: true, Refs: slices.Clone(theirs.Refs), Exports: theirs.Exports, Given: theirs.Given()}
 	for i, ref := range c.Refs {

@@ -50,6 +50,9 @@ func (m *merger) same(side mergeSide, t target) (bool, error) {
 	if now.Away() || now.Kind == pod.SlotForward && p.Exported(t.slot) {
 		return true, nil // moved, and the place still means it
 	}
+	if _, read := m.placed[sideTarget{side, t}]; read {
+		return true, nil // it is at that place in all versions since the merge began
+	}
 	at, err := m.aligned.placesIn(t.pod)
 	if err != nil || at.slotIn(baseSide, t.slot) != at.slotIn(side, t.slot) {
 		return err == nil, err // moved by a merge: nothing is said of the way between
@@ -145,9 +148,8 @@ func (m *merger) slotChanged(side mergeSide, t target) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	other = other || m.left[t.pod]
-	if other || !sameData(before, now) {
-		if !other || before.Kind == pod.SlotOpaque || now.Kind == pod.SlotOpaque {
+	if differ := !sameData(before, now); differ || other || m.left[t.pod] {
+		if !other && !m.left[t.pod] || (differ || other) && (before.Kind == pod.SlotOpaque || now.Kind == pod.SlotOpaque) {
 			return true, nil
 		}
 		if same, err := m.sameContents(side, t); err != nil || !same {
