@@ -174,3 +174,57 @@ func TestCheckoutKeepsTheAddressesOfObjectsThatLeftTheirPods(t *testing.T) {
 		}
 	}
 }
+
+// Branches that merge each other again and again, while saves of both move objects, have what either changed, and
+// never a conflict. A load and save after each merge writes nothing.
+func TestMergesAgainAndAgainWhileObjectsMove(t *testing.T) {
+	moved := 0
+	for seed := range uint64(6) {
+		d, ns, doc := rpOpen(t, seed)
+		if err := d.Branch(t.Context(), "other", ns.Base()); err != nil {
+			t.Fatal(err)
+		}
+		want := map[int]int{}
+		open := func(branch string) (*db.Namespace, *rpDoc) {
+			ns := must(d.Namespace(t.Context(), branch))(t)
+			return ns, must(db.Get[*rpDoc](t.Context(), ns, "x"))(t)
+		}
+		for round := range 8 {
+			// Each branch changes every other item, and what saves move is another part each time.
+			for side, branch := range []string{"main", "other"} {
+				ns, x := open(branch)
+				for n := range 4 + 3*side + 2*round {
+					for i := side; i < len(doc.Items); i += 2 {
+						value := 1000*round + 100*side + 10*n + i
+						x.Items[i].N, x.Items[i].Sub.N = value, -value
+						want[i] = value
+					}
+					save(t, ns)
+					moved += ns.LastSave().SlotsMoved
+				}
+			}
+			into, from := "main", "other"
+			if (round+int(seed))%3 == 0 {
+				into, from = from, into
+			}
+			r, err := d.Merge(t.Context(), db.MergeOptions{Into: into, From: from})
+			if err != nil || len(r.Conflicts) > 0 {
+				t.Fatalf("seed %d, round %d: %v %v", seed, round, err, r.Conflicts)
+			}
+			ns, x := open(into)
+			for i, v := range want {
+				if x.Items[i].N != v || x.Items[i].Sub.N != -v {
+					t.Fatalf("seed %d, round %d, item %d: %+v, want %d", seed, round, i, x.Items[i], v)
+				}
+			}
+			if v := save(t, ns); v != r.Version {
+				t.Fatalf("seed %d, round %d: a load and save after Merge wrote version %d", seed, round, v)
+			}
+			verifyDeep(t, d)
+		}
+	}
+	if moved < 60 {
+		t.Errorf("%d objects were moved: the test proves little", moved)
+	}
+	t.Logf("%d moved", moved)
+}
