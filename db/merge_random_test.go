@@ -406,8 +406,12 @@ func TestMergeOfRandomEdits(t *testing.T) {
 
 // Where saves of both branches moved objects from pod to pod, merges have the same conflicts and the same result.
 func TestMergeOfRandomEditsWithRepod(t *testing.T) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 8
+	}
 	moved := uint64(0)
-	for seed := range uint64(12) {
+	for seed := range seeds {
 		t.Run(fmt.Sprint("seed_", seed), func(t *testing.T) {
 			_, want, _ := mergeRandom(t, seed, nil)
 			_, got, n := mergeRandom(t, seed, &db.Options{Strategy: podder.Restless(seed)})

@@ -50,9 +50,7 @@ type Options struct {
 	// What moves is written once more (SaveStats.MovedBytes says how much) and leaves a
 	// forwarder of some 20 bytes; Diff, Checkout and Merge take it for the object that it was.
 	// It never moves what other pods refer to, merges no pods, and does nothing with NoIndex or
-	// in transactions. It is off because merges of branches that both moved objects are tested
-	// less than all else: a namespace that opens what such a merge made may write a version
-	// although its program changed nothing. What it moved stays readable without it.
+	// in transactions. It is off because it is new. What it moved stays readable without it.
 	Repod bool
 	// NoIndex has every save of a namespace look at everything that its variables reach.
 	// Else, from the third on, saves compare what is in memory with fingerprints of what it
