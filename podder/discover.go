@@ -55,8 +55,9 @@ type walk struct {
 	written writtenRegions
 	// handed is what codecs of the program made of values.
 	handed map[handedKey]*handed
-	// loaded are the values that variables of sync/atomic held when they were met.
-	loaded map[unsafe.Pointer]*any
+	// loaded and pointers are what values of sync/atomic held when they were met.
+	loaded   map[unsafe.Pointer]*any
+	pointers map[unsafe.Pointer]unsafe.Pointer
 
 	stream *stream           // places and encodes what is found, nil if that is done later
 	edges  *blockList[int32] // of the state
@@ -238,8 +239,7 @@ func (w *walk) refs(pl *plan, p unsafe.Pointer) (extra int) {
 		case opAtomicAny:
 			extra += w.boxed(o.sub.typ, unsafe.Pointer(w.loadedAny(at)))
 		case opAtomicPointer:
-			w.pin()
-			if q := atomicPointer(at); q != nil && o.sub.size != 0 {
+			if q := w.loadedPointer(at); q != nil && o.sub.size != 0 {
 				w.pointer(at, q, o.sub)
 			}
 		case opWeak:
@@ -285,6 +285,21 @@ func (w *walk) loadedAny(p unsafe.Pointer) *any {
 		w.loaded[p] = v
 	}
 	return v
+}
+
+// loadedPointer returns the atomic.Pointer at p, as it was when the save met it: others may store
+// another one before it is encoded, which leads to what the save has not found.
+func (w *walk) loadedPointer(p unsafe.Pointer) unsafe.Pointer {
+	q, met := w.pointers[p]
+	if !met {
+		w.pin()
+		q = atomicPointer(p)
+		if w.pointers == nil {
+			w.pointers = map[unsafe.Pointer]unsafe.Pointer{}
+		}
+		w.pointers[p] = q
+	}
+	return q
 }
 
 // boxed visits the value in the interface of type t at p.

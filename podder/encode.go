@@ -100,7 +100,7 @@ func (e *encoder) uncommon(o *op, at unsafe.Pointer) {
 	case opPointer:
 		e.pointer(*(*unsafe.Pointer)(at), o.sub)
 	case opAtomicPointer:
-		e.pointer(atomicPointer(at), o.sub)
+		e.pointer(e.loadedPointer(at), o.sub)
 	case opMap:
 		if q := *(*unsafe.Pointer)(at); q != nil {
 			e.reference(q, part{typ: o.sub.typ, count: 1})

@@ -44,7 +44,7 @@ func (w *walk) appendOrder(dst []byte, pl *plan, p unsafe.Pointer, depth int) (_
 				dst = append(dst, 0) // encoding reports it
 			}
 		case opAtomicPointer:
-			dst, ok = w.orderPointer(dst, o.sub, atomicPointer(at), depth), false
+			dst, ok = w.orderPointer(dst, o.sub, w.loadedPointer(at), depth), false
 		case opRef:
 			dst, ok = w.orderRef(dst, o.sub, at, depth), false
 		case opWeak:
