@@ -72,6 +72,7 @@ func (g *Graph) warnModuleData(w *walk) {
 	for k, i := range found {
 		paths[k] = fmt.Sprintf("%s (%v)", f.pathTo(i), w.st.regions.at(i).plan.typ)
 	}
+	w.pin() // that is code of the program
 	g.cfg.Warn(w.ctx, fmt.Sprintf("%d objects belong to a package of the program, and will be objects of their own after a load: %s; "+
 		"to load them as the program's, register each: db.Value(name, pointer) in Options.Types", n, strings.Join(paths, ", ")))
 }

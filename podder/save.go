@@ -260,5 +260,6 @@ func (g *Graph) warnZeroed(w *walk) {
 	for i, p := range shown {
 		paths[i] = fmt.Sprintf("%s (%v)", f.path(p), p.typ)
 	}
+	w.pin() // that is code of the program
 	g.cfg.Warn(w.ctx, fmt.Sprintf("%d values that cannot be stored were stored as nil: %s", n, strings.Join(paths, ", ")))
 }
