@@ -47,6 +47,9 @@ func (e *encoder) failure() error {
 	if e.err == nil || errors.As(e.err, &u) {
 		return e.err // has paths
 	}
+	if v := (*refusedValue)(nil); errors.As(e.err, &v) {
+		return e.refused(v)
+	}
 	if n := (*nameError)(nil); errors.As(e.err, &n) {
 		p := dberr.PathProblem{Path: e.faultPath(), Type: n.typ.String(), Reason: n.why}
 		return &dberr.UnsupportedError{Problems: []dberr.PathProblem{p}, Unregistered: true}

@@ -36,14 +36,14 @@ func (z *zones) appendLocation(dst []byte, loc *time.Location) ([]byte, error) {
 	}
 	name := loc.String()
 	if len(name) > maxZoneName {
-		return dst, fmt.Errorf("zone name of %d bytes", len(name))
+		return dst, longZone(name)
 	}
 	if z.isNamed(loc) {
 		return appendText(append(dst, zoneNamed), name), nil
 	}
 	_, offset := time.Unix(0, 0).In(loc).Zone()
 	if !sameZone(loc, z.fixed(name, offset)) {
-		return dst, fmt.Errorf("location %q is neither the zone of that name here nor a fixed one", name)
+		return dst, fmt.Errorf("location %q is neither the zone of that name here nor a fixed one: use one from time.LoadLocation or time.FixedZone, or skip the field with the tag `pod:\"-\"`", name)
 	}
 	return binary.AppendVarint(appendText(append(dst, zoneFixed), name), int64(offset)), nil
 }

@@ -30,7 +30,7 @@ func (c typeCodec) append(dst []byte, p unsafe.Pointer) ([]byte, error) {
 		return dst, nil
 	}
 	if part := c.reg.unmakable(t, nil); part != nil {
-		return dst, fmt.Errorf("a later process could not know the type %v: %s", t, c.reg.unknownHint(part))
+		return dst, fmt.Errorf("a later process could not know the type %v: %s", t, c.reg.unknownHint(part, false))
 	}
 	text, err := nodeText(c.reg, t)
 	return append(dst, text...), err

@@ -59,11 +59,16 @@ func (c timeCodec) append(dst []byte, p unsafe.Pointer) ([]byte, error) {
 	name := loc.String()
 	_, offset := t.Zone()
 	if len(name) > maxZoneName {
-		return dst, fmt.Errorf("zone name of %d bytes", len(name))
+		return dst, longZone(name)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(name)))
 	dst = append(dst, name...)
 	return binary.AppendVarint(dst, int64(offset)), nil
+}
+
+// longZone is the error for the name of a location that is longer than maxZoneName.
+func longZone(name string) error {
+	return fmt.Errorf("its location has a name of %d bytes, more than the %d that can be stored: use one with a shorter name, or skip the field with the tag `pod:\"-\"`", len(name), maxZoneName)
 }
 
 func (c timeCodec) decode(b []byte, p unsafe.Pointer) error {

@@ -26,8 +26,10 @@ type spot struct {
 	plan  *decodePlan // of typ; nil for a live region of a pod that is not here
 	avail int
 	kind  pod.Kind
-	in    loadSlot // where it begins is stored; no pod if that is not known
-	cut   bool     // a part of what was there: the program has less of it
+	in    loadSlot    // where it begins is stored; no pod if that is not known
+	cut   bool        // a part of what was there: the program has less of it
+	array *decodePlan // of which it is element index
+	index uint64
 }
 
 // refer reads the rest of a pointer code and returns where it leads. It
@@ -320,12 +322,13 @@ func (l *loader) descend(at spot, index uint64, steps []uint64) (spot, bool) {
 				continue
 			}
 			at.addr = unsafe.Add(at.addr, f.offset)
-			at.typ, at.plan, at.avail = f.plan.typ, f.plan, 1
+			at.typ, at.plan, at.avail, at.array = f.plan.typ, f.plan, 1, nil
 		case at.plan.node.kind == nodeArray && at.typ.Kind() == reflect.Array:
 			if step >= at.plan.node.length {
 				l.corrupt("reference to element %d of %s", step, at.plan.node.text)
 				return spot{}, false
 			}
+			array := at.plan
 			n := at.typ.Len()
 			if step >= uint64(n) {
 				what := fmt.Sprintf("element %d of %s, which the program has as %s", step, at.plan.node.text, l.reg.typeText(at.typ))
@@ -333,10 +336,12 @@ func (l *loader) descend(at spot, index uint64, steps []uint64) (spot, bool) {
 				if at, ok = l.strayOrMismatch(at, index, steps[:k+1], at.plan.node.elem, what); !ok {
 					return spot{}, false
 				}
+				at.array, at.index = array, step
 				continue
 			}
 			at.cut = at.cut || at.plan.changed
-			at.plan = at.plan.elem
+			at.array, at.index = array, step
+			at.plan = array.elem
 			at.addr = unsafe.Add(at.addr, uintptr(step)*at.plan.typ.Size())
 			at.typ, at.avail = at.plan.typ, n-int(step)
 		case at.plan.changed:

@@ -132,6 +132,29 @@ func (l *loader) strayOrMismatch(at spot, index uint64, steps []uint64, n *node,
 	return l.strayAt(at, index, steps, n, what)
 }
 
+// shortened refuses a reference to n values of type t, if all that it lacks there are
+// elements by which an array has become shorter.
+func (l *loader) shortened(want string, s *spot, t reflect.Type, n int) bool {
+	if s.array == nil {
+		return false
+	}
+	need, has := uint64(n), uint64(s.array.typ.Len())
+	switch {
+	case sameMemory(s.typ, t):
+	case t.Kind() == reflect.Array && t.Elem() == s.typ && t.Len() > 0 && need <= s.array.node.length:
+		need *= uint64(t.Len())
+	default:
+		return false
+	}
+	stored := s.array.node.length
+	if need == 0 || need > stored-s.index || need <= uint64(s.avail) {
+		return false
+	}
+	l.fail(fmt.Errorf("pod %d slot %d: %s refers to elements %d to %d of %s, of which %d are stored, and the program has %d: give the array its %d elements again, or first shorten what refers to them (a slice with its capacity) with a program that has them all: %w",
+		l.at.pod.id, l.at.slot, want, s.index, s.index+need-1, s.array.node.text, stored, has, stored, dberr.ErrTypeMismatch))
+	return true
+}
+
 var errFound = errors.New("found")
 
 // formerField finds a field that a struct had in some version, by its id.

@@ -250,7 +250,9 @@ func (l *loader) pointsTo(s *spot, t reflect.Type, loose bool) bool {
 	if l.fits(s, t) {
 		return true
 	}
-	l.wrongTarget("*"+l.reg.typeText(t), s, loose)
+	if !l.shortened("*"+l.reg.typeText(t), s, t, 1) {
+		l.wrongTarget("*"+l.reg.typeText(t), s, loose)
+	}
 	return false
 }
 
@@ -355,7 +357,9 @@ func (l *loader) slice(p *loadPod, c *cursor, m *decodeMove, at unsafe.Pointer) 
 // storeSlice stores a slice of what is at a spot.
 func (l *loader) storeSlice(m *decodeMove, s *spot, h sliceHeader, at unsafe.Pointer) {
 	if !s.fits(m.typ) || h.cap > s.room(m.typ) {
-		l.wrongTarget("[]"+l.reg.typeText(m.typ), s, m.loose)
+		if !l.shortened("[]"+l.reg.typeText(m.typ), s, m.typ, h.cap) {
+			l.wrongTarget("[]"+l.reg.typeText(m.typ), s, m.loose)
+		}
 		return
 	}
 	h.data = s.addr

@@ -124,7 +124,7 @@ func (e *encoder) uncommon(o *op, at unsafe.Pointer) {
 	case opCodec:
 		b, err := appendCodec(e.buf, o.codec, at)
 		if err != nil {
-			e.fail(fmt.Errorf("%s: %w", o.codec.name(), err))
+			e.fail(&refusedValue{at, o.sub.typ, err})
 		}
 		e.buf = b
 	case opWeak:

@@ -2,9 +2,12 @@ package podder
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/poddb/poddb/internal/dberr"
 )
 
 type strayLink struct {
@@ -114,5 +117,53 @@ func TestStraysDoNotNestCalls(t *testing.T) {
 	}
 	if length != n {
 		t.Errorf("%d parts, want %d", length, n)
+	}
+}
+
+// What needs more elements than an array has now gets an error that says so, and what
+// to do; damage is not taken for it.
+func TestReferencesBeyondAShorterArrayAreRefusedForThat(t *testing.T) {
+	type old struct {
+		A  [5]int
+		P  *[5]int
+		T  []int
+		TT []int
+		Q  *[2]int
+	}
+	type now struct {
+		A  [3]int
+		P  *[5]int
+		T  []int
+		TT []int
+		Q  *[2]int
+	}
+	for name, c := range map[string]struct {
+		lead func(x *old)
+		want string
+	}{
+		"from inside":     {func(x *old) { x.T = x.A[2:] }, "[]int refers to elements 2 to 4 of [5]int, of which 5 are stored, and the program has 3: give the array its 5 elements again"},
+		"all":             {func(x *old) { x.T = x.A[:] }, "[]int refers to elements 0 to 4 of [5]int"},
+		"room behind":     {func(x *old) { x.T = x.A[1:2] }, "[]int refers to elements 1 to 4 of [5]int"},
+		"from outside":    {func(x *old) { x.T = x.A[3:] }, "[]int refers to elements 3 to 4 of [5]int"},
+		"array of some":   {func(x *old) { x.Q = (*[2]int)(x.A[2:]) }, "*[2]int refers to elements 2 to 3 of [5]int"},
+		"what is left":    {func(x *old) { x.T, x.TT, x.Q = x.A[:3:3], x.A[4:], (*[2]int)(x.A[1:]) }, ""},
+		"the other array": {func(x *old) { x.P = new([5]int); x.T = x.P[2:] }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFakeStore()
+			pairs := []pair{{"t", old{}, now{}}}
+			x := &old{A: [5]int{1, 2, 3}}
+			c.lead(x)
+			mustSave(t, mustGraph(t, configOf(t, s, pairs, false)), s, "x", x)
+			_, err := Decode(t.Context(), configOf(t, s, pairs, true), s, []string{"x"}, []reflect.Type{reflect.TypeFor[*now]()})
+			switch {
+			case c.want == "":
+				if err != nil {
+					t.Error(err)
+				}
+			case !errors.Is(err, dberr.ErrTypeMismatch) || !strings.Contains(err.Error(), c.want):
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+		})
 	}
 }

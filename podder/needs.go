@@ -210,7 +210,7 @@ func (w *walk) needPath(n *need, i int32, from []int32) dberr.PathProblem {
 			what = fmt.Sprintf("%s, saved as variable %q alone,", what, c.name)
 		}
 	}
-	return dberr.PathProblem{Path: path + last, Type: n.typ.String(), Reason: w.eng.unknown(n.typ, static, what)}
+	return dberr.PathProblem{Path: path + last, Type: n.typ.String(), Reason: w.eng.unknown(w.eng.reg.unmakable(n.typ, static), what, false)}
 }
 
 // boxOf returns the step within region i to an interface that holds a value of

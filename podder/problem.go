@@ -30,7 +30,8 @@ type problem struct {
 	reason string
 	// unregistered marks types that a later process would not know.
 	unregistered bool
-	err          error // of a codec or method of the program
+	part         reflect.Type // of typ, because of which it is not known
+	err          error        // of a codec or method of the program
 }
 
 func (w *walk) problem(at unsafe.Pointer, t reflect.Type, reason string, unregistered bool) {
@@ -57,7 +58,11 @@ func (w *walk) unregistered(at unsafe.Pointer, d *dynamic) {
 		w.runsOnly(at, d.plan.typ, " behind an interface")
 		return
 	}
-	w.problem(at, d.plan.typ, w.eng.unknown(d.plan.typ, w.static, "type behind an interface that"), true)
+	n := len(w.problems)
+	part := w.eng.reg.unmakable(d.plan.typ, w.static)
+	if w.problem(at, d.plan.typ, w.eng.unknown(part, behindInterface, false), true); len(w.problems) > n {
+		w.problems[n].part = part
+	}
 }
 
 // runsOnly notes a func, channel or unsafe pointer that is not nil: a problem,
@@ -77,13 +82,35 @@ func (w *walk) runsOnly(at unsafe.Pointer, t reflect.Type, where string) {
 	case w.inKey:
 		w.problem(at, t, "a "+kind+" cannot be stored in the key of a map, not even as nil", false)
 	case !w.settled && len(w.zeroed) < maxProblems:
-		w.zeroed = append(w.zeroed, problem{w.current, w.elem, at, t, "", false, nil})
+		w.zeroed = append(w.zeroed, problem{region: w.current, elem: w.elem, at: at, typ: t})
 	}
 }
 
-// unknown says which part of t a later process could not know, and what to do.
-func (e *engine) unknown(t reflect.Type, static typeSet, what string) string {
-	part := e.reg.unmakable(t, static)
+const behindInterface = "type behind an interface that"
+
+// tellTwins says of types that are not known and have the text of another one what to
+// do instead of what the text says.
+func (w *walk) tellTwins() {
+	first, twins := map[string]reflect.Type{}, map[string]bool{}
+	for _, p := range w.problems {
+		if p.part == nil {
+			continue
+		}
+		text := w.eng.reg.typeText(p.part)
+		if first[text] == nil {
+			first[text] = p.part
+		}
+		twins[text] = twins[text] || first[text] != p.part
+	}
+	for i := range w.problems {
+		if p := &w.problems[i]; p.part != nil && twins[w.eng.reg.typeText(p.part)] {
+			p.reason = w.eng.unknown(p.part, behindInterface, true)
+		}
+	}
+}
+
+// unknown says that a later process could not know part of a type, and what to do.
+func (e *engine) unknown(part reflect.Type, what string, twin bool) string {
 	what += " a later process could not know"
 	if !e.nameable(part) { // no word for its package would change that
 		return fmt.Sprintf("%s: %v is private to package %s, so no program can register it: copy what matters into a type of your own, or skip the field with the tag `pod:\"-\"`", what, part, part.PkgPath())
@@ -91,7 +118,7 @@ func (e *engine) unknown(t reflect.Type, static typeSet, what string) string {
 	if why := e.refusal(part); why != "" {
 		return why
 	}
-	return what + ": " + e.reg.unknownHint(part)
+	return what + ": " + e.reg.unknownHint(part, twin)
 }
 
 // nameable reports whether the program can write the name of t.
@@ -139,6 +166,7 @@ const storeField = "have the field stored (without the tag `pod:\"-\"`; locks ne
 // unsupported makes the error of all problems, with their paths.
 func (w *walk) unsupported() error {
 	e := &dberr.UnsupportedError{Unregistered: true}
+	w.tellTwins()
 	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
 	for _, p := range w.problems {
 		f.want(p.region)
@@ -164,6 +192,15 @@ type pathFinder struct {
 	steps  map[int32]string // region to the step from its parent
 	walked map[int32]bool   // parents whose children have their steps
 	visits int
+	elem   int  // that is being visited, of an array or map
+	all    bool // every region is visited whole: only an element of it may take too long
+}
+
+// begin says that element k is visited next.
+func (f *pathFinder) begin(k int) {
+	if f.elem = k; f.all {
+		f.visits = 0
+	}
 }
 
 // Long paths keep their ends.
@@ -281,7 +318,7 @@ type visitor func(at unsafe.Pointer, t reflect.Type, step func() string) bool
 // element, unless it is -1.
 func (f *pathFinder) each(i int32, elem int, visit visitor) {
 	r := f.w.st.regions.at(i)
-	f.visits = 0
+	f.visits, f.elem = 0, 0
 	switch r.kind {
 	case pod.SlotObject, pod.SlotBox:
 		f.value(r.plan.typ, r.addr, "", 0, visit)
@@ -291,6 +328,7 @@ func (f *pathFinder) each(i int32, elem int, visit visitor) {
 			from, to = elem, min(to, elem+1)
 		}
 		for k := from; k < to; k++ {
+			f.begin(k)
 			if !f.value(r.plan.typ, unsafe.Add(r.addr, uintptr(k)*r.plan.size), "["+strconv.Itoa(k)+"]", 0, visit) {
 				return
 			}
@@ -303,6 +341,7 @@ func (f *pathFinder) each(i int32, elem int, visit visitor) {
 			if elem >= 0 && n != elem {
 				continue
 			}
+			f.begin(n)
 			text := "[" + keyText(reflect.NewAt(r.plan.key.typ, key).Elem()) + "]"
 			if !f.value(r.plan.key.typ, key, text+"(key)", 0, visit) ||
 				!f.value(r.plan.elem.typ, unsafe.Add(key, r.plan.layout.elem), text, 0, visit) {
@@ -363,7 +402,7 @@ func (f *pathFinder) value(t reflect.Type, p unsafe.Pointer, path string, depth 
 	if f.visits++; f.visits > maxVisits {
 		return false
 	}
-	if len(f.w.eng.planOf(t).refs) == 0 && f.w.eng.refusal(t) == "" {
+	if pl := f.w.eng.planOf(t); len(pl.refs) == 0 && f.w.eng.refusal(t) == "" && !pl.mayRefuse() {
 		return true
 	}
 	if f.w.eng.refusal(t) != "" || f.w.eng.coded[t] {

@@ -290,7 +290,7 @@ func TestKnownTypesAreThoseThatALoadResolves(t *testing.T) {
 		if known {
 			yes++
 		}
-		if part := reg.unmakable(typ, reg.reachable(static)); part != nil && reg.unknownHint(part) == "" {
+		if part := reg.unmakable(typ, reg.reachable(static)); part != nil && reg.unknownHint(part, false) == "" {
 			t.Fatalf("%v: no hint", typ)
 		}
 	}

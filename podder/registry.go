@@ -111,7 +111,11 @@ func (r *Registry) Register(t reflect.Type, name string, aliases ...string) erro
 	}
 	for _, n := range all {
 		if other, ok := r.types[n]; ok && other != t {
-			return fmt.Errorf("register %v as %q: that name belongs to %v: %w", t, n, other, dberr.ErrInvalid)
+			whose := other.String()
+			if whose == t.String() {
+				whose = "another type that is called so, too (types local to two functions are): give this one a name of its own"
+			}
+			return fmt.Errorf("register %v as %q: that name belongs to %s: %w", t, n, whose, dberr.ErrInvalid)
 		}
 	}
 	r.names[t] = name
@@ -239,7 +243,10 @@ func (r *Registry) unmakable(t reflect.Type, static typeSet) reflect.Type {
 
 // unknownHint says what to do about a type that is not known, given the part
 // that unmakable found.
-func (r *Registry) unknownHint(part reflect.Type) string {
+//
+// twin says that it is not the only one of its text: no program can write down which
+// of them it means, other than in the function that declares it.
+func (r *Registry) unknownHint(part reflect.Type, twin bool) string {
 	switch {
 	case part.Kind() == reflect.Array && part.Name() == "":
 		return fmt.Sprintf("an array type of more than %d elements or bytes is not made from its text: use a slice, or give it a name and register that before Open", maxMadeArray)
@@ -249,7 +256,20 @@ func (r *Registry) unknownHint(part reflect.Type) string {
 	if strings.Contains(part.String(), "·") {
 		return fmt.Sprintf("it has a type argument that is local to a function; register it there before Open, with db.Register[T](name) for %v, or declare that type outside of functions", part)
 	}
-	return fmt.Sprintf("call db.Register[%v](%q) before Open", part, r.typeText(part))
+	text := r.typeText(part)
+	if twin || r.isTaken(text, part) {
+		return fmt.Sprintf("%v is %s; register it where it is declared, before Open, with db.Register[T](name) under a name of its own, or declare that type outside of functions", part, oneOfTwo)
+	}
+	return fmt.Sprintf("call db.Register[%v](%q) before Open", part, text)
+}
+
+// oneOfTwo says what types of the same text are.
+const oneOfTwo = "not the only type that is called so (types local to two functions are)"
+
+// isTaken reports whether the name belongs to another type than t.
+func (r *Registry) isTaken(name string, t reflect.Type) bool {
+	other, ok := r.registered(name)
+	return ok && other != t
 }
 
 func (r *Registry) knownBehindRegistered(t reflect.Type) bool {

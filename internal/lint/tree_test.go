@@ -79,6 +79,7 @@ var (
 		"podder/problem.go",
 		"podder/region.go",
 		"podder/region_index.go",
+		"podder/refused_values.go",
 		"podder/released.go",
 		"podder/resave_ahead.go",
 		"podder/resave_early.go",
