@@ -42,7 +42,7 @@ func (w *walk) faultPath() (path string) {
 	if w.current >= w.st.regions.len() {
 		return "a variable"
 	}
-	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
+	f := newPathFinder(w)
 	f.want(w.current)
 	return f.path(problem{region: w.current})
 }

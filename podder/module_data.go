@@ -64,7 +64,7 @@ func (g *Graph) warnModuleData(w *walk) {
 	if n == 0 {
 		return
 	}
-	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
+	f := newPathFinder(w)
 	for _, i := range found {
 		f.want(i)
 	}

@@ -192,7 +192,7 @@ func (w *walk) needPath(n *need, i int32, from []int32) dberr.PathProblem {
 	for j := i; from[j]-1 != j; j = from[j] - 1 {
 		regions.at(j).parent = from[j] - 1
 	}
-	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
+	f := newPathFinder(w)
 	f.want(i)
 	last, what := f.boxOf(i, n.typ), "type behind an interface that"
 	if last == "" {

@@ -37,7 +37,7 @@ func (g *Graph) Paths(ctx context.Context, roots []Root, pods []pod.ID) (_ map[p
 		return nil, err
 	}
 	in := w.regionsIn(g, pods)
-	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
+	f := newPathFinder(w)
 	for _, regions := range in {
 		f.want(slices.Min(regions))
 	}

@@ -5,7 +5,6 @@ import (
 	"go/token"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"unsafe"
 
@@ -15,9 +14,6 @@ import (
 
 // maxProblems bounds the problems of one save that are reported one by one.
 const maxProblems = 10_000
-
-// maxVisits bounds the values looked at to find one step of a path.
-const maxVisits = 1 << 20
 
 // problem is one value that cannot be stored, before its path is known. Paths
 // are made only when a save has failed, by walking the regions on the way once
@@ -163,287 +159,71 @@ func (w *walk) overlap(at unsafe.Pointer, c candidate, i int32) {
 
 const storeField = "have the field stored (without the tag `pod:\"-\"`; locks never are), or skip the pointer with that tag"
 
-// unsupported makes the error of all problems, with their paths.
+// place tells one problem from all others. The same one is met again if a region
+// grew after it was scanned.
+type place struct {
+	region, elem int
+	at           unsafe.Pointer
+	typ          reflect.Type
+	reason       string
+}
+
+// placeOf returns the place of p as things are now: its region may have become a
+// part of another one since.
+func (w *walk) placeOf(p problem) place {
+	i := w.st.resolve(p.region)
+	at := place{int(i), p.elem, p.at, p.typ, p.reason}
+	switch r := w.st.regions.at(i); r.kind {
+	case pod.SlotArray:
+		if off := uintptr(p.at) - uintptr(r.addr); p.at != nil && uintptr(p.at) >= uintptr(r.addr) && off < w.st.size(r) {
+			at.elem = int(off / r.plan.size)
+		}
+	case pod.SlotMap:
+	default:
+		at.elem = 0
+	}
+	return at
+}
+
+// unsupported makes the error of all problems, with their paths. Those that differ
+// are told apart: by a number where their paths are alike.
 func (w *walk) unsupported() error {
 	e := &dberr.UnsupportedError{Unregistered: true}
 	w.tellTwins()
-	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
-	for _, p := range w.problems {
-		f.want(p.region)
+	f := newPathFinder(w)
+	steps := f.locate(w.problems)
+	type what struct {
+		at     unsafe.Pointer
+		typ    reflect.Type
+		reason string
 	}
-	told := map[[2]string]bool{}
-	for _, p := range w.problems {
-		at := dberr.PathProblem{Path: f.path(p), Type: p.typ.String(), Reason: p.reason, Err: p.err}
-		if key := [2]string{at.Path, at.Reason}; !told[key] { // a region that grew was walked again
-			told[key] = true
-			e.Problems = append(e.Problems, at)
+	met, located := map[place]bool{}, map[what]bool{}
+	for k, p := range w.problems {
+		if steps[k].found {
+			located[what{p.at, p.typ, p.reason}] = true
 		}
+		f.want(w.st.resolve(p.region))
+	}
+	told := map[[2]string]int{}
+	for k, p := range w.problems {
 		e.Unregistered = e.Unregistered && p.unregistered
+		at := w.placeOf(p)
+		if met[at] || p.at != nil && !steps[k].found && located[what{p.at, p.typ, p.reason}] {
+			continue // a region that grew was walked again
+		}
+		met[at] = true
+		path := f.pathTo(w.st.resolve(p.region)) + steps[k].step
+		alike := [2]string{path, p.reason}
+		if told[alike]++; told[alike] > 1 {
+			path += fmt.Sprintf(" #%d", told[alike])
+		}
+		e.Problems = append(e.Problems, dberr.PathProblem{Path: path, Type: p.typ.String(), Reason: p.reason, Err: p.err})
+	}
+	if f.err != nil {
+		return f.err
 	}
 	if w.dropped > 0 {
 		e.Problems = append(e.Problems, dberr.PathProblem{Path: "…", Reason: fmt.Sprintf("and %d more", w.dropped)})
 	}
 	return e
-}
-
-// pathFinder writes the way from a variable to a value as Go would: main.x.Items[3].onClose.
-type pathFinder struct {
-	w      *walk
-	steps  map[int32]string // region to the step from its parent
-	walked map[int32]bool   // parents whose children have their steps
-	visits int
-	elem   int  // that is being visited, of an array or map
-	all    bool // every region is visited whole: only an element of it may take too long
-}
-
-// begin says that element k is visited next.
-func (f *pathFinder) begin(k int) {
-	if f.elem = k; f.all {
-		f.visits = 0
-	}
-}
-
-// Long paths keep their ends.
-const (
-	pathHead = 24
-	pathTail = 8
-)
-
-// want finds the steps of region i and those above it, as far as they will be
-// shown.
-func (f *pathFinder) want(i int32) {
-	for n := 0; i >= 0; n++ {
-		p := f.w.st.regions.at(i).parent
-		if p < 0 || f.walked[i] && f.steps[i] != "" {
-			return
-		}
-		if n < pathTail || f.depth(i) < pathHead {
-			f.stepsFrom(p)
-		}
-		i = p
-	}
-}
-
-func (f *pathFinder) depth(i int32) (n int) {
-	for i = f.w.st.regions.at(i).parent; i >= 0 && n <= pathHead; n++ {
-		i = f.w.st.regions.at(i).parent
-	}
-	return n
-}
-
-// stepsFrom walks region p once and notes by which value its children are
-// reached.
-func (f *pathFinder) stepsFrom(p int32) {
-	if f.walked[p] {
-		return
-	}
-	f.walked[p] = true
-	f.each(p, -1, func(at unsafe.Pointer, t reflect.Type, step func() string) bool {
-		child := f.childAt(at, t)
-		if child < 0 || f.w.st.regions.at(child).parent != p {
-			return true
-		}
-		if _, ok := f.steps[child]; !ok {
-			f.steps[child] = step()
-		}
-		return true
-	})
-}
-
-// childAt returns the region to which the reference of type t at `at` leads.
-func (f *pathFinder) childAt(at unsafe.Pointer, t reflect.Type) int32 {
-	st := f.w.st
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Map, reflect.Slice:
-		if q := *(*unsafe.Pointer)(at); q != nil {
-			return st.memory.find(st, q)
-		}
-	case reflect.String:
-		if s := *(*string)(at); len(s) >= longString {
-			return st.strings.find(st, unsafe.Pointer(unsafe.StringData(s)))
-		}
-	}
-	return -1
-}
-
-func (f *pathFinder) path(p problem) string {
-	last := ""
-	if p.at == nil {
-		return f.pathTo(p.region)
-	}
-	f.each(p.region, p.elem, func(at unsafe.Pointer, t reflect.Type, step func() string) bool {
-		if at == p.at && (t == p.typ || leadsTo(t, p.typ)) {
-			last = step()
-			return false
-		}
-		return true
-	})
-	return f.pathTo(p.region) + last
-}
-
-func leadsTo(t, part reflect.Type) bool {
-	k := t.Kind()
-	return (k == reflect.Pointer || k == reflect.Slice) && t.Elem() == part
-}
-
-// pathTo returns the way to region i.
-func (f *pathFinder) pathTo(i int32) string {
-	var back []string // from the region up to the variable
-	for f.w.st.regions.at(i).parent >= 0 {
-		back = append(back, f.steps[i])
-		i = f.w.st.regions.at(i).parent
-	}
-	var b strings.Builder
-	for _, c := range f.w.cells {
-		if c.region == i {
-			b.WriteString(c.name)
-		}
-	}
-	for k := len(back) - 1; k >= 0; k-- {
-		if shown := len(back) - k; shown > pathHead && k >= pathTail {
-			fmt.Fprintf(&b, "…(%d steps)…", k-pathTail+1)
-			k = pathTail
-			continue
-		}
-		b.WriteString(back[k])
-	}
-	return b.String()
-}
-
-// visitor is called for every leaf of a region: what refers elsewhere or cannot
-// be stored. It returns false to stop.
-type visitor func(at unsafe.Pointer, t reflect.Type, step func() string) bool
-
-// each visits the leaves of region i; of an array or map only those of one
-// element, unless it is -1.
-func (f *pathFinder) each(i int32, elem int, visit visitor) {
-	r := f.w.st.regions.at(i)
-	f.visits, f.elem = 0, 0
-	switch r.kind {
-	case pod.SlotObject, pod.SlotBox:
-		f.value(r.plan.typ, r.addr, "", 0, visit)
-	case pod.SlotArray:
-		from, to := 0, f.w.elements(r)
-		if elem >= 0 {
-			from, to = elem, min(to, elem+1)
-		}
-		for k := from; k < to; k++ {
-			f.begin(k)
-			if !f.value(r.plan.typ, unsafe.Add(r.addr, uintptr(k)*r.plan.size), "["+strconv.Itoa(k)+"]", 0, visit) {
-				return
-			}
-		}
-	case pod.SlotMap:
-		if r.extra < 0 {
-			return
-		}
-		for n, key := range f.w.maps.list.at(r.extra).at {
-			if elem >= 0 && n != elem {
-				continue
-			}
-			f.begin(n)
-			text := "[" + keyText(reflect.NewAt(r.plan.key.typ, key).Elem()) + "]"
-			if !f.value(r.plan.key.typ, key, text+"(key)", 0, visit) ||
-				!f.value(r.plan.elem.typ, unsafe.Add(key, r.plan.layout.elem), text, 0, visit) {
-				return
-			}
-		}
-	}
-}
-
-// handed visits what the codec of the value at p has handed over.
-func (f *pathFinder) handed(t reflect.Type, p unsafe.Pointer, path string, depth int, visit visitor) bool {
-	c, ok := f.w.eng.reg.codec(t).(*handCodec)
-	if !ok || depth >= pathHead {
-		return true
-	}
-	h := f.w.handed[handedKey{p, c}]
-	if h == nil {
-		return true
-	}
-	for i := range h.values {
-		if !f.value(anyType, unsafe.Pointer(&h.values[i]), path+"{"+strconv.Itoa(i)+"}", depth+1, visit) {
-			return false
-		}
-	}
-	for _, at := range h.entries.at {
-		pair := (*[2]any)(at)
-		text := "{" + keyText(reflect.NewAt(anyType, at).Elem()) + "}"
-		if !f.value(anyType, at, path+text+"(key)", depth+1, visit) ||
-			!f.value(anyType, unsafe.Pointer(&pair[1]), path+text, depth+1, visit) {
-			return false
-		}
-	}
-	return true
-}
-
-func keyText(v reflect.Value) string {
-	s := ""
-	if v.Kind() == reflect.Interface && !v.IsNil() {
-		v = v.Elem()
-	}
-	switch k := v.Kind(); {
-	case k == reflect.String:
-		s = strconv.Quote(v.String())
-	case k >= reflect.Bool && k <= reflect.Complex128:
-		s = fmt.Sprint(v)
-	default:
-		return v.Type().String()
-	}
-	if len(s) > 64 {
-		return s[:60] + `…"`
-	}
-	return s
-}
-
-// value visits the leaves of the value of type t at p.
-func (f *pathFinder) value(t reflect.Type, p unsafe.Pointer, path string, depth int, visit visitor) bool {
-	leaf := func() string { return path }
-	if f.visits++; f.visits > maxVisits {
-		return false
-	}
-	if pl := f.w.eng.planOf(t); len(pl.refs) == 0 && f.w.eng.refusal(t) == "" && !pl.mayRefuse() {
-		return true
-	}
-	if f.w.eng.refusal(t) != "" || f.w.eng.coded[t] {
-		return visit(p, t, leaf) && f.handed(t, p, path, depth, visit)
-	}
-	if elem, code, ok := cellOf(t); ok {
-		if code == opRef {
-			return visit(p, reflect.PointerTo(elem), leaf) && visitRef(p, elem, leaf, visit)
-		}
-		return code == opWeak || visit(p, reflect.PointerTo(elem), leaf)
-	}
-	if t.Kind() == reflect.Struct && hasHook(t, storerType) && !visit(p, t, leaf) {
-		return false
-	}
-	switch t.Kind() {
-	case reflect.Struct:
-		for _, sf := range storedFields(t) {
-			if !f.value(sf.Type, unsafe.Add(p, sf.Offset), path+"."+sf.Name, depth, visit) {
-				return false
-			}
-		}
-	case reflect.Array:
-		for i := range t.Len() {
-			if !f.value(t.Elem(), unsafe.Add(p, uintptr(i)*t.Elem().Size()), path+"["+strconv.Itoa(i)+"]", depth, visit) {
-				return false
-			}
-		}
-	case reflect.Interface:
-		if !visit(p, t, leaf) {
-			return false
-		}
-		if (*interfaceWords)(p).tab == nil || depth >= pathHead {
-			return true
-		}
-		d := f.w.eng.dynamicOf(t, p)
-		if !visit(p, d.plan.typ, leaf) {
-			return false
-		}
-		return f.value(d.plan.typ, d.value(p), path, depth+1, visit)
-	default:
-		return visit(p, t, leaf)
-	}
-	return true
 }

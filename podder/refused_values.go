@@ -26,7 +26,8 @@ func (v *refusedValue) Unwrap() error { return v.err }
 // codecs refuse. Of a save without a walk these are those in what is new, and in the
 // region that was being encoded.
 func (w *walk) refused(met *refusedValue) error {
-	f := pathFinder{w: w, all: true}
+	f := newPathFinder(w)
+	f.all = true
 	begin := len(w.problems)
 	for i := range w.st.regions.len() {
 		r := w.st.regions.at(i)

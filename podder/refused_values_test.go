@@ -40,7 +40,7 @@ func TestTimesWithEndlessZoneNamesAreRefusedWithTheirPaths(t *testing.T) {
 		"behind a pointer": {func(x *holder) { *x.Ptr = at }, []string{"x.Ptr"}},
 		"array":            {func(x *holder) { x.Array[1].At = at }, []string{"x.Array[1].At"}},
 		"map element":      {func(x *holder) { x.Elems["b"] = at }, []string{`x.Elems["b"]`}},
-		"map key":          {func(x *holder) { x.Keys = map[time.Time]int{at: 1} }, []string{"x.Keys[time.Time](key)"}},
+		"map key":          {func(x *holder) { x.Keys = map[time.Time]int{at: 1} }, []string{"x.Keys[1970-01-01T01:00:01+01:00](key)"}},
 		"location":         {func(x *holder) { x.Loc = at.Location() }, []string{"x.Loc"}},
 		"long list":        {func(x *holder) { x.Many[len(x.Many)-2].At = at }, []string{"x.Many[%d].At"}},
 		"two of a region":  {func(x *holder) { x.In[0].At, x.In[1].At = at, at }, []string{"x.In[0].At", "x.In[1].At"}},

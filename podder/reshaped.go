@@ -313,7 +313,7 @@ func (s *reshapeSearch) slot(x reshapeStep) error {
 
 // keptRef looks at a reference in an object that the save writes.
 func (s *reshapeSearch) keptRef(k keptRef) error {
-	f := pathFinder{w: s.walk, steps: map[int32]string{}, walked: map[int32]bool{}}
+	f := newPathFinder(s.walk)
 	f.want(k.region)
 	from := referrer{f.pathTo(k.region), &s.kept}
 	if k.opaque {
@@ -400,7 +400,7 @@ func (s *reshapeSearch) refusal() error {
 	at := fmt.Sprintf("(pod %d slot %d)", s.part.pod, s.part.slot)
 	if s.writes(s.part) {
 		i := s.st.pods[s.st.byID[s.part.pod]].slots[s.part.slot].region
-		f := pathFinder{w: s.walk, steps: map[int32]string{}, walked: map[int32]bool{}}
+		f := newPathFinder(s.walk)
 		f.want(i)
 		at = f.pathTo(i)
 	}

@@ -251,7 +251,7 @@ func (g *Graph) warnZeroed(w *walk) {
 	if n == 0 || g.cfg.Warn == nil {
 		return
 	}
-	f := pathFinder{w: w, steps: map[int32]string{}, walked: map[int32]bool{}}
+	f := newPathFinder(w)
 	shown := w.zeroed[:min(n, maxWarned)]
 	for _, p := range shown {
 		f.want(p.region)

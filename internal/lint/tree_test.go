@@ -77,6 +77,7 @@ var (
 		"podder/ref_save.go",
 		"podder/plan_dynamic.go",
 		"podder/problem.go",
+		"podder/problem_path.go",
 		"podder/region.go",
 		"podder/region_index.go",
 		"podder/refused_values.go",
