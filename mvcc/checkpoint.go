@@ -142,8 +142,15 @@ func (s *Store) freeze() (frozen *overlay, leftover bool) {
 	if la.active.empty() {
 		return nil, false
 	}
-	s.layers.Store(&layers{frozen: la.active, active: newOverlay()})
+	s.layers.Store(&layers{frozen: la.active, active: s.nextOverlay()})
 	return la.active, false
+}
+
+// nextOverlay returns an empty overlay for what comes from now on. The lock for applying is held.
+func (s *Store) nextOverlay() *overlay {
+	o := newOverlay()
+	o.since = s.published.Load().version
+	return o
 }
 
 // writeFrozen is steps 2 to 4; frozen may be nil.

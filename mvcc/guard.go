@@ -195,11 +195,11 @@ func (c *conflict) readPods() error {
 	}
 	var newer []uint64
 	for id := range set.All() {
-		n, err := c.number(id)
+		n, same, err := c.number(id)
 		if err != nil {
 			return err
 		}
-		if n > base { // numbers go up in the order of commits
+		if !same && n > base { // numbers go up in the order of commits
 			newer = append(newer, uint64(id))
 		}
 	}

@@ -324,3 +324,109 @@ func TestGuardedNamesConflictHoweverMuchWasRenamed(t *testing.T) {
 		}
 	}
 }
+
+// Whether somebody wrote what a transaction has read or writes is the same wherever the versions lie that were
+// committed before its base, and since: in the overlay, in one that a checkpoint writes, or in the page file.
+func TestConflictsAreFoundInEachLayer(t *testing.T) {
+	fs := newFS(t)
+	s := mustOpen(t, testOptions(fs))
+	defer func() { s.Close() }()
+	const pods = 6
+	var ids []pod.ID
+	for i := range pods {
+		id, _, err := commitBox(t, s, MainBranch, fmt.Sprint("v", i), 0, "new")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if err := s.CreateBranch(bg, "side", must(s.Head(bg, MainBranch))(t)); err != nil {
+		t.Fatal(err)
+	}
+	type open struct {
+		tx     *Tx
+		writes pod.ID
+		reads  map[pod.ID]bool
+		since  map[pod.ID]bool // what others wrote
+	}
+	branches := []string{MainBranch, "side"}
+	running := map[string][]*open{}
+	rng := rand.New(rand.NewPCG(31, 32))
+	some := func() pod.ID { return ids[rng.IntN(pods)] }
+	conflicts, commits, quick := 0, 0, 0
+	for n := range 4000 {
+		branch := branches[rng.IntN(len(branches))]
+		switch what := rng.IntN(20); {
+		case what < 8: // begins
+			o := &open{tx: begin(t, s, branch), writes: some(), reads: map[pod.ID]bool{some(): true, some(): true}, since: map[pod.ID]bool{}}
+			if err := o.tx.Put(bg, boxAgain(o.writes, fmt.Sprint(n))); err != nil {
+				t.Fatal(err)
+			}
+			o.tx.GuardPods(&podSet{ids: o.reads})
+			running[branch] = append(running[branch], o)
+		case what < 16 && len(running[branch]) > 0:
+			i := rng.IntN(len(running[branch]))
+			o := running[branch][i]
+			running[branch] = slices.Delete(running[branch], i, i+1)
+			want := o.since[o.writes]
+			for id := range o.reads {
+				want = want || o.since[id]
+			}
+			v, err := s.view()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range ids {
+				same := v.unwritten(o.tx.line.id, id, o.tx.base)
+				if same && o.since[id] {
+					t.Errorf("step %d: pod %d was written since version %d", n, id, o.tx.base.version)
+				} else if same {
+					quick++
+				}
+			}
+			if v.close(); t.Failed() {
+				return
+			}
+			if _, err := o.tx.Commit(bg, CommitInfo{}); errors.Is(err, dberr.ErrConflict) != want || err != nil && !want {
+				t.Fatalf("step %d: %v, want a conflict: %v", n, err, want)
+			} else if want {
+				conflicts++
+				continue
+			}
+			commits++
+			for _, other := range running[branch] {
+				other.since[o.writes] = true
+			}
+		case what == 16:
+			if err := s.Checkpoint(bg); err != nil {
+				t.Fatal(err)
+			}
+		case what == 17: // what a checkpoint begins with; the next one ends it
+			s.freeze()
+		case what == 18:
+			if _, err := s.Prune(bg, PruneOptions{KeepLast: 3}); err != nil {
+				t.Fatal(err)
+			}
+		case n%10 == 0:
+			for b := range running {
+				for _, o := range running[b] {
+					o.tx.Rollback()
+				}
+			}
+			clear(running)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = mustOpen(t, testOptions(fs))
+		}
+	}
+	if min(conflicts, commits, quick) < 200 {
+		t.Fatalf("%d conflicts, %d commits, %d answers without the page file", conflicts, commits, quick)
+	}
+	for b := range running {
+		for _, o := range running[b] {
+			o.tx.Rollback()
+		}
+	}
+	verifyClean(t, s)
+}

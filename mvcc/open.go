@@ -234,6 +234,7 @@ func (s *Store) load(ctx context.Context) error {
 	}
 	s.sums.Store(&sums)
 	s.published.Store(&published{c, c.version})
+	s.layers.Store(&layers{active: s.nextOverlay()}) // what the log has is put there
 	s.applied = st.LogPos
 	s.check.done.Store(st.LogPos)
 	if err := s.loadTags(v); err != nil {

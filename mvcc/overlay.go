@@ -26,6 +26,10 @@ type overlay struct {
 	// extents are the bytes of blocks that its rows name in extents. They are read
 	// when the log is replayed.
 	extents atomic.Int64
+	// since: everything that versions up to this one wrote lies in lower layers. It does not
+	// change once there are readers.
+	since Version
+
 	// unordered: rows were replaced or removed that a lower layer may have under
 	// older numbers than this one has (view.seekIn).
 	unordered atomic.Bool
@@ -85,7 +89,7 @@ const (
 )
 
 func newOverlay() *overlay {
-	o := &overlay{seed: 0x9e3779b97f4a7c15, lasting: map[string]*onode{}}
+	o := &overlay{seed: 0x9e3779b97f4a7c15, lasting: map[string]*onode{}, since: maxVersion} // not known
 	o.head = &onode{next: make([]atomic.Pointer[onode], maxHeight)}
 	o.height.Store(1)
 	return o

@@ -82,11 +82,11 @@ type conflict struct {
 // depends on.
 func (c *conflict) written() error {
 	for _, p := range c.t.order {
-		n, err := c.number(p.id)
+		n, same, err := c.number(p.id)
 		if err != nil {
 			return err
 		}
-		if n != p.base.number {
+		if !same && n != p.base.number {
 			c.pods = append(c.pods, uint64(p.id))
 		}
 	}
@@ -144,13 +144,41 @@ func (c *conflict) collide(with Version) {
 	}
 }
 
-// number returns the newest sequenced version of a pod on the line, 0 if none.
-func (c *conflict) number(id pid) (uint64, error) {
+// number returns the newest sequenced version of a pod on the line, 0 if none; or same: it is
+// that of the base.
+func (c *conflict) number(id pid) (number uint64, same bool, err error) {
 	if p, ok := c.s.seq.pending.pods[podOnLine{c.t.line.id, id}]; ok {
-		return p.put.number, nil
+		return p.put.number, false, nil
+	}
+	if c.v.unwritten(c.t.line.id, id, c.t.base) {
+		return 0, true, nil
 	}
 	f, _, err := c.v.resolve(c.all, id)
-	return f.number, err
+	return f.number, false, err
+}
+
+// unwritten reports whether layers in memory, which are searched without the page file and without
+// waiting for it, say that no version of a pod came on a line since a snapshot, which is on that line or
+// before it. False says nothing.
+func (v *view) unwritten(line uint32, id pid, base *Snapshot) bool {
+	var buf [versionKeyLen]byte
+	k := versionKey(buf[:0], id, line, 1<<64-1)
+	number := uint64(0) // numbers go up in the order of commits
+	if len(base.lineage) > 0 {
+		number = base.lineage[0].number
+	}
+	for _, o := range [2]*overlay{v.la.active, v.la.frozen} {
+		if o == nil {
+			return false
+		}
+		if n := o.newest.get(k); n != nil && ^be.Uint64(n.key[prefixLen:]) > number {
+			return false
+		}
+		if o.since <= base.version {
+			return true
+		}
+	}
+	return false
 }
 
 // references checks that what the transaction newly refers to is exported in

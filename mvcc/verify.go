@@ -67,7 +67,7 @@ func (s *Store) stillView() (*view, *published, error) {
 	la := s.layers.Load()
 	if la.frozen == nil && !la.active.empty() {
 		// As the first step of a checkpoint, which the next one completes.
-		la = &layers{frozen: la.active, active: newOverlay()}
+		la = &layers{frozen: la.active, active: s.nextOverlay()}
 		s.check.frozenAt.Store(s.applied)
 		s.layers.Store(la)
 	}
