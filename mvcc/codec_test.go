@@ -238,7 +238,7 @@ func FuzzGroup(f *testing.F) {
 			return
 		}
 		o := newOverlay()
-		g.apply(o, "b")
+		g.apply(o, "b", nil)
 		if g.row == nil {
 			_, _ = branchOf(g)
 		}

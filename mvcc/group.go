@@ -232,15 +232,15 @@ func readGroupCommit(r *binenc.Reader, g *group) error {
 }
 
 // apply puts the group's effects into an overlay. branch is the branch of the
-// row's line.
-func (g *group) apply(o *overlay, branch string) {
+// row's line, p the place of its version if it has one and that is known.
+func (g *group) apply(o *overlay, branch string, p *place) {
 	lasting := make([]byte, 0, branchValueLen+countersHint) // values until the next group
 	if c := g.row; c != nil {
 		keys := g.keys
 		for i, v := range g.versions {
 			at := len(keys)
 			keys = versionKey(keys, v.pod, c.line, c.first()+uint64(i))
-			o.put(behind(keys, at), v.env)
+			o.putNear(behind(keys, at), v.env, p)
 		}
 		at := len(keys)
 		keys = appendCommitKey(keys, c.version)

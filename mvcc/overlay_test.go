@@ -2,7 +2,9 @@ package mvcc
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -51,8 +53,19 @@ func TestOverlayFindsVersionsWithoutASearch(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 8))
 		o, want := newOverlay(), map[string]string{}
 		number := uint64(1000)
+		type podLine struct {
+			id   pid
+			line uint32
+		}
+		places := map[podLine]*place{} // of an earlier moment
 		for i := range 3000 {
 			var k []byte
+			var near *place
+			if x := (podLine{pid(rng.IntN(400)), uint32(1 + rng.IntN(2))}); rng.IntN(2) == 0 {
+				if p := new(place); p.find(o, x.id, x.line) {
+					places[x] = p
+				}
+			}
 			switch rng.IntN(8) {
 			case 0:
 				k = commitKey(uint64(i))
@@ -66,9 +79,17 @@ func TestOverlayFindsVersionsWithoutASearch(t *testing.T) {
 				k = append([]byte{kindBranch}, make([]byte, rng.IntN(20))...)
 			default:
 				number++
-				k = versionKey(nil, pid(1+rng.IntN(200)*rng.IntN(2)), uint32(1+rng.IntN(2)), number)
+				x := podLine{pid(1 + rng.IntN(200)*rng.IntN(2)), uint32(1 + rng.IntN(2))}
+				if len(places) > 0 && rng.IntN(2) == 0 {
+					all := slices.Collect(maps.Keys(places))
+					slices.SortFunc(all, func(a, b podLine) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.line, b.line)) })
+					x = all[rng.IntN(len(all))]
+					near = places[x]
+					delete(places, x)
+				}
+				k = versionKey(nil, x.id, x.line, number)
 			}
-			o.put(k, fmt.Append(nil, i))
+			o.putNear(k, fmt.Append(nil, i), near)
 			want[string(k)] = fmt.Sprint(i)
 		}
 		keys := sortedKeys(want)

@@ -234,7 +234,7 @@ func (s *salvager) salvageGroup(w wal.Group) (*group, error) {
 // effects yields what a group does to the index; without a value the row goes.
 func (g *group) effects(yield func(key, val []byte)) {
 	o := newOverlay()
-	g.apply(o, "")
+	g.apply(o, "", nil)
 	for n := o.head.following(); n != nil; n = n.following() {
 		if len(n.key) > 1 { // the branch row of a commit, whose name is not known here
 			yield(n.key, n.value())

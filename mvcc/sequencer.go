@@ -73,6 +73,7 @@ type queued struct {
 	rows     int64   // of the index that it writes or removes
 	stream   *stream // of a big commit
 	what     written
+	place    atomic.Pointer[place] // of its one pod version; nil if nobody has found it
 	finished chan struct{}
 	err      error // valid when finished is closed
 	awaited  bool  // likewise: the log waits for the committer to say that it runs
@@ -320,7 +321,7 @@ func (s *Store) apply(c *queued, end uint64) {
 		raise(&s.check.pause, s.o.Now().Sub(start))
 	}
 	defer s.applying.Unlock()
-	s.change(c.g, c.line)
+	s.change(c.g, c.line, c.place.Load())
 	s.applied = end
 	now := &struct { // one piece of memory, apart from the commit's
 		published
@@ -340,12 +341,12 @@ func (s *Store) apply(c *queued, end uint64) {
 	s.bell.ring()
 }
 
-// change puts a group into the overlay. l is nil for upkeep.
-func (s *Store) change(g *group, l *line) {
+// change puts a group into the overlay. l is nil for upkeep, p if it is not known.
+func (s *Store) change(g *group, l *line, p *place) {
 	s.noteNames(g)
 	active := s.layers.Load().active
 	if g.kind != groupUpkeep {
-		g.apply(active, l.branch)
+		g.apply(active, l.branch, p)
 		return
 	}
 	s.upkept.Add(1)
@@ -354,7 +355,7 @@ func (s *Store) change(g *group, l *line) {
 		s.folds.Add(1)
 		defer s.folds.Add(1)
 	}
-	g.apply(active, "")
+	g.apply(active, "", nil)
 	s.noteRows(g)
 }
 
