@@ -182,7 +182,8 @@ func (m *merger) current(t target) (target, error) {
 	return t, nil
 }
 
-// replayed is a version with some pods as they would be if objects had moved.
+// replayed is a version with other pods in the place of some: as they would be if objects had moved,
+// or as a merge makes them.
 type replayed struct {
 	pod.Source
 	pods map[pod.ID]*pod.Pod

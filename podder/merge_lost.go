@@ -16,24 +16,8 @@ import (
 
 // mergedSource is the result before it is written.
 type mergedSource struct {
-	pod.Source
+	replayed
 	r *mergeRun
-}
-
-func (s mergedSource) Pods(ctx context.Context, ids []pod.ID) ([]*pod.Pod, error) {
-	list := make([]*pod.Pod, len(ids))
-	for i, id := range ids {
-		if p := s.r.state[id]; p != nil {
-			list[i] = p
-			continue
-		}
-		one, err := s.Source.Pods(ctx, ids[i:i+1])
-		if err != nil {
-			return nil, err
-		}
-		list[i] = one[0]
-	}
-	return list, nil
 }
 
 func (s mergedSource) Root(ctx context.Context, name string) (pod.ID, error) {
@@ -83,7 +67,7 @@ func (r *mergeRun) lostOf(side mergeSide) (bool, error) {
 	for _, at := range places {
 		want[at] = true
 	}
-	reached, _, _, err := r.reachable(mergedSource{r.in.Ours, r}, r.in.Names, want)
+	reached, _, _, err := r.reachable(mergedSource{replayed{r.in.Ours, r.state}, r}, r.in.Names, want)
 	if err != nil {
 		return false, err
 	}
